@@ -1,0 +1,1 @@
+//! The Pi's side: init, overlay, personality.

@@ -1,0 +1,1 @@
+//! The table of methods: requests, answers, refusals.

@@ -1,0 +1,216 @@
+//! UCI text → a [`Config`] that is right, or every problem with its place.
+//!
+//! Three files are read: `bramble` (ours), and beside it `network` (addresses of the chosen networks) and `dhcp`
+//! (pool, reservations and options to inherit). Loading never stops at the first problem, and a configuration
+//! with a problem is never used, not even in part.
+//!
+//! Owns no state: [`load`](load::load) is a function of the three texts. What differs between two configurations is
+//! [`diff::Change`]; what an option means is described once, in [`schema`].
+
+pub mod diff;
+pub mod edit;
+pub mod inherit;
+pub mod load;
+pub mod problem;
+pub mod schema;
+pub mod uci;
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::{HostName, ImageRef, MacAddr, RoomName, Subnet};
+
+/// Everything a person decided, checked. Cheap to clone behind an `Arc`; compared field by field on reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub enabled: bool,
+    /// Folder on attached storage.
+    pub data: PathBuf,
+    pub log_level: LogLevel,
+    pub networks: Vec<Network>,
+    pub dhcp: Dhcp,
+    pub tftp: Tftp,
+    pub nfs: Nfs,
+    pub rooms: Vec<Room>,
+    pub clients: Vec<Client>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// One network that Bramble serves, with everything inherited from `/etc/config/network` and `/etc/config/dhcp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Logical name, such as `lan`.
+    pub name: String,
+    /// Kernel name of the interface, such as `br-lan`.
+    pub device: String,
+    /// The router's own address there: DHCP server identifier, TFTP and NFS server.
+    pub address: Ipv4Addr,
+    pub subnet: Subnet,
+    /// Addresses for those without a reservation; `None` where only reservations are served.
+    pub pool: Option<RangeInclusive<Ipv4Addr>>,
+    pub lease_time: Duration,
+    /// Subnets behind DHCP relays, served from this network: by `giaddr`.
+    pub relayed: Vec<RelayedSubnet>,
+    pub options: NetworkOptions,
+    pub reservations: Vec<Reservation>,
+    /// `dhcp_boot` and tags of `/etc/config/dhcp`, for machines that are not Pis.
+    pub boot: Vec<BootRule>,
+}
+
+/// A subnet reached through a relay agent (RFC 2131 §4.3.1: chosen by `giaddr`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayedSubnet {
+    pub subnet: Subnet,
+    pub pool: Option<RangeInclusive<Ipv4Addr>>,
+    pub router: Option<Ipv4Addr>,
+    pub lease_time: Duration,
+}
+
+/// What every client of a network is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// Option 3; the router itself unless configured.
+    pub routers: Vec<Ipv4Addr>,
+    /// Option 6.
+    pub dns: Vec<Ipv4Addr>,
+    /// Option 42.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Option 15.
+    pub domain: Option<String>,
+    /// Any other option, by code, as raw bytes (from `list dhcp_option`, already encoded), with the tag it needs.
+    pub raw: Vec<RawOption>,
+}
+
+/// `list dhcp_option '[tag:NAME,]CODE,VALUE'`, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawOption {
+    pub code: u8,
+    pub bytes: Vec<u8>,
+    /// Sent only to hosts with this tag.
+    pub tag: Option<String>,
+    /// `dhcp_option_force`: sent even if not asked for.
+    pub force: bool,
+}
+
+/// `config host` of `/etc/config/dhcp`, or a client of ours with an `ip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub macs: Vec<MacAddr>,
+    pub ip: Option<Ipv4Addr>,
+    pub name: Option<HostName>,
+    pub lease_time: Option<Duration>,
+    pub tags: Vec<String>,
+    /// `option ip 'ignore'`: never answered.
+    pub ignore: bool,
+}
+
+/// `dhcp_boot` with its conditions: what dnsmasq would have told an x86 PXE machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootRule {
+    /// All of these tags must be set; a tag with a leading `!` must not.
+    pub tags: Vec<String>,
+    pub file: String,
+    pub server_name: Option<String>,
+    pub server: Option<Ipv4Addr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dhcp {
+    pub mode: DhcpMode,
+    pub inherit: bool,
+    pub unknown_pi: UnknownPi,
+    /// Tags set by what a client shows: `config match` / `vendorclass` / `userclass` / `mac` of `/etc/config/dhcp`.
+    pub matches: Vec<TagMatch>,
+}
+
+/// Sets `tag` for a client that shows something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagMatch {
+    pub tag: String,
+    pub on: MatchOn,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MatchOn {
+    /// Option 60 begins with this.
+    VendorClass(Vec<u8>),
+    /// Option 77 contains this.
+    UserClass(Vec<u8>),
+    /// Option `code` is present and, if given, has this value.
+    Option { code: u8, value: Option<Vec<u8>> },
+    /// Hardware address with `*` for any octet.
+    Mac([Option<u8>; 6]),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DhcpMode {
+    /// The only DHCP server of the network.
+    Authoritative,
+    /// Another server gives addresses; Bramble adds what a Pi needs.
+    Proxy,
+    Off,
+}
+
+/// What a Pi that nobody has adopted gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPi {
+    /// An address, and it appears as new.
+    Offer,
+    Ignore,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tftp {
+    pub enabled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nfs {
+    pub backend: NfsBackend,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NfsBackend {
+    Embedded,
+    /// `server:/path` prefix that other software exports.
+    External {
+        server: Ipv4Addr,
+        path: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub name: RoomName,
+    pub image: Option<ImageRef>,
+    /// Lines added to `config.txt`.
+    pub config_txt: Vec<String>,
+    /// Parameters added to `cmdline.txt`.
+    pub cmdline: Vec<String>,
+    /// Time zone (IANA name); the router's own if unset.
+    pub timezone: Option<String>,
+    /// systemd units that clients of this room do not start.
+    pub mask: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub mac: MacAddr,
+    pub name: HostName,
+    pub room: Option<RoomName>,
+    pub image: Option<ImageRef>,
+    /// A fixed address; else one from the pool that stays this client's.
+    pub ip: Option<Ipv4Addr>,
+    pub config_txt: Vec<String>,
+    pub cmdline: Vec<String>,
+}

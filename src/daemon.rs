@@ -1,0 +1,1 @@
+//! Puts the parts together, runs them, reloads them and stops them.

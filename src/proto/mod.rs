@@ -1,0 +1,15 @@
+//! Pure protocol code: bytes ⇄ values, and state machines that are told the time.
+//!
+//! Nothing here opens a socket, reads a file, looks at a clock or draws a random number.
+
+pub mod agent;
+#[cfg(feature = "daemon")]
+pub mod dhcp;
+pub mod mbr;
+pub mod mount;
+pub mod nfs3;
+pub mod pi;
+pub mod portmap;
+pub mod rpc;
+pub mod tftp;
+pub mod xdr;

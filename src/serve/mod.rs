@@ -1,0 +1,1 @@
+//! Sockets and timers that carry [`crate::proto`] and ask [`crate::service`].

@@ -1,0 +1,102 @@
+//! Operating systems that clients boot: import, inspection, list, removal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Arch, ImageName, ImageRef, ImageVersion, Version};
+
+/// A published tree on the disk, as the boot services need it.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    pub image: ImageVersion,
+    /// Number in NFS file handles; never used for another tree.
+    pub id: u32,
+    /// Ties handles to this tree and not only to its number.
+    pub nonce: u64,
+    /// `<data>/images/<name>/<version>`.
+    pub root: PathBuf,
+    pub facts: Facts,
+}
+
+/// What inspection found in a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `Debian GNU/Linux 13 (trixie)`, from os-release.
+    pub pretty_name: String,
+    /// `bullseye`, `bookworm`, `trixie`, …; empty if os-release does not say.
+    pub codename: String,
+    pub arch: Arch,
+    /// Folder of the firmware's files, relative to the root: `boot/firmware` or `boot`; `None` if the tree has none
+    /// (a plain Debian tree).
+    pub boot_dir: Option<PathBuf>,
+    /// Kernels in the boot folder.
+    pub kernels: Vec<Kernel>,
+    /// Pis that this image has a kernel and a device tree for, such as `Pi 4B`.
+    pub models: Vec<String>,
+    /// Bytes one boot fetches over TFTP, the largest over the models.
+    pub tftp_bytes: u64,
+    /// What will not work, in plain words.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// File in the boot folder, such as `kernel8.img`.
+    pub file: String,
+    /// `6.12.47+rpt-rpi-v8`, from the kernel's own banner or the modules folder; empty if unknown.
+    pub version: String,
+    /// File of its initramfs in the boot folder, if there is one, such as `initramfs8`.
+    pub initramfs: Option<String>,
+    /// Whether it can mount an NFS root without an initramfs. `None`: could not be told.
+    pub mounts_nfs: Option<bool>,
+}
+
+/// All published trees. Readers never wait for an import.
+#[derive(Debug, Default)]
+pub struct Images {
+    shelf: RwLock<Arc<Shelf>>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Shelf {
+    trees: BTreeMap<ImageVersion, Arc<Tree>>,
+    current: BTreeMap<ImageName, Version>,
+}
+
+impl Images {
+    /// The tree `image` stands for now; `None` if there is no such image or version.
+    pub fn resolve(&self, image: &ImageRef) -> Option<Arc<Tree>> {
+        let shelf = self.shelf();
+        let version = image.version.or_else(|| shelf.current.get(&image.name).copied())?;
+        shelf.trees.get(&ImageVersion { name: image.name.clone(), version }).cloned()
+    }
+
+    pub fn version(&self, image: &ImageVersion) -> Option<Arc<Tree>> {
+        self.shelf().trees.get(image).cloned()
+    }
+
+    /// The tree a file handle names.
+    pub fn by_id(&self, id: u32) -> Option<Arc<Tree>> {
+        self.shelf().trees.values().find(|tree| tree.id == id).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Tree>> {
+        self.shelf().trees.values().cloned().collect()
+    }
+
+    /// Puts a tree on the shelf and makes it the current version of its image.
+    pub fn publish(&self, tree: Tree) {
+        let mut slot = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = Shelf::clone(&slot);
+        shelf.current.insert(tree.image.name.clone(), tree.image.version);
+        shelf.trees.insert(tree.image.clone(), Arc::new(tree));
+        *slot = Arc::new(shelf);
+    }
+
+    fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

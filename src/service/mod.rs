@@ -1,0 +1,12 @@
+//! What Bramble does, whoever asks: leases, clients, boot tree, exports, images, jobs, events.
+//!
+//! A service reads the facts, calls a pure decision of [`crate::proto`], applies it in one transaction, and only then
+//! says what may be sent. Services know no sockets; [`crate::serve`] and [`crate::api`] call them.
+
+pub mod boot_tree;
+pub mod clients;
+pub mod events;
+pub mod exports;
+pub mod images;
+pub mod jobs;
+pub mod leases;

@@ -1,0 +1,28 @@
+//! The domain's words as values that cannot be wrong.
+//!
+//! Everything here is parsed once, at the edge, and trusted inside. Nothing here reads a clock, a file or a
+//! socket, and nothing here depends on another layer.
+
+pub mod arch;
+pub mod chain;
+pub mod image;
+pub mod limits;
+pub mod mac;
+pub mod name;
+pub mod revision;
+pub mod serial;
+pub mod size;
+pub mod span;
+pub mod subnet;
+pub mod time;
+
+pub use arch::Arch;
+pub use chain::chain;
+pub use image::{ImageRef, ImageVersion, Version};
+pub use mac::MacAddr;
+pub use name::{HostName, ImageName, RoomName};
+pub use revision::Revision;
+pub use serial::Serial;
+pub use size::ByteSize;
+pub use subnet::Subnet;
+pub use time::Moment;

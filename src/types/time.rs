@@ -1,0 +1,121 @@
+//! Points in time and durations as people write them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// A point in civil time: milliseconds since 1970-01-01 UTC. Stored and sent as that number.
+///
+/// Routers without a battery start in 1970 and jump when NTP answers, so a `Moment` is for people and records;
+/// time-outs use `std::time::Instant`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Moment(i64);
+
+impl Moment {
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Time from `earlier` to `self`; zero if the clock went backwards.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<SystemTime> for Moment {
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            Err(before) => Self(-i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// `2026-11-23 17:04:05` in UTC.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.secs();
+        let (days, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+        // Civil date from a day number (proleptic Gregorian calendar, eras of 400 years starting in March).
+        let shifted = days + 719_468;
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
+    }
+}
+
+/// The text was not a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time; write a number and s, m, h, d or w, such as `12h`")]
+pub struct BadDuration(pub String);
+
+/// Reads `90`, `90s`, `15m`, `12h`, `2d`, `1w` (a bare number is seconds, as dnsmasq reads it).
+pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
+    let bad = || BadDuration(text.to_owned());
+    let (digits, factor) = match text.char_indices().last().ok_or_else(bad)? {
+        (at, 's') => (text.get(..at), 1),
+        (at, 'm') => (text.get(..at), 60),
+        (at, 'h') => (text.get(..at), 3600),
+        (at, 'd') => (text.get(..at), 86_400),
+        (at, 'w') => (text.get(..at), 604_800),
+        _ => (Some(text), 1),
+    };
+    let digits = digits.filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit())).ok_or_else(bad)?;
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_people_write_them() {
+        #[rustfmt::skip]
+        let rows = [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("2d", 172_800), ("1w", 604_800), ("0", 0)];
+        for (text, secs) in rows {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(secs)), "{text}");
+        }
+        for text in ["", "12x", "h", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615h", "1é"] {
+            assert_eq!(parse_duration(text), Err(BadDuration(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn moments_print_as_civil_time() {
+        #[rustfmt::skip]
+        let rows = [
+            (0, "1970-01-01 00:00:00"), (951_782_400, "2000-02-29 00:00:00"), (1_795_453_445, "2026-11-23 17:04:05"),
+            (-1, "1969-12-31 23:59:59"), (4_102_444_799, "2099-12-31 23:59:59"),
+        ];
+        for (secs, text) in rows {
+            assert_eq!(Moment::from_secs(secs).to_string(), text);
+        }
+    }
+}
