@@ -1,10 +1,10 @@
 //! UCI text → a [`Config`] that is right, or every problem with its place.
 //!
-//! Three files are read: `bramble` (ours), and beside it `network` (addresses of the chosen networks) and `dhcp`
-//! (pool, reservations and options to inherit). Loading never stops at the first problem, and a configuration
-//! with a problem is never used, not even in part.
+//! Four files are read: `bramble` (ours), and beside it `network` (addresses of the chosen networks), `dhcp` (pool,
+//! reservations and options to inherit) and `system` (time zone). Loading never stops at the first problem, and a
+//! configuration with a problem is never used, not even in part.
 //!
-//! Owns no state: [`load`](load::load) is a function of the three texts. What differs between two configurations is
+//! Owns no state: [`load`](load::load) is a function of the texts. What differs between two configurations is
 //! [`diff::Change`]; what an option means is described once, in [`schema`].
 
 pub mod diff;
@@ -29,6 +29,8 @@ pub struct Config {
     /// Folder on attached storage.
     pub data: PathBuf,
     pub log_level: LogLevel,
+    /// Time zone of the router (IANA name, from `/etc/config/system`); `None` where it has not been set.
+    pub timezone: Option<String>,
     pub networks: Vec<Network>,
     pub dhcp: Dhcp,
     pub tftp: Tftp,
@@ -58,7 +60,10 @@ pub struct Network {
     pub subnet: Subnet,
     /// Addresses for those without a reservation; `None` where only reservations are served.
     pub pool: Option<RangeInclusive<Ipv4Addr>>,
+    /// [`FOREVER`] for a lease that never runs out.
     pub lease_time: Duration,
+    /// Tags that every client of this network has: its logical name, and `option networkid` of its `config dhcp`.
+    pub tags: Vec<String>,
     /// Subnets behind DHCP relays, served from this network: by `giaddr`.
     pub relayed: Vec<RelayedSubnet>,
     pub options: NetworkOptions,
@@ -66,6 +71,9 @@ pub struct Network {
     /// `dhcp_boot` and tags of `/etc/config/dhcp`, for machines that are not Pis.
     pub boot: Vec<BootRule>,
 }
+
+/// A lease time that stands for a lease that never runs out (RFC 2131 §3.3: 0xffffffff seconds).
+pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A subnet reached through a relay agent (RFC 2131 §4.3.1: chosen by `giaddr`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,21 +99,37 @@ pub struct NetworkOptions {
     pub raw: Vec<RawOption>,
 }
 
-/// `list dhcp_option '[tag:NAME,]CODE,VALUE'`, encoded.
+/// `list dhcp_option '[tag:NAME,…][encap:CODE,]CODE,VALUE'`, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawOption {
     pub code: u8,
+    /// Empty for a `CODE` without a value: dnsmasq then does not send the option, not even its own default.
     pub bytes: Vec<u8>,
-    /// Sent only to hosts with this tag.
-    pub tag: Option<String>,
+    /// Sent only to hosts with all of these tags; a tag with a leading `!` must be absent.
+    pub tags: Vec<String>,
     /// `dhcp_option_force`: sent even if not asked for.
     pub force: bool,
+    /// Where `code` counts, if not among the ordinary options.
+    pub within: Option<Within>,
+}
+
+/// Options inside another option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// `encap:CODE,…`: all of these together are the value of option `CODE`.
+    Encap(u8),
+    /// `vendor:TEXT,…`: inside option 43, for clients whose option 60 contains this.
+    Vendor(Vec<u8>),
 }
 
 /// `config host` of `/etc/config/dhcp`, or a client of ours with an `ip`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
     pub macs: Vec<MacAddr>,
+    /// Hardware addresses with `*` for some octets; an address in `macs` of any reservation goes before.
+    pub patterns: Vec<[Option<u8>; 6]>,
+    /// `config host` without `mac`: matched by the host name that the client sends (option 12).
+    pub by_name: bool,
     pub ip: Option<Ipv4Addr>,
     pub name: Option<HostName>,
     pub lease_time: Option<Duration>,
