@@ -1,1 +1,3 @@
 //! Sockets and timers that carry [`crate::proto`] and ask [`crate::service`].
+
+pub mod supervisor;
