@@ -5,7 +5,6 @@
 //! grows while it keeps failing. What a service spawns itself lives in a `JoinSet` it owns and ends with it.
 //!
 //! Knows nothing about what the services do.
-#![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,10 +21,10 @@ pub type Stop = watch::Receiver<bool>;
 
 /// Pause before the first restart; doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A service that ran this long is healthy: its next failure starts again at [`FIRST_PAUSE`].
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a service may take to finish when told to; procd kills the whole daemon after 5 s.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -123,7 +122,12 @@ where
         if started.elapsed() >= HEALTHY_AFTER {
             pause = FIRST_PAUSE;
         }
-        tracing::error!(service = name, error, again_in_s = pause.as_secs(), "service ended and is started again");
+        tracing::error!(
+            service = name,
+            error,
+            again_in_s = pause.as_secs(),
+            "service ended and is started again"
+        );
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stop) => return,
