@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::types::Stage;
 use crate::types::{ImageVersion, MacAddr, Moment, limits};
 
 /// One thing that happened on a client's way from power-on to log-in.
@@ -47,20 +48,6 @@ pub enum Happening {
         phase: String,
         message: String,
     },
-}
-
-/// Which program on the client speaks DHCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// The boot ROM or EEPROM of a Pi (option 60 `PXEClient`, option 97).
-    Rom,
-    /// U-Boot, PXE firmware of a PC.
-    Firmware,
-    /// The kernel's `ip=dhcp` or klibc's `ipconfig`.
-    Kernel,
-    /// Anything else: an operating system.
-    System,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ pub mod revision;
 pub mod serial;
 pub mod size;
 pub mod span;
+pub mod stage;
 pub mod subnet;
 pub mod time;
 
@@ -24,5 +25,6 @@ pub use name::{HostName, ImageName, RoomName};
 pub use revision::Revision;
 pub use serial::Serial;
 pub use size::ByteSize;
+pub use stage::Stage;
 pub use subnet::Subnet;
 pub use time::Moment;
