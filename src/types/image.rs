@@ -14,6 +14,10 @@ use super::name::BadName;
 #[serde(transparent)]
 pub struct Version(pub NonZeroU32);
 
+impl Version {
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

@@ -20,3 +20,21 @@ pub const CLIENTS_SEEN: usize = 400;
 
 /// Events kept per client in memory: one boot (about 60 TFTP requests, folded) and the one before it.
 pub const TIMELINE: usize = 96;
+
+/// Longest name of a time zone, in bytes: the longest of the database has 32 (`America/Argentina/ComodRivadavia`).
+pub const TIME_ZONE: usize = 64;
+
+/// Longest name of a systemd unit, in bytes (systemd.unit(5)).
+pub const UNIT_NAME: usize = 255;
+
+/// Longest domain name, in bytes (RFC 1035 §2.3.4, without the final dot).
+pub const DOMAIN: usize = 253;
+
+/// Longest personality the agent reads, in bytes: room for some sixty masked units with the longest names.
+pub const PERSONALITY: usize = 16 * 1024;
+
+/// Longest datagram that can be an agent's report, in bytes: fits every network without fragments.
+pub const REPORT: usize = 1200;
+
+/// Longest message in a report, in bytes: each may be escaped with a second one, and the rest of a report takes 60.
+pub const REPORT_MESSAGE: usize = 560;

@@ -15,6 +15,7 @@ pub mod size;
 pub mod span;
 pub mod stage;
 pub mod subnet;
+pub mod system;
 pub mod time;
 
 pub use arch::Arch;
@@ -27,4 +28,5 @@ pub use serial::Serial;
 pub use size::ByteSize;
 pub use stage::Stage;
 pub use subnet::Subnet;
+pub use system::{Domain, MachineId, TimeZone, UnitName};
 pub use time::Moment;
