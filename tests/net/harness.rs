@@ -1,0 +1,39 @@
+//! What every test here stands on: a process of its own in namespaces of its own.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+use bramble::sim::net::{Isolation, forbidden};
+use bramble::types::chain;
+
+/// Names the test that a process was started for.
+const INSIDE: &str = "BRAMBLE_NET_INSIDE";
+
+/// Runs `test`, the body of the test that calls this, in a process of its own inside namespaces of its own, where
+/// it is root over the network and nothing else.
+pub fn isolated(test: impl FnOnce()) {
+    let name = std::thread::current().name().expect("the test harness names its threads").to_owned();
+    if std::env::var_os(INSIDE).as_deref() == Some(OsStr::new(&name)) {
+        return test();
+    }
+    let mut command = Command::new(std::env::current_exe().expect("a test program has a path"));
+    command.args([&name, "--exact", "--nocapture"]).env(INSIDE, &name).stdin(Stdio::null());
+    Isolation::prepare().wrap(&mut command);
+    match command.output() {
+        Ok(output) => assert!(
+            output.status.success(),
+            "the test failed inside its namespaces ({}):\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        ),
+        Err(error) => cannot_run(&name, &chain(&forbidden(error))),
+    }
+}
+
+/// A test needs something this machine does not have.
+#[expect(clippy::print_stderr, reason = "a test that is left out must be seen in the output")]
+pub fn cannot_run(name: &str, why: &str) {
+    assert!(std::env::var_os("BRAMBLE_REQUIRE_NET").is_none_or(|v| v != "1"), "{name} cannot run: {why}");
+    eprintln!("\n*** NOT RUN: {name}: {why}\n*** (BRAMBLE_REQUIRE_NET=1 makes this a failure)\n");
+}

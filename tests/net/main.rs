@@ -1,0 +1,10 @@
+//! Real programs on real ports, in network namespaces of the test's own. No root needed, no sleeps.
+//!
+//! Each test runs in a process of its own that starts inside fresh user, network and mount namespaces
+//! ([`harness::isolated`]), so tests run side by side and none can touch the host's network. A test that cannot run
+//! says so loudly; with `BRAMBLE_REQUIRE_NET=1` it fails.
+//!
+//! Run with `cargo net`.
+
+mod harness;
+mod lab;
