@@ -69,7 +69,8 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             id         INTEGER PRIMARY KEY AUTOINCREMENT,
             name       TEXT NOT NULL UNIQUE,
             created_at INTEGER NOT NULL,
-            current    INTEGER                  -- version clients get that do not pin one
+            current    INTEGER,                 -- version clients get that do not pin one
+            last       INTEGER NOT NULL         -- highest version there ever was: numbers are not used again
         ) STRICT;
 
         -- One row a published version. `tree` is the number in NFS file handles: never used again.
@@ -91,7 +92,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             id          INTEGER PRIMARY KEY AUTOINCREMENT,
             kind        TEXT NOT NULL,
             subject     TEXT NOT NULL,
-            state       TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'cancelled', 'interrupted')),
+            state       TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')),
             message     TEXT NOT NULL,
             started_at  INTEGER NOT NULL,
             ended_at    INTEGER

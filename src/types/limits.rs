@@ -38,3 +38,12 @@ pub const REPORT: usize = 1200;
 
 /// Longest message in a report, in bytes: each may be escaped with a second one, and the rest of a report takes 60.
 pub const REPORT_MESSAGE: usize = 560;
+
+/// Jobs waiting behind the one that runs: more than a person starts by hand, few enough to read.
+pub const JOBS_QUEUED: usize = 8;
+
+/// Jobs of this run kept in memory with their progress.
+pub const JOBS_REMEMBERED: usize = 32;
+
+/// Rows of ended jobs kept in the store: some months of imports.
+pub const JOBS_KEPT: u32 = 200;
