@@ -5,3 +5,4 @@
 //! not from the server it talks to.
 
 pub mod net;
+pub mod sample;
