@@ -27,6 +27,7 @@ pub use revision::Revision;
 pub use serial::Serial;
 pub use size::ByteSize;
 pub use stage::Stage;
+pub use span::Spanned;
 pub use subnet::Subnet;
 pub use system::{Domain, MachineId, TimeZone, UnitName};
 pub use time::Moment;
