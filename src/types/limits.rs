@@ -57,3 +57,38 @@ pub const DHCP_IGNORED: usize = 8;
 /// Longest DHCP client identifier, in bytes: an RFC 4361 identifier with the longest DUID (130) and room. It is the key of
 /// a row in the store.
 pub const DHCP_CLIENT_ID: usize = 255;
+/// Largest ONC RPC record we assemble, in bytes, record marks included: a 64 KiB WRITE with its header and padding. The
+/// record mark alone would let a client ask for 2 GiB (RFC 5531 §11).
+pub const RPC_RECORD: usize = 64 * 1024 + 1024;
+
+/// Fragments of one ONC RPC record: every client we know sends one; the rest is for odd libraries.
+pub const RPC_FRAGMENTS: usize = 64;
+
+/// Credential or verifier of an RPC call, in bytes (RFC 5531 §8.2).
+pub const RPC_AUTH: usize = 400;
+
+/// Groups in an AUTH_SYS credential (RFC 5531 appendix A).
+pub const RPC_GROUPS: usize = 16;
+
+/// NFSv3 file handle, in bytes (RFC 1813 §2.4).
+pub const NFS_HANDLE: usize = 64;
+
+/// Name of one file, in bytes: what Linux file systems allow. Longer names are read, so that the answer can be
+/// "too long", up to [`NFS_PATH`].
+pub const NFS_NAME: usize = 255;
+
+/// Longest name or symbolic link read from a call, in bytes: `PATH_MAX`.
+pub const NFS_PATH: usize = 4096;
+
+/// Path in a MOUNT call, in bytes (RFC 1813 §5.1.1).
+pub const MOUNT_PATH: usize = 1024;
+
+/// Data in one answer to READ, in bytes. Larger ones fall out of a router's second-level cache and cost memory per client
+/// for no speed.
+pub const NFS_READ: u32 = 128 * 1024;
+
+/// Data in one WRITE, in bytes: what fits [`RPC_RECORD`].
+pub const NFS_WRITE: u32 = 64 * 1024;
+
+/// Largest answer to READDIR and READDIRPLUS, in bytes; a client that offers more room asks more often.
+pub const NFS_DIRECTORY: u32 = 64 * 1024;
