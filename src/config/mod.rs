@@ -9,7 +9,6 @@
 
 pub mod diff;
 pub mod edit;
-mod fields;
 pub mod inherit;
 pub mod load;
 pub mod problem;

@@ -2,6 +2,8 @@
 //!
 //! Nothing else in the crate may allocate from a length it read off the wire without naming one of these.
 
+use std::time::Duration;
+
 /// Longest host name, in bytes: one DNS label (RFC 1035 §2.3.4).
 pub const HOST_NAME: usize = 63;
 
@@ -47,12 +49,10 @@ pub const JOBS_REMEMBERED: usize = 32;
 
 /// Rows of ended jobs kept in the store: some months of imports.
 pub const JOBS_KEPT: u32 = 200;
-/// Largest DHCP packet we look at, in bytes of UDP payload: one Ethernet frame (1500 − 20 IP − 8 UDP). Clients send
-/// 300 to 600; jumbo frames and fragments are not how anybody asks for an address.
-pub const DHCP_PACKET: usize = 1472;
 
-/// Options of one DHCP packet that are named in the log as unusable: enough to see what a client does wrong.
-pub const DHCP_IGNORED: usize = 8;
+/// Largest TFTP block, in bytes: a jumbo frame of 9000 less IP, UDP and TFTP headers. What the way to the client carries
+/// bounds it further; RFC 2348 would allow 65464 in fragments.
+pub const TFTP_BLOCK: u16 = 8968;
 
 /// Longest DHCP client identifier, in bytes: an RFC 4361 identifier with the longest DUID (130) and room. It is the key of
 /// a row in the store.
@@ -92,3 +92,21 @@ pub const NFS_WRITE: u32 = 64 * 1024;
 
 /// Largest answer to READDIR and READDIRPLUS, in bytes; a client that offers more room asks more often.
 pub const NFS_DIRECTORY: u32 = 64 * 1024;
+
+/// Blocks sent before an ACK: 16 of 1468 bytes are 23 KiB, which the smallest switch of a classroom holds for one port.
+/// RFC 7440 would allow 65535.
+pub const TFTP_WINDOW: u16 = 16;
+
+/// How long a TFTP client may take over an ACK before the block is repeated, unless it asked for another time. A round
+/// trip in a room is under a millisecond, and a lost block stalls a lock-step client for this long.
+pub const TFTP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Longest time-out a client may ask for (RFC 2349 allows 255 s): it bounds how long a dead client's transfer is kept.
+pub const TFTP_PATIENCE_ASKED: Duration = Duration::from_secs(10);
+
+/// Longest wait between two repetitions of a block: the waits double up to here, or to the time the client asked for.
+pub const TFTP_PATIENCE_MOST: Duration = Duration::from_secs(8);
+
+/// Times a block is repeated before the client is given up: with the waits above, 24 to 60 seconds, which outlasts the
+/// 30 seconds a Pi tries for one file.
+pub const TFTP_REPEATS: u8 = 5;
