@@ -10,3 +10,4 @@ pub mod exports;
 pub mod images;
 pub mod jobs;
 pub mod leases;
+pub mod personality;

@@ -110,3 +110,6 @@ pub const TFTP_PATIENCE_MOST: Duration = Duration::from_secs(8);
 /// Times a block is repeated before the client is given up: with the waits above, 24 to 60 seconds, which outlasts the
 /// 30 seconds a Pi tries for one file.
 pub const TFTP_REPEATS: u8 = 5;
+
+/// Reports of one agent that are taken per minute: a boot sends five, and one more for each thing that went wrong.
+pub const REPORTS_PER_MINUTE: u32 = 60;
