@@ -1,12 +1,25 @@
 //! Who is at this address: the one place that joins configuration, leases and Pis seen.
+//!
+//! A client is known by its hardware address. What a person decided about it comes from the configuration; what it
+//! showed of itself (serial number, model, when) and which tree it was last told to boot are kept here and, in batches,
+//! in the store. Machines that are not Pis and do not boot from the network are not this directory's business, except
+//! that [`Clients::at`] knows every address that was given.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::types::{HostName, ImageRef, ImageVersion, MacAddr, RoomName};
+use crate::store::clients::{ClientChanges, SeenRow};
+use crate::store::{Store, StoreError};
+use crate::types::{HostName, ImageRef, ImageVersion, MacAddr, Moment, Revision, RoomName, Serial, limits};
+
+/// How stale the stored time of a client's last sign of life may be: one row written a minute, not one a packet.
+const SEEN_PRECISION: Duration = Duration::from_mins(1);
 
 /// One client as the boot services see it: its own settings, with those of its room filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,24 +39,93 @@ pub struct Seat {
     pub mask: Vec<String>,
 }
 
+/// Everything known about one client, for people and programs that ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub mac: MacAddr,
+    pub name: HostName,
+    pub adopted: bool,
+    pub room: Option<RoomName>,
+    /// What it boots next.
+    pub image: Option<ImageRef>,
+    /// What it was last told to boot.
+    pub booted: Option<ImageVersion>,
+    /// The address it has, or the one reserved for it.
+    pub ip: Option<Ipv4Addr>,
+    pub network: Option<String>,
+    pub serial: Option<Serial>,
+    pub revision: Option<Revision>,
+    pub first_seen: Option<Moment>,
+    pub last_seen: Option<Moment>,
+}
+
 /// The directory of clients.
 #[derive(Debug)]
 pub struct Clients {
     inner: RwLock<Inner>,
     generation: AtomicU32,
+    /// Something waits to be stored.
+    changed: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
     config: Arc<Config>,
     at: HashMap<Ipv4Addr, (MacAddr, String)>,
+    /// The address each client was last given.
+    address: HashMap<MacAddr, Ipv4Addr>,
     booted: HashMap<MacAddr, ImageVersion>,
+    seen: HashMap<MacAddr, Seen>,
+    unsaved: Unsaved,
+}
+
+/// Who differs from the store; what to write is looked up when it is written, so the newest wins.
+#[derive(Debug, Default)]
+struct Unsaved {
+    seen: HashSet<MacAddr>,
+    booted: HashSet<MacAddr>,
+    forgotten: HashSet<MacAddr>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    serial: Option<Serial>,
+    revision: Option<Revision>,
+    first_at: Moment,
+    last_at: Moment,
+    network: String,
+    /// Has a row in the store, which must be deleted when it is forgotten.
+    stored: bool,
 }
 
 impl Clients {
+    /// A directory that knows only the configuration.
     pub fn new(config: Arc<Config>) -> Self {
-        let inner = Inner { config, at: HashMap::new(), booted: HashMap::new() };
-        Self { inner: RwLock::new(inner), generation: AtomicU32::new(0) }
+        let inner = Inner {
+            config,
+            at: HashMap::new(),
+            address: HashMap::new(),
+            booted: HashMap::new(),
+            seen: HashMap::new(),
+            unsaved: Unsaved::default(),
+        };
+        Self { inner: RwLock::new(inner), generation: AtomicU32::new(0), changed: Notify::new() }
+    }
+
+    /// The directory as the last run of the daemon left it.
+    pub fn load(config: Arc<Config>, store: &Store) -> Result<Self, StoreError> {
+        let rows = store.clients()?;
+        let clients = Self::new(config);
+        clients.change(|inner| {
+            for (ip, mac, network) in rows.bound {
+                inner.bind(ip, mac, &network);
+            }
+            inner.booted.extend(rows.booted);
+            for SeenRow { mac, serial, revision, first_at, last_at, network } in rows.seen {
+                inner.seen.insert(mac, Seen { serial, revision, first_at, last_at, network, stored: true });
+            }
+        });
+        Ok(clients)
     }
 
     /// Changes whenever an answer of [`Self::at`] or [`Self::booted`] may have changed: what holders of a cached answer
@@ -58,39 +140,237 @@ impl Clients {
 
     /// `ip` is now `mac`'s (an address was acknowledged, or offered to a ROM that boots from the offer).
     pub fn bound(&self, ip: Ipv4Addr, mac: MacAddr, network: &str) {
-        self.change(|inner| {
-            inner.at.insert(ip, (mac, network.to_owned()));
-        });
+        let same = |inner: &Inner| inner.at.get(&ip).is_some_and(|(m, n)| *m == mac && n == network);
+        // A renewal changes nothing, and must not make every holder of a cached answer ask again.
+        if !same(&self.read()) || self.read().address.get(&mac) != Some(&ip) {
+            self.change(|inner| inner.bind(ip, mac, network));
+        }
     }
 
     pub fn unbound(&self, ip: Ipv4Addr) {
         self.change(|inner| {
-            inner.at.remove(&ip);
+            if let Some((mac, _)) = inner.at.remove(&ip)
+                && inner.address.get(&mac) == Some(&ip)
+            {
+                inner.address.remove(&mac);
+            }
         });
     }
 
     /// The client at `ip`; `None` for an address nobody was given.
     pub fn at(&self, ip: Ipv4Addr) -> Option<Seat> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.read();
         let (mac, network) = inner.at.get(&ip)?;
         Some(seat(&inner.config, *mac, ip, network))
     }
 
+    /// A machine that boots from the network has shown itself; what it does not tell this time is kept from before.
+    pub fn seen(
+        &self,
+        mac: MacAddr,
+        serial: Option<Serial>,
+        revision: Option<Revision>,
+        network: &str,
+        at: Moment,
+    ) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.note(mac, serial, revision, network, at) {
+            inner.unsaved.seen.insert(mac);
+            drop(inner);
+            self.changed.notify_one();
+        }
+    }
+
     /// Remembers which tree `mac` was told to boot.
     pub fn boots(&self, mac: MacAddr, image: ImageVersion) {
-        self.change(|inner| {
-            inner.booted.insert(mac, image);
-        });
+        if self.booted(mac).as_ref() != Some(&image) {
+            self.change(|inner| {
+                inner.booted.insert(mac, image);
+                inner.unsaved.booted.insert(mac);
+            });
+            self.changed.notify_one();
+        }
     }
 
     /// Which tree `mac` was last told to boot, and so may go on reading until it boots again.
     pub fn booted(&self, mac: MacAddr) -> Option<ImageVersion> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).booted.get(&mac).cloned()
+        self.read().booted.get(&mac).cloned()
+    }
+
+    /// Every client of the configuration by name, then every other machine seen.
+    pub fn all(&self) -> Vec<Known> {
+        let inner = self.read();
+        let configured = inner.config.clients.iter().map(|client| client.mac);
+        let macs: HashSet<MacAddr> = configured.chain(inner.seen.keys().copied()).collect();
+        let mut all: Vec<Known> = macs.into_iter().map(|mac| inner.known(mac)).collect();
+        all.sort_by(|a, b| (!a.adopted, &a.name, a.mac).cmp(&(!b.adopted, &b.name, b.mac)));
+        all
+    }
+
+    /// One client of the configuration, or a machine seen.
+    pub fn get(&self, mac: MacAddr) -> Option<Known> {
+        let inner = self.read();
+        inner.knows(mac).then(|| inner.known(mac))
+    }
+
+    /// Whom a person means by a hardware address, a name or an IP address.
+    pub fn find(&self, who: &str) -> Option<Known> {
+        if let Ok(mac) = who.parse() {
+            return self.get(mac);
+        }
+        if let Ok(ip) = who.parse::<Ipv4Addr>() {
+            let at = self.read().at.get(&ip).map(|(mac, _)| *mac);
+            return at
+                .and_then(|mac| self.get(mac))
+                .or_else(|| self.all().into_iter().find(|known| known.ip == Some(ip)));
+        }
+        let name: HostName = who.parse().ok()?;
+        self.all().into_iter().find(|known| known.name == name)
+    }
+
+    /// Forgets what `mac` showed of itself. Its address and, if it is one, its place in the configuration stay.
+    pub fn forget(&self, mac: MacAddr) {
+        self.change(|inner| inner.forget(mac));
+        self.changed.notify_one();
+    }
+
+    /// Returns when something waits to be stored.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Stores what changed since the last call. After an error it is stored by the next one.
+    pub fn save(&self, store: &Store, now: Moment) -> Result<(), StoreError> {
+        let (changes, unsaved) = {
+            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            let unsaved = std::mem::take(&mut inner.unsaved);
+            for mac in &unsaved.seen {
+                // True in a moment, or the write fails and a delete of no row does no harm.
+                if let Some(seen) = inner.seen.get_mut(mac) {
+                    seen.stored = true;
+                }
+            }
+            (inner.changes(&unsaved), unsaved)
+        };
+        if changes.is_empty() {
+            return Ok(());
+        }
+        store.write_clients(&changes, now).inspect_err(|_| {
+            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            inner.unsaved.seen.extend(unsaved.seen);
+            inner.unsaved.booted.extend(unsaved.booted);
+            inner.unsaved.forgotten.extend(unsaved.forgotten);
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, with: impl FnOnce(&mut Inner)) {
         with(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner));
         self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Inner {
+    fn bind(&mut self, ip: Ipv4Addr, mac: MacAddr, network: &str) {
+        self.at.insert(ip, (mac, network.to_owned()));
+        self.address.insert(mac, ip);
+    }
+
+    /// Notes a sign of life; whether it is worth storing.
+    fn note(
+        &mut self,
+        mac: MacAddr,
+        serial: Option<Serial>,
+        revision: Option<Revision>,
+        network: &str,
+        at: Moment,
+    ) -> bool {
+        if let Some(seen) = self.seen.get_mut(&mac) {
+            let same = (serial.is_none() || serial == seen.serial)
+                && (revision.is_none() || revision == seen.revision)
+                && network == seen.network;
+            if same && at.since(seen.last_at) < SEEN_PRECISION {
+                return false;
+            }
+            seen.serial = serial.or(seen.serial);
+            seen.revision = revision.or(seen.revision);
+            seen.last_at = at;
+            network.clone_into(&mut seen.network);
+            return true;
+        }
+        self.make_room(mac);
+        let network = network.to_owned();
+        self.seen.insert(mac, Seen { serial, revision, first_at: at, last_at: at, network, stored: false });
+        true
+    }
+
+    /// Before a machine is remembered: forgets the stranger heard from least recently, if there are too many.
+    fn make_room(&mut self, newcomer: MacAddr) {
+        let adopted: HashSet<MacAddr> = self.config.clients.iter().map(|client| client.mac).collect();
+        if adopted.contains(&newcomer) {
+            return;
+        }
+        let strangers = self.seen.iter().filter(|(mac, _)| !adopted.contains(mac));
+        if strangers.clone().count() < limits::CLIENTS_SEEN {
+            return;
+        }
+        if let Some(oldest) = strangers.min_by_key(|(mac, seen)| (seen.last_at, **mac)).map(|(mac, _)| *mac) {
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, mac: MacAddr) {
+        let stored = self.seen.remove(&mac).is_some_and(|seen| seen.stored);
+        let booted = self.booted.remove(&mac).is_some();
+        self.unsaved.seen.remove(&mac);
+        self.unsaved.booted.remove(&mac);
+        // Without this test a flood of invented addresses would make the list of rows to delete grow.
+        if stored || booted {
+            self.unsaved.forgotten.insert(mac);
+        }
+    }
+
+    fn knows(&self, mac: MacAddr) -> bool {
+        self.seen.contains_key(&mac) || self.config.clients.iter().any(|client| client.mac == mac)
+    }
+
+    fn known(&self, mac: MacAddr) -> Known {
+        let seen = self.seen.get(&mac);
+        let client = self.config.clients.iter().find(|client| client.mac == mac);
+        let ip = self.address.get(&mac).copied();
+        let Seat { name, adopted, room, image, .. } =
+            seat(&self.config, mac, ip.unwrap_or(Ipv4Addr::UNSPECIFIED), "");
+        Known {
+            mac,
+            name,
+            adopted,
+            room,
+            image,
+            booted: self.booted.get(&mac).cloned(),
+            ip: ip.or_else(|| client.and_then(|client| client.ip)),
+            network: seen.map(|seen| seen.network.clone()),
+            serial: seen.and_then(|seen| seen.serial),
+            revision: seen.and_then(|seen| seen.revision),
+            first_seen: seen.map(|seen| seen.first_at),
+            last_seen: seen.map(|seen| seen.last_at),
+        }
+    }
+
+    fn changes(&self, unsaved: &Unsaved) -> ClientChanges {
+        let seen = unsaved.seen.iter().filter_map(|mac| {
+            let Seen { serial, revision, first_at, last_at, network, stored: _ } =
+                self.seen.get(mac)?.clone();
+            Some(SeenRow { mac: *mac, serial, revision, first_at, last_at, network })
+        });
+        let booted = unsaved.booted.iter().filter_map(|mac| Some((*mac, self.booted.get(mac)?.clone())));
+        ClientChanges {
+            seen: seen.collect(),
+            booted: booted.collect(),
+            forgotten: unsaved.forgotten.iter().copied().collect(),
+        }
     }
 }
 
@@ -120,4 +400,188 @@ fn seat(config: &Config, mac: MacAddr, ip: Ipv4Addr, network: &str) -> Seat {
 pub fn default_name(mac: MacAddr) -> HostName {
     let [_, _, _, a, b, c] = mac.octets();
     format!("pi-{a:02x}{b:02x}{c:02x}").parse().expect("`pi-` and six hex digits are a host name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Room, Tftp, UnknownPi};
+
+    const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
+    const STRANGER: MacAddr = MacAddr::new([0xb8, 0x27, 0xeb, 9, 9, 9]);
+    const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 100);
+    const NOON: Moment = Moment::from_secs(1_795_435_200);
+
+    /// One room with an image, and in it `PI` as `lab-01`.
+    fn config() -> Config {
+        let room: RoomName = "lab".parse().expect("room");
+        Config {
+            enabled: true,
+            data: "/mnt/disk".into(),
+            log_level: LogLevel::Info,
+            timezone: None,
+            networks: vec![],
+            dhcp: Dhcp {
+                mode: DhcpMode::Authoritative,
+                inherit: false,
+                unknown_pi: UnknownPi::Offer,
+                matches: vec![],
+            },
+            tftp: Tftp { enabled: true },
+            nfs: Nfs { backend: NfsBackend::Embedded },
+            rooms: vec![Room {
+                name: room.clone(),
+                image: Some("trixie".parse().expect("image")),
+                config_txt: vec!["of_room=1".to_owned()],
+                cmdline: vec![],
+                timezone: None,
+                mask: vec![],
+            }],
+            clients: vec![Client {
+                mac: PI,
+                name: "lab-01".parse().expect("name"),
+                room: Some(room),
+                image: None,
+                ip: None,
+                config_txt: vec!["of_client=1".to_owned()],
+                cmdline: vec![],
+            }],
+        }
+    }
+
+    fn clients() -> Clients {
+        Clients::new(Arc::new(config()))
+    }
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        Store::open(&dir.path().join("bramble.db")).expect("a new database")
+    }
+
+    fn version(number: u32) -> ImageVersion {
+        let version = crate::types::Version(number.try_into().expect("not zero"));
+        ImageVersion { name: "trixie".parse().expect("image"), version }
+    }
+
+    #[test]
+    fn a_seat_has_its_own_settings_after_those_of_its_room() {
+        let clients = clients();
+        assert_eq!(clients.at(IP), None);
+        clients.bound(IP, PI, "lan");
+        let seat = clients.at(IP).expect("bound");
+        assert_eq!((seat.name.as_str(), seat.adopted, seat.network.as_str()), ("lab-01", true, "lan"));
+        assert_eq!(seat.image, Some("trixie".parse().expect("image")));
+        assert_eq!(seat.config_txt, ["of_room=1", "of_client=1"]);
+        clients.bound(IP, STRANGER, "lan");
+        let seat = clients.at(IP).expect("bound");
+        assert_eq!((seat.name.as_str(), seat.adopted, seat.image), ("pi-090909", false, None));
+    }
+
+    #[test]
+    fn only_what_changes_an_answer_changes_the_generation() {
+        let clients = clients();
+        let mut last = clients.generation();
+        let mut changes = |what: &str, expected: bool, act: &dyn Fn()| {
+            act();
+            assert_eq!(clients.generation() != last, expected, "{what}");
+            last = clients.generation();
+        };
+        changes("a new address", true, &|| clients.bound(IP, PI, "lan"));
+        changes("a renewal", false, &|| clients.bound(IP, PI, "lan"));
+        changes("another owner", true, &|| clients.bound(IP, STRANGER, "lan"));
+        changes("the first boot", true, &|| clients.boots(PI, version(1)));
+        changes("the same again", false, &|| clients.boots(PI, version(1)));
+        changes("another version", true, &|| clients.boots(PI, version(2)));
+        changes("a sign of life", false, &|| clients.seen(PI, None, None, "lan", NOON));
+        changes("another configuration", true, &|| clients.set_config(Arc::new(config())));
+        changes("an address given up", true, &|| clients.unbound(IP));
+    }
+
+    #[test]
+    fn a_person_may_name_a_client_in_three_ways() {
+        let clients = clients();
+        clients.seen(STRANGER, None, None, "lan", NOON);
+        clients.bound(IP, PI, "lan");
+        for who in ["lab-01", "LAB-01", "dc:a6:32:01:02:03", "DC-A6-32-01-02-03", "192.168.77.100"] {
+            assert_eq!(clients.find(who).map(|known| known.mac), Some(PI), "{who}");
+        }
+        assert_eq!(clients.find("pi-090909").map(|known| known.mac), Some(STRANGER));
+        for who in ["", "lab-02", "192.168.77.101", "00:00:00:00:00:01"] {
+            assert_eq!(clients.find(who), None, "{who}");
+        }
+    }
+
+    #[test]
+    fn everything_survives_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(&dir);
+        let before = clients();
+        let serial: Serial = "9ffefdef".parse().expect("serial");
+        before.seen(PI, Some(serial), Revision::new(0x00c0_3111), "lan", NOON);
+        before.seen(STRANGER, None, None, "lan", NOON);
+        before.boots(PI, version(3));
+        before.save(&store, NOON).expect("saved");
+        before.forget(STRANGER);
+        before.save(&store, NOON).expect("saved");
+
+        let after = Clients::load(Arc::new(config()), &store).expect("loaded");
+        assert_eq!(after.all(), before.all());
+        let pi = after.get(PI).expect("known");
+        assert_eq!((pi.serial, pi.booted, pi.first_seen), (Some(serial), Some(version(3)), Some(NOON)));
+        assert_eq!(after.get(STRANGER), None);
+    }
+
+    #[test]
+    fn what_a_later_packet_does_not_tell_is_kept_from_an_earlier_one() {
+        let clients = clients();
+        let serial: Serial = "9ffefdef".parse().expect("serial");
+        clients.seen(PI, Some(serial), None, "lan", NOON);
+        clients.seen(PI, None, None, "lan", NOON.plus(Duration::from_hours(1)));
+        let known = clients.get(PI).expect("known");
+        assert_eq!(known.serial, Some(serial));
+        assert_eq!(known.last_seen, Some(NOON.plus(Duration::from_hours(1))));
+    }
+
+    #[test]
+    fn a_flood_of_strangers_costs_a_bounded_place_and_no_adopted_client() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(&dir);
+        let clients = clients();
+        clients.seen(PI, None, None, "lan", NOON);
+        for number in 0..3 * limits::CLIENTS_SEEN {
+            let [.., a, b] = number.to_be_bytes();
+            let mac = MacAddr::new([2, 0, 0, 0, a, b]);
+            clients.seen(mac, None, None, "lan", NOON.plus(Duration::from_secs(number as u64)));
+            if number == limits::CLIENTS_SEEN {
+                clients.save(&store, NOON).expect("saved");
+            }
+        }
+        assert_eq!(clients.all().len(), limits::CLIENTS_SEEN + 1);
+        assert!(clients.get(PI).is_some(), "the adopted client is the oldest, and stays");
+        let unsaved = &clients.read().unsaved;
+        assert!(
+            unsaved.forgotten.len() <= limits::CLIENTS_SEEN && unsaved.seen.len() <= limits::CLIENTS_SEEN
+        );
+    }
+
+    #[test]
+    fn the_store_holds_what_the_directory_holds_after_a_flood() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(&dir);
+        let clients = clients();
+        for number in 0..2 * limits::CLIENTS_SEEN {
+            let [.., a, b] = number.to_be_bytes();
+            clients.seen(
+                MacAddr::new([2, 0, 0, 0, a, b]),
+                None,
+                None,
+                "lan",
+                Moment::from_secs(i64::try_from(number).expect("small")),
+            );
+            if number % 100 == 0 {
+                clients.save(&store, NOON).expect("saved");
+            }
+        }
+        clients.save(&store, NOON).expect("saved");
+        assert_eq!(Clients::load(Arc::new(config()), &store).expect("loaded").all(), clients.all());
+    }
 }

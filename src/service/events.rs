@@ -1,14 +1,21 @@
 //! The boot timeline of every client: what it asked for, what it got, and when.
 //!
-//! The last events of each client are kept in memory in a ring of fixed size; milestones also go to the store.
+//! The last events of each client are kept in memory in a ring of fixed size; what repeats itself is counted, not
+//! listed. Milestones of adopted clients also go to the store, in batches, so that a restart of the daemon does not
+//! forget who is up. Strangers get a few rings and no rows: an invented hardware address costs nothing that lasts.
+//!
+//! What a timeline *means* is decided by [`super::state`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
+use crate::store::events::EventRow;
+use crate::store::{Store, StoreError};
 pub use crate::types::Stage;
 use crate::types::{ImageVersion, MacAddr, Moment, limits};
 
@@ -36,6 +43,7 @@ pub enum Happening {
     File {
         name: String,
         bytes: u64,
+        #[serde(rename = "ms", with = "millis")]
         took: Duration,
         outcome: FileOutcome,
     },
@@ -64,32 +72,377 @@ pub enum FileOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub at: Moment,
+    /// When it happened last, if it repeated itself with nothing in between; else `at`.
+    pub last_at: Moment,
+    pub times: u32,
     #[serde(flatten)]
     pub what: Happening,
+}
+
+/// Whether a client has its root file system open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Connections to the NFS server.
+    pub open: u32,
+    /// When the number of connections last changed to or from zero.
+    pub since: Option<Moment>,
 }
 
 /// The timelines of all clients.
 #[derive(Debug, Default)]
 pub struct Events {
-    rings: Mutex<HashMap<MacAddr, heapless::Deque<Event, { limits::TIMELINE }>>>,
+    inner: Mutex<Inner>,
+    /// A milestone waits to be stored.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    rings: HashMap<MacAddr, Ring>,
+    adopted: HashSet<MacAddr>,
+    /// Milestones not stored yet, oldest first.
+    pending: VecDeque<(MacAddr, Event)>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: Box<heapless::Deque<Event, { limits::TIMELINE }>>,
+    link: Link,
 }
 
 impl Events {
-    pub fn record(&self, client: MacAddr, at: Moment, what: Happening) {
-        let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        if !rings.contains_key(&client) && rings.len() >= limits::CLIENTS_SEEN {
+    /// Timelines as the last run of the daemon stored them.
+    pub fn load(store: &Store) -> Result<Self, StoreError> {
+        let events = Self::default();
+        let mut inner = events.lock();
+        for row in store.events()? {
+            // A row of a later or earlier version that says something else is no reason not to start.
+            if let Ok(event) = serde_json::from_str(&row.detail) {
+                inner.ring(row.client).push(event);
+            }
+        }
+        drop(inner);
+        Ok(events)
+    }
+
+    /// Whose milestones are stored, and whose timelines no stranger can displace.
+    pub fn set_adopted(&self, adopted: HashSet<MacAddr>) {
+        self.lock().adopted = adopted;
+    }
+
+    pub fn record(&self, client: MacAddr, at: Moment, mut what: Happening) {
+        what.shorten();
+        let mut inner = self.lock();
+        inner.make_room(client);
+        let adopted = inner.adopted.contains(&client);
+        let ring = inner.ring(client);
+        if let Some(last) = ring.events.back_mut()
+            && last.what == what
+        {
+            last.last_at = at;
+            last.times = last.times.saturating_add(1);
             return;
         }
-        let ring = rings.entry(client).or_default();
-        if ring.is_full() {
-            ring.pop_front();
+        let event = Event { at, last_at: at, times: 1, what };
+        ring.push(event.clone());
+        if adopted && event.what.is_milestone() {
+            if inner.pending.len() >= limits::EVENTS_PENDING {
+                inner.pending.pop_front();
+            }
+            inner.pending.push_back((client, event));
+            drop(inner);
+            self.changed.notify_one();
         }
-        let _ = ring.push_back(Event { at, what });
+    }
+
+    /// `client` opened a connection to its root file system.
+    pub fn connected(&self, client: MacAddr, at: Moment) {
+        let mut inner = self.lock();
+        inner.make_room(client);
+        let link = &mut inner.ring(client).link;
+        link.open = link.open.saturating_add(1);
+        if link.open == 1 {
+            link.since = Some(at);
+        }
+    }
+
+    /// A connection of `client` to its root file system ended.
+    pub fn disconnected(&self, client: MacAddr, at: Moment) {
+        let mut inner = self.lock();
+        let link = &mut inner.ring(client).link;
+        link.open = link.open.saturating_sub(1);
+        if link.open == 0 {
+            link.since = Some(at);
+        }
     }
 
     /// Oldest first.
     pub fn timeline(&self, client: MacAddr) -> Vec<Event> {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        rings.get(&client).map(|ring| ring.iter().cloned().collect()).unwrap_or_default()
+        self.lock().rings.get(&client).map(|ring| ring.events.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    pub fn link(&self, client: MacAddr) -> Link {
+        self.lock().rings.get(&client).map(|ring| ring.link).unwrap_or_default()
+    }
+
+    /// The newest `count` events over all clients, oldest first.
+    pub fn latest(&self, count: usize) -> Vec<(MacAddr, Event)> {
+        let inner = self.lock();
+        let mut all: Vec<(MacAddr, &Event)> = inner
+            .rings
+            .iter()
+            .flat_map(|(mac, ring)| ring.events.iter().map(|event| (*mac, event)))
+            .collect();
+        all.sort_by_key(|(mac, event)| (event.at, *mac));
+        let skip = all.len().saturating_sub(count);
+        all.into_iter().skip(skip).map(|(mac, event)| (mac, event.clone())).collect()
+    }
+
+    /// Drops the timeline of `client`, here and in the store.
+    pub fn forget(&self, client: MacAddr, store: &Store) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if let Some(ring) = inner.rings.get_mut(&client) {
+            ring.events.clear();
+        }
+        inner.pending.retain(|(mac, _)| *mac != client);
+        drop(inner);
+        store.forget_events(client)
+    }
+
+    /// Returns when something waits to be stored.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Stores the milestones since the last call. After an error they are stored by the next one.
+    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+        let pending = std::mem::take(&mut self.lock().pending);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<EventRow> = pending
+            .iter()
+            .map(|(client, event)| EventRow {
+                at: event.at,
+                client: *client,
+                kind: event.what.kind().to_owned(),
+                detail: serde_json::to_string(event).expect("numbers and strings are always JSON"),
+            })
+            .collect();
+        store.add_events(&rows).inspect_err(|_| {
+            let mut inner = self.lock();
+            let newer = std::mem::replace(&mut inner.pending, pending);
+            inner.pending.extend(newer);
+            let excess = inner.pending.len().saturating_sub(limits::EVENTS_PENDING);
+            inner.pending.drain(..excess);
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn ring(&mut self, client: MacAddr) -> &mut Ring {
+        self.rings.entry(client).or_default()
+    }
+
+    /// Before `client` gets a ring: drops that of the stranger heard from least recently, if there are too many.
+    fn make_room(&mut self, client: MacAddr) {
+        if self.rings.contains_key(&client) || self.adopted.contains(&client) {
+            return;
+        }
+        let strangers = self.rings.iter().filter(|(mac, _)| !self.adopted.contains(mac));
+        if strangers.clone().count() < limits::TIMELINES_OF_STRANGERS {
+            return;
+        }
+        let oldest =
+            strangers.min_by_key(|(mac, ring)| (ring.events.back().map(|event| event.last_at), **mac));
+        if let Some(mac) = oldest.map(|(mac, _)| *mac) {
+            self.rings.remove(&mac);
+        }
+    }
+}
+
+impl Ring {
+    fn push(&mut self, event: Event) {
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        self.events.push_back(event).expect("a full ring has just lost its oldest");
+    }
+}
+
+impl Happening {
+    /// The word for programs; the tag of the JSON form.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Discover { .. } => "discover",
+            Self::Offer { .. } => "offer",
+            Self::Lease { .. } => "lease",
+            Self::Refused { .. } => "refused",
+            Self::File { .. } => "file",
+            Self::Mount { .. } => "mount",
+            Self::Agent { .. } => "agent",
+        }
+    }
+
+    /// Whether it is worth a row: it says how far a boot came, and a boot has few of them.
+    fn is_milestone(&self) -> bool {
+        match self {
+            Self::Lease { stage, .. } => *stage != Stage::System,
+            Self::Refused { .. } | Self::Mount { .. } | Self::Agent { .. } => true,
+            Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
+            Self::Discover { .. } | Self::Offer { .. } => false,
+        }
+    }
+
+    /// Cuts texts that came from the network to [`limits::EVENT_TEXT`].
+    fn shorten(&mut self) {
+        let text = match self {
+            Self::Refused { reason } => reason,
+            Self::File { name, .. } => name,
+            Self::Agent { message, .. } => message,
+            Self::Discover { .. } | Self::Offer { .. } | Self::Lease { .. } | Self::Mount { .. } => return,
+        };
+        text.truncate(text.floor_char_boundary(limits::EVENT_TEXT));
+    }
+}
+
+/// A duration as a number of whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
+    const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 100);
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        Store::open(&dir.path().join("bramble.db")).expect("a new database")
+    }
+
+    fn at(secs: i64) -> Moment {
+        Moment::from_secs(secs)
+    }
+
+    fn file(name: &str, outcome: FileOutcome) -> Happening {
+        Happening::File { name: name.to_owned(), bytes: 7, took: Duration::from_millis(1500), outcome }
+    }
+
+    fn agent(message: &str) -> Happening {
+        Happening::Agent { phase: "trouble".to_owned(), message: message.to_owned() }
+    }
+
+    #[test]
+    fn what_repeats_itself_is_counted() {
+        let events = Events::default();
+        for secs in 0..5 {
+            events.record(PI, at(secs), Happening::Discover { stage: Stage::Rom });
+        }
+        events.record(PI, at(9), Happening::Offer { ip: IP });
+        let timeline = events.timeline(PI);
+        let [first, second] = timeline.as_slice() else { panic!("{timeline:?}") };
+        assert_eq!((first.at, first.last_at, first.times), (at(0), at(4), 5));
+        assert_eq!((second.at, second.times), (at(9), 1));
+        assert_eq!(events.latest(1), [(PI, second.clone())]);
+    }
+
+    #[test]
+    fn the_oldest_events_go_first_and_long_texts_are_cut() {
+        let events = Events::default();
+        for secs in 0..200 {
+            events.record(PI, at(secs), agent(&format!("{secs} {}", "é".repeat(5000))));
+        }
+        let timeline = events.timeline(PI);
+        assert_eq!(timeline.len(), limits::TIMELINE);
+        assert_eq!(timeline.last().map(|event| event.at), Some(at(199)));
+        assert!(
+            matches!(&timeline[0].what, Happening::Agent { message, .. } if message.len() <= limits::EVENT_TEXT)
+        );
+    }
+
+    #[test]
+    fn milestones_of_adopted_clients_survive_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(&dir);
+        let before = Events::default();
+        before.set_adopted(HashSet::from([PI]));
+        let stranger = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        for client in [PI, stranger] {
+            before.record(client, at(1), Happening::Discover { stage: Stage::Rom });
+            before.record(client, at(2), Happening::Lease { ip: IP, stage: Stage::Rom });
+            before.record(client, at(3), file("start4.elf", FileOutcome::Complete));
+            before.record(client, at(4), file("kernel8.img", FileOutcome::Silent));
+            before.record(client, at(5), agent("no overlay"));
+        }
+        before.save(&store).expect("saved");
+        before.save(&store).expect("nothing to save");
+
+        let after = Events::load(&store).expect("loaded");
+        let kinds: Vec<&str> = after.timeline(PI).iter().map(|event| event.what.kind()).collect();
+        assert_eq!(kinds, ["lease", "file", "agent"]);
+        assert_eq!(after.timeline(PI)[1], before.timeline(PI)[3]);
+        assert_eq!(after.timeline(stranger), []);
+
+        after.forget(PI, &store).expect("forgotten");
+        assert_eq!(Events::load(&store).expect("loaded").timeline(PI), []);
+    }
+
+    #[test]
+    fn rows_and_waiting_milestones_are_bounded() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store(&dir);
+        let events = Events::default();
+        events.set_adopted(HashSet::from([PI]));
+        let batch = i64::try_from(limits::EVENTS_PENDING).expect("small");
+        for round in 0..i64::from(limits::EVENTS_KEPT) / batch + 2 {
+            for number in 0..batch + 5 {
+                events.record(PI, at(round * 1000 + number), agent(&format!("{round} {number}")));
+            }
+            events.save(&store).expect("saved");
+        }
+        assert_eq!(store.events().expect("read").len(), limits::EVENTS_KEPT as usize);
+    }
+
+    #[test]
+    fn strangers_displace_strangers_only() {
+        let events = Events::default();
+        events.set_adopted(HashSet::from([PI]));
+        events.record(PI, at(0), Happening::Discover { stage: Stage::Rom });
+        let stranger = |number: u8| MacAddr::new([2, 0, 0, 0, 0, number]);
+        for number in 0..200 {
+            events.record(stranger(number), at(i64::from(number)), Happening::Discover { stage: Stage::Rom });
+        }
+        assert_eq!(events.timeline(PI).len(), 1);
+        assert_eq!(events.timeline(stranger(0)).len(), 0);
+        assert_eq!(events.timeline(stranger(199)).len(), 1);
+        assert_eq!(events.lock().rings.len(), limits::TIMELINES_OF_STRANGERS + 1);
+    }
+
+    #[test]
+    fn a_link_is_open_until_its_last_connection_ends() {
+        let events = Events::default();
+        assert_eq!(events.link(PI), Link::default());
+        events.connected(PI, at(1));
+        events.connected(PI, at(2));
+        events.disconnected(PI, at(3));
+        assert_eq!(events.link(PI), Link { open: 1, since: Some(at(1)) });
+        events.disconnected(PI, at(4));
+        assert_eq!(events.link(PI), Link { open: 0, since: Some(at(4)) });
     }
 }

@@ -23,6 +23,19 @@ pub const CLIENTS_SEEN: usize = 400;
 /// Events kept per client in memory: one boot (about 60 TFTP requests, folded) and the one before it.
 pub const TIMELINE: usize = 96;
 
+/// Clients with a timeline in memory that nobody has adopted: two rooms being set up. The oldest go first.
+pub const TIMELINES_OF_STRANGERS: usize = 64;
+
+/// Longest text of a milestone, in bytes: a plain sentence; the agent's datagram would allow ten times that.
+pub const EVENT_TEXT: usize = 200;
+
+/// Milestones waiting to be stored: a room of a hundred that boots at once leaves about 20 a second. The oldest are
+/// dropped, which costs a line of a timeline after a restart and nothing else.
+pub const EVENTS_PENDING: usize = 300;
+
+/// Milestones kept in the store, over all clients: the last week of a hundred Pis that boot twice a day.
+pub const EVENTS_KEPT: u32 = 10_000;
+
 /// Longest name of a time zone, in bytes: the longest of the database has 32 (`America/Argentina/ComodRivadavia`).
 pub const TIME_ZONE: usize = 64;
 
