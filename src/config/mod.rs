@@ -9,6 +9,7 @@
 
 pub mod diff;
 pub mod edit;
+mod fields;
 pub mod inherit;
 pub mod load;
 pub mod problem;

@@ -1,1 +1,396 @@
-//! See [`crate::config`].
+//! What may stand in `/etc/config/bramble`: the one description of each section and option.
+//!
+//! The checks of [`super::load`], the default file `openwrt/files/bramble.config`, the reference that
+//! [`reference`] prints and what a reload restarts ([`super::diff`]) all come from this table or are tested against it.
+//! To add an option: a row here, a field in [`super::Config`], the line in [`super::load`] that fills it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::time::parse_duration;
+use crate::types::{HostName, ImageRef, MacAddr, RoomName, Subnet};
+
+/// One type of section.
+#[derive(Debug)]
+pub struct SectionSpec {
+    /// The word after `config`.
+    pub kind: &'static str,
+    pub naming: Naming,
+    pub help: &'static str,
+    pub options: &'static [OptionSpec],
+}
+
+/// How sections of a type are named, and so how many there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// There is one, and this is its name. Left out, every option has its default.
+    Fixed(&'static str),
+    /// Any number; the name of the section is a name people use.
+    Named,
+    /// Any number; a name is not needed.
+    Free,
+}
+
+/// One option of a section.
+#[derive(Debug)]
+pub struct OptionSpec {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Written with `list`, once a value.
+    pub list: bool,
+    pub default: Absent,
+    /// One sentence for the web page and the reference.
+    pub help: &'static str,
+    /// What has to notice a change.
+    pub touches: Touches,
+}
+
+/// What counts where an option is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It must be written.
+    Required,
+    /// Nothing: the option has no value then.
+    Unset,
+    /// As if this had been written.
+    Value(&'static str),
+}
+
+/// What a change of an option restarts. Nothing here ever takes the root of a running client away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Touches {
+    /// Only what the log shows.
+    Log,
+    /// Names, rooms and images of clients: seen at their next question.
+    Clients,
+    /// Pools, reservations and options: the DHCP service takes the new facts, its sockets stay open.
+    Leases,
+    /// Which addresses and interfaces are listened on.
+    Sockets,
+    /// Everything: the daemon has to be started anew, which clients survive.
+    Daemon,
+}
+
+/// What the text of a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bool,
+    Duration,
+    Number {
+        min: u32,
+        max: u32,
+    },
+    Ip,
+    /// An IPv4 network with its prefix, such as `10.1.20.0/24`.
+    Subnet,
+    Mac,
+    HostName,
+    RoomName,
+    Image,
+    /// An absolute path.
+    Path,
+    /// Logical name of an interface in `/etc/config/network`.
+    Network,
+    OneOf(&'static [&'static str]),
+    /// A line for `config.txt`.
+    ConfigTxt,
+    /// One or more kernel parameters.
+    Cmdline,
+    /// IANA name of a time zone.
+    TimeZone,
+    /// Name of a systemd unit.
+    Unit,
+}
+
+/// A value that passed its [`Kind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    Bool(bool),
+    Duration(Duration),
+    Number(u32),
+    Ip(Ipv4Addr),
+    Subnet(Subnet),
+    Mac(MacAddr),
+    HostName(HostName),
+    RoomName(RoomName),
+    Image(ImageRef),
+    Path(PathBuf),
+    Text(String),
+}
+
+const YES: [&str; 5] = ["1", "yes", "on", "true", "enabled"];
+const NO: [&str; 5] = ["0", "no", "off", "false", "disabled"];
+
+/// Reads a switch as OpenWrt's `config_get_bool` does.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    if YES.contains(&text) {
+        return Some(true);
+    }
+    NO.contains(&text).then_some(false)
+}
+
+impl Kind {
+    /// The value of `text`, or what is wrong with it and what would be right.
+    pub fn parse(self, text: &str) -> Result<Parsed, String> {
+        let shown: String = text.chars().take(crate::types::limits::NAME_SHOWN).collect();
+        let control = |c: char| c.is_control();
+        match self {
+            Self::Bool => parse_bool(text)
+                .map(Parsed::Bool)
+                .ok_or_else(|| format!("`{shown}` is neither on nor off; write `1` or `0`")),
+            Self::Duration => duration(text).map(Parsed::Duration),
+            Self::Number { min, max } => text
+                .parse()
+                .ok()
+                .filter(|number| (min..=max).contains(number) && text.bytes().all(|b| b.is_ascii_digit()))
+                .map(Parsed::Number)
+                .ok_or_else(|| format!("`{shown}` is not a number from {min} to {max}; write one, such as `{min}`")),
+            Self::Ip => text.parse().map(Parsed::Ip).map_err(|_| {
+                format!("`{shown}` is not an IPv4 address; write four numbers from 0 to 255, such as `192.168.1.20`")
+            }),
+            Self::Subnet => subnet(text).map(Parsed::Subnet),
+            Self::Mac => match text.parse::<MacAddr>() {
+                Ok(mac) if mac.is_unicast() => Ok(Parsed::Mac(mac)),
+                Ok(_) => Err(format!(
+                    "`{shown}` is a group address, which no single machine has; write the address printed on the Pi or \
+                     shown by `bramble client list`"
+                )),
+                Err(bad) => Err(bad.to_string()),
+            },
+            Self::HostName => text.parse().map(Parsed::HostName).map_err(|bad| format!("{bad}")),
+            Self::RoomName => text.parse().map(Parsed::RoomName).map_err(|bad| format!("{bad}")),
+            Self::Image => text.parse().map(Parsed::Image).map_err(|bad| format!("{bad}")),
+            Self::Path => {
+                let fits = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
+                fits.then(|| Parsed::Path(PathBuf::from(text))).ok_or_else(|| {
+                    format!("`{shown}` is not an absolute path; write it from `/` on, such as `/mnt/sda1/bramble`")
+                })
+            }
+            Self::Network => {
+                let fits = super::uci::is_name(text);
+                fits.then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                    format!(
+                        "`{shown}` is not the name of a network; write a section name of /etc/config/network, such as \
+                         `lan`, and one `list network` line for each"
+                    )
+                })
+            }
+            Self::OneOf(words) => words.contains(&text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                let listed: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                format!("`{shown}` is not one of the choices; write {}", listed.join(" or "))
+            }),
+            Self::ConfigTxt => {
+                let fits = !text.is_empty() && text.len() <= CONFIG_TXT_LINE && !text.contains(control);
+                fits.then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                    format!("`{shown}` is not a line of config.txt; write one line of 1 to {CONFIG_TXT_LINE} characters, such as `hdmi_force_hotplug=1`")
+                })
+            }
+            Self::Cmdline => {
+                let fits = !text.trim().is_empty() && text.len() <= CMDLINE_PARAMETERS && !text.contains(control);
+                fits.then(|| Parsed::Text(text.trim().to_owned())).ok_or_else(|| {
+                    format!("`{shown}` is not a kernel parameter; write one line of 1 to {CMDLINE_PARAMETERS} characters, such as `video=HDMI-A-1:1280x720`")
+                })
+            }
+            Self::TimeZone => {
+                let part = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b));
+                let fits = text.len() <= 64 && text.split('/').all(part);
+                fits.then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                    format!("`{shown}` is not a time zone; write its name as in /usr/share/zoneinfo, such as `Europe/Berlin`")
+                })
+            }
+            Self::Unit => unit(text).map(Parsed::Text).ok_or_else(|| {
+                format!("`{shown}` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")
+            }),
+        }
+    }
+
+    /// What this kind is called in the reference.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Bool => "0 or 1".to_owned(),
+            Self::Duration => "time: 90s, 15m, 12h, 2d, 1w or infinite".to_owned(),
+            Self::Number { min, max } => format!("number from {min} to {max}"),
+            Self::Ip => "IPv4 address".to_owned(),
+            Self::Subnet => "IPv4 network, such as 10.1.20.0/24".to_owned(),
+            Self::Mac => "hardware address".to_owned(),
+            Self::HostName => "host name".to_owned(),
+            Self::RoomName => "name of a room".to_owned(),
+            Self::Image => "image, or image@version".to_owned(),
+            Self::Path => "absolute path".to_owned(),
+            Self::Network => "name in /etc/config/network".to_owned(),
+            Self::OneOf(words) => words.join(" | "),
+            Self::ConfigTxt => "line of config.txt".to_owned(),
+            Self::Cmdline => "kernel parameters".to_owned(),
+            Self::TimeZone => "time zone, such as Europe/Berlin".to_owned(),
+            Self::Unit => "systemd unit".to_owned(),
+        }
+    }
+}
+
+/// Longest line for `config.txt` that we pass on, in bytes: the firmware ignores what is behind 98 characters
+/// of a line, and older firmware behind 80.
+const CONFIG_TXT_LINE: usize = 98;
+
+/// Longest kernel parameters of one list value, in bytes: a quarter of the 2048 that arm kernels read, so that ours
+/// still fit.
+const CMDLINE_PARAMETERS: usize = 512;
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "infinite" {
+        return Ok(super::FOREVER);
+    }
+    let time = parse_duration(text).map_err(|bad| bad.to_string())?;
+    if time < LEASE_SHORTEST {
+        return Err(format!(
+            "`{text}` is too short: clients would do little but ask again; write at least `2m`"
+        ));
+    }
+    Ok(time.min(super::FOREVER))
+}
+
+/// Shortest lease time: what dnsmasq raises shorter ones to.
+const LEASE_SHORTEST: Duration = Duration::from_mins(2);
+
+fn subnet(text: &str) -> Result<Subnet, String> {
+    let bad = || {
+        format!("`{text}` is not a network; write its first address and its prefix, such as `10.1.20.0/24`")
+    };
+    let (address, prefix) = text.split_once('/').ok_or_else(bad)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
+    let prefix: u8 = prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix)).ok_or_else(bad)?;
+    let subnet = Subnet::of(address, prefix).ok_or_else(bad)?;
+    if subnet.first() != address {
+        return Err(format!("`{text}` is an address inside a network, not a network; write `{subnet}`"));
+    }
+    Ok(subnet)
+}
+
+fn unit(text: &str) -> Option<String> {
+    const ENDINGS: [&str; 6] = [".service", ".socket", ".timer", ".mount", ".target", ".path"];
+    let fits = text.len() <= 128
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.@\\".contains(&b))
+        && ENDINGS.iter().any(|ending| text.len() > ending.len() && text.ends_with(ending));
+    fits.then(|| text.to_owned())
+}
+
+/// The section of a type, if there is such a type.
+pub fn section(kind: &str) -> Option<&'static SectionSpec> {
+    SECTIONS.iter().find(|spec| spec.kind == kind)
+}
+
+impl SectionSpec {
+    pub fn option(&self, name: &str) -> Option<&'static OptionSpec> {
+        self.options.iter().find(|spec| spec.name == name)
+    }
+}
+
+/// A row of a table below: easier to read without the field names.
+const fn option(
+    name: &'static str,
+    kind: Kind,
+    default: Absent,
+    touches: Touches,
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, kind, list: false, default, help, touches }
+}
+
+const fn list(
+    name: &'static str,
+    kind: Kind,
+    default: Absent,
+    touches: Touches,
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, kind, list: true, default, help, touches }
+}
+
+const START: Kind = Kind::Number { min: 1, max: 65_534 };
+const LIMIT: Kind = Kind::Number { min: 1, max: 65_534 };
+
+/// Every section, in the order in which the default file has them.
+#[rustfmt::skip]
+pub const SECTIONS: &[SectionSpec] = {
+    use Absent::{Required, Unset, Value};
+    &[
+    SectionSpec { kind: "bramble", naming: Naming::Fixed("main"), help: "The service as a whole.", options: &[
+        option("enabled", Kind::Bool, Value("0"), Touches::Daemon,
+            "Whether Bramble serves; the init script starts it only then."),
+        option("data", Kind::Path, Required, Touches::Daemon,
+            "Folder for images and the database, on attached storage: never on the router's flash or in its memory."),
+        list("network", Kind::Network, Value("lan"), Touches::Sockets,
+            "Networks that are served, by their names in /etc/config/network; each needs a static address."),
+        option("log_level", Kind::OneOf(&["error", "warn", "info", "debug", "trace"]), Value("info"), Touches::Log,
+            "How much the log says."),
+    ] },
+    SectionSpec { kind: "dhcp", naming: Naming::Fixed("dhcp"), help: "Addresses.", options: &[
+        option("mode", Kind::OneOf(&["authoritative", "proxy", "off"]), Value("authoritative"), Touches::Sockets,
+            "Give addresses (authoritative), add to what another server gives (proxy), or do neither (off)."),
+        option("inherit", Kind::Bool, Value("1"), Touches::Leases,
+            "Take pool, lease time, reservations and options from /etc/config/dhcp, as dnsmasq would have."),
+        option("start", START, Value("100"), Touches::Leases,
+            "First address of the pool, counted from the network's own; used where nothing is inherited."),
+        option("limit", LIMIT, Value("150"), Touches::Leases,
+            "How many addresses the pool has; used where nothing is inherited."),
+        option("lease_time", Kind::Duration, Value("12h"), Touches::Leases,
+            "How long an address is given for; used where nothing is inherited."),
+        option("unknown_pi", Kind::OneOf(&["offer", "ignore"]), Value("offer"), Touches::Leases,
+            "What a Pi that nobody has adopted gets: an address, or no answer."),
+    ] },
+    SectionSpec { kind: "subnet", naming: Naming::Free, help: "A network behind a DHCP relay.", options: &[
+        option("network", Kind::Network, Required, Touches::Leases,
+            "The served network through which the relay's questions come in."),
+        option("subnet", Kind::Subnet, Required, Touches::Leases,
+            "The relayed network; the relay's own address (giaddr) lies in it."),
+        option("router", Kind::Ip, Unset, Touches::Leases,
+            "Its default router; the relay itself if left out."),
+        option("start", START, Unset, Touches::Leases,
+            "First address of its pool, counted from the network's own; without it only reservations are served."),
+        option("limit", LIMIT, Value("150"), Touches::Leases,
+            "How many addresses its pool has."),
+        option("lease_time", Kind::Duration, Unset, Touches::Leases,
+            "How long an address is given for; as on the served network if left out."),
+    ] },
+    SectionSpec { kind: "tftp", naming: Naming::Fixed("tftp"), help: "Boot files.", options: &[
+        option("enabled", Kind::Bool, Value("1"), Touches::Sockets,
+            "Whether boot files are served."),
+    ] },
+    SectionSpec { kind: "nfs", naming: Naming::Fixed("nfs"), help: "Root file systems.", options: &[
+        option("backend", Kind::OneOf(&["embedded", "external"]), Value("embedded"), Touches::Sockets,
+            "Serve images ourselves (embedded), or send clients to another NFS server (external)."),
+        option("server", Kind::Ip, Unset, Touches::Clients,
+            "Address of the other server, if `backend` is `external`."),
+        option("path", Kind::Path, Unset, Touches::Clients,
+            "Its export that holds our `images` folder, if `backend` is `external`."),
+    ] },
+    SectionSpec { kind: "room", naming: Naming::Named, help: "Clients that share settings.", options: &[
+        option("image", Kind::Image, Unset, Touches::Clients,
+            "What its clients boot: `trixie` for the current version, `trixie@3` to stay with one."),
+        list("config_txt", Kind::ConfigTxt, Unset, Touches::Clients,
+            "Lines added to config.txt of its clients."),
+        list("cmdline", Kind::Cmdline, Unset, Touches::Clients,
+            "Kernel parameters added for its clients."),
+        option("timezone", Kind::TimeZone, Unset, Touches::Clients,
+            "Time zone of its clients; the router's own if left out."),
+        list("mask", Kind::Unit, Unset, Touches::Clients,
+            "systemd units that its clients do not start."),
+    ] },
+    SectionSpec { kind: "client", naming: Naming::Free, help: "One Raspberry Pi.", options: &[
+        option("mac", Kind::Mac, Required, Touches::Clients,
+            "Its hardware address."),
+        option("name", Kind::HostName, Required, Touches::Clients,
+            "Its host name."),
+        option("room", Kind::RoomName, Unset, Touches::Clients,
+            "The room it is in."),
+        option("image", Kind::Image, Unset, Touches::Clients,
+            "What it boots, if not what its room boots."),
+        option("ip", Kind::Ip, Unset, Touches::Leases,
+            "A fixed address; one from the pool if left out."),
+        list("config_txt", Kind::ConfigTxt, Unset, Touches::Clients,
+            "Lines added to its config.txt, behind those of its room."),
+        list("cmdline", Kind::Cmdline, Unset, Touches::Clients,
+            "Kernel parameters added behind those of its room."),
+    ] },
+    ]
+};

@@ -63,6 +63,13 @@ pub const JOBS_REMEMBERED: usize = 32;
 /// Rows of ended jobs kept in the store: some months of imports.
 pub const JOBS_KEPT: u32 = 200;
 
+/// Largest DHCP packet we look at, in bytes of UDP payload: one Ethernet frame (1500 − 20 IP − 8 UDP). Clients send
+/// 300 to 600; jumbo frames and fragments are not how anybody asks for an address.
+pub const DHCP_PACKET: usize = 1472;
+
+/// Options of one DHCP packet that are named in the log as unusable: enough to see what a client does wrong.
+pub const DHCP_IGNORED: usize = 8;
+
 /// Largest TFTP block, in bytes: a jumbo frame of 9000 less IP, UDP and TFTP headers. What the way to the client carries
 /// bounds it further; RFC 2348 would allow 65464 in fragments.
 pub const TFTP_BLOCK: u16 = 8968;

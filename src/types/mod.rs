@@ -26,6 +26,7 @@ pub use name::{HostName, ImageName, RoomName};
 pub use revision::Revision;
 pub use serial::Serial;
 pub use size::ByteSize;
+pub use span::Spanned;
 pub use stage::Stage;
 pub use subnet::Subnet;
 pub use system::{Domain, MachineId, TimeZone, UnitName};

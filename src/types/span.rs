@@ -6,7 +6,7 @@ pub struct Spanned<T> {
     pub value: T,
     /// Line in the file, from 1; 0 for a default that stands in no file.
     pub line: usize,
-    /// First character of the value, from 1, in characters (not bytes).
+    /// First character of the value, an opening quote included, from 1, in characters (not bytes).
     pub column: usize,
 }
 
