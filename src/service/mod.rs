@@ -11,3 +11,4 @@ pub mod images;
 pub mod jobs;
 pub mod leases;
 pub mod personality;
+pub mod state;
