@@ -127,6 +127,12 @@ pub const TFTP_PATIENCE_ASKED: Duration = Duration::from_secs(10);
 /// Longest wait between two repetitions of a block: the waits double up to here, or to the time the client asked for.
 pub const TFTP_PATIENCE_MOST: Duration = Duration::from_secs(8);
 
+/// Longest name of a boot file, in bytes: what FAT allows for one name, and twice what any loader asks for.
+pub const BOOT_PATH: usize = 255;
+
+/// Largest `config.txt` or `cmdline.txt` that is read to be composed, in bytes: a hundred times what images have.
+pub const BOOT_TEXT: u64 = 256 * 1024;
+
 /// Times a block is repeated before the client is given up: with the waits above, 24 to 60 seconds, which outlasts the
 /// 30 seconds a Pi tries for one file.
 pub const TFTP_REPEATS: u8 = 5;
