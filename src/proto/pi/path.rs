@@ -80,10 +80,11 @@ mod tests {
 
     #[test]
     fn names_as_boards_send_them() {
+        type Row<'a> = (&'a [u8], Result<(Option<Prefix>, &'a str), BadName>);
         let mac = Some(Prefix::Mac(MacAddr::new([0xdc, 0xa6, 0x32, 1, 0x36, 0xc2])));
         let serial = Some(Prefix::Serial(Serial(0x9ffe_fdef)));
         #[rustfmt::skip]
-        let rows: [(&[u8], Result<(Option<Prefix>, &str), BadName>); 16] = [
+        let rows: [Row<'_>; 16] = [
             (b"bootcode.bin", Ok((None, "bootcode.bin"))),
             (b"9ffefdef/start4.elf", Ok((serial, "start4.elf"))),
             (b"dc-a6-32-01-36-c2/overlays/overlay_map.dtb", Ok((mac, "overlays/overlay_map.dtb"))),
