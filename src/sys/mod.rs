@@ -1,6 +1,8 @@
 //! Thin, safe wrappers over system calls that no crate offers; the only `unsafe` of the crate.
 
 #[cfg(feature = "daemon")]
+pub mod ethernet;
+#[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]
 pub mod netns;
