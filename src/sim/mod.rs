@@ -5,4 +5,5 @@
 //! not from the server it talks to.
 
 pub mod net;
+pub mod pi;
 pub mod sample;

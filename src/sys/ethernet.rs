@@ -22,8 +22,9 @@ impl Ethernet {
         let index = nix::net::if_::if_nametoindex(device)?;
         let protocol = u16::try_from(libc::ETH_P_IP).expect("an EtherType has 16 bits").to_be();
         // SAFETY: takes three numbers.
-        let socket =
-            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol)) };
+        let socket = unsafe {
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(protocol))
+        };
         if socket < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -53,7 +53,8 @@ pub fn by_rom(board: &Board, wire: &Ethernet, bootcode: bool) -> Result<Given, D
         while let Some((sender, answer)) = listener.hear(until)? {
             // The ROM of the Pi 3B looks at the transaction number only, which it shares with all its sisters.
             let for_me = answer.xid == ask.xid && (rom == Rom::Pi3B || answer.chaddr == board.mac);
-            if !for_me || answer.kind() != Some(OFFER) || asked.elapsed().as_millis() < u128::from(rom.deaf()) {
+            if !for_me || answer.kind() != Some(OFFER) || asked.elapsed().as_millis() < u128::from(rom.deaf())
+            {
                 continue;
             }
             if let Err(reason) = board.accepts(&answer, bootcode) {
@@ -148,15 +149,18 @@ impl<'a> Listener<'a> {
                 return Ok(None);
             }
             let Some(length) = self.wire.receive(&mut self.buffer, left)? else { continue };
-            let Some(Datagram { to_mac, from, to, payload }) = self.buffer.get(..length).and_then(frame::parse)
+            let Some(Datagram { to_mac, from, to, payload }) =
+                self.buffer.get(..length).and_then(frame::parse)
             else {
                 continue;
             };
             let mine = to_mac == self.mac || to_mac == MacAddr::BROADCAST;
-            if mine && from.1 == 67 && to.1 == 68 {
-                if let Some(answer) = Answer::parse(payload) {
-                    return Ok(Some((from.0, answer)));
-                }
+            if mine
+                && from.1 == 67
+                && to.1 == 68
+                && let Some(answer) = Answer::parse(payload)
+            {
+                return Ok(Some((from.0, answer)));
             }
         }
     }

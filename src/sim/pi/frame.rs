@@ -54,7 +54,7 @@ pub fn parse(frame: &[u8]) -> Option<Datagram<'_>> {
     if head.first()? >> 4 != 4 || fragment != 0 || *head.get(9)? != 17 || sum(0, head) != 0xffff {
         return None;
     }
-    let address = |at: usize| head.get(at..at + 4)?.try_into().ok().map(<[u8; 4]>::into).map(Ipv4Addr::from_octets);
+    let address = |at: usize| head.get(at..at + 4)?.try_into().ok().map(Ipv4Addr::from_octets);
     let (from, to) = (address(12)?, address(16)?);
     let length = usize::from(half(udp, 4)?);
     let udp = udp.get(..length)?;
@@ -77,7 +77,8 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
 fn sum(start: u16, bytes: &[u8]) -> u16 {
     let mut total = u32::from(start);
     for pair in bytes.chunks(2) {
-        let word = u16::from_be_bytes([pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)]);
+        let word =
+            u16::from_be_bytes([pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)]);
         total += u32::from(word);
     }
     while total > 0xffff {

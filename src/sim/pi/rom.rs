@@ -100,9 +100,9 @@ impl Board {
         let [_, _, _, a, b, c] = self.mac.octets();
         match self.rom {
             Rom::Pi3B | Rom::Pi3BPlus => XID_PI3,
-            Rom::Pi4 | Rom::Pi5 => {
-                (u32::from_be_bytes([0xd3, a, b, c]) ^ self.serial.0).wrapping_add(nth).wrapping_mul(0x9e37_79b1)
-            }
+            Rom::Pi4 | Rom::Pi5 => (u32::from_be_bytes([0xd3, a, b, c]) ^ self.serial.0)
+                .wrapping_add(nth)
+                .wrapping_mul(0x9e37_79b1),
         }
     }
 
@@ -129,11 +129,7 @@ impl Board {
     pub fn request(&self, offer: &Answer) -> Ask {
         let mut ask = self.discover(0, false);
         ask.xid = offer.xid;
-        ask.options = ask
-            .options
-            .into_iter()
-            .filter(|(code, _)| *code != 53 && !(*code == 60 && self.rom == Rom::Pi4))
-            .collect();
+        ask.options.retain(|(code, _)| *code != 53 && !(*code == 60 && self.rom == Rom::Pi4));
         let chosen = [
             (53, vec![REQUEST]),
             (50, offer.address.octets().to_vec()),
@@ -153,11 +149,11 @@ impl Board {
             Rom::Pi3BPlus => (0..4).for_each(|_| id.extend(self.serial.0.to_le_bytes())),
             Rom::Pi4 => {
                 id.extend(b"RPi4");
-                words.iter().for_each(|word| id.extend(word.to_le_bytes()));
+                id.extend(words.iter().flat_map(|word| word.to_le_bytes()));
             }
             Rom::Pi5 => {
                 id.extend(b"RPi5".iter().rev());
-                words.iter().for_each(|word| id.extend(word.to_be_bytes()));
+                id.extend(words.iter().flat_map(|word| word.to_be_bytes()));
             }
         }
         id
@@ -204,7 +200,7 @@ fn menu_entry(mut vendor: &[u8]) -> Option<&[u8]> {
     loop {
         match vendor {
             [255, ..] => return menu,
-            [0, ..] | [] => return None,
+            [0, ..] | [] | [_] => return None,
             [code, length, rest @ ..] => {
                 let (value, rest) = rest.split_at_checked(usize::from(*length))?;
                 if *code == 9 && menu.is_none() {
@@ -215,7 +211,6 @@ fn menu_entry(mut vendor: &[u8]) -> Option<&[u8]> {
                 }
                 vendor = rest;
             }
-            [_] => return None,
         }
     }
 }
@@ -250,17 +245,19 @@ mod tests {
         let hex = |board: Board, bootcode: bool| {
             let ask = board.discover(0, bootcode);
             let id = &ask.options.iter().find(|(code, _)| *code == 97).expect("there").1;
-            id.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join("")
+            id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
         };
         let mac = |text: &str| text.parse().expect("an address");
         let old = Board { rom: Rom::Pi3B, mac: mac("b8:27:eb:6c:4c:16"), serial: Serial(0xb66c_4c16) };
         assert_eq!(hex(old, false), "0044444444444444444444444444444444");
         assert_eq!(hex(old, true), "00164c6cb6164c6cb6164c6cb6164c6cb6", "FW#1605");
         let four = Board { rom: Rom::Pi4, mac: mac("dc:a6:32:01:36:c2"), serial: Serial(0x9ffe_fdef) };
-        assert_eq!(hex(four, false), "0052506934" .to_owned() + "1131c000" + "320136c2" + "effdfe9f");
+        assert_eq!(hex(four, false), "0052506934".to_owned() + "1131c000" + "320136c2" + "effdfe9f");
         let five = Board { rom: Rom::Pi5, mac: mac("2c:cf:67:01:36:c2"), serial: Serial(0x9ffe_fdef) };
-        assert_eq!(hex(five, false), "0035695052" .to_owned() + "00d04170" + "c2360167" + "9ffefdef");
+        assert_eq!(hex(five, false), "0035695052".to_owned() + "00d04170" + "c2360167" + "9ffefdef");
     }
+
+    type Damage = fn(&mut Answer);
 
     #[test]
     fn each_rom_is_as_strict_as_its_board() {
@@ -281,7 +278,7 @@ mod tests {
         }
         let four = board(Rom::Pi4);
         let good = offer(&four, PADDED);
-        let broken: [(&str, fn(&mut Answer)); 5] = [
+        let broken: [(&str, Damage); 5] = [
             ("the OFFER has no address for the client", |o| o.address = Ipv4Addr::UNSPECIFIED),
             ("the OFFER names no TFTP server (siaddr)", |o| o.next_server = Ipv4Addr::UNSPECIFIED),
             ("the OFFER does not name its server (option 54)", |o| drop(o.options.remove(&54))),
