@@ -139,3 +139,18 @@ pub const TFTP_REPEATS: u8 = 5;
 
 /// Reports of one agent that are taken per minute: a boot sends five, and one more for each thing that went wrong.
 pub const REPORTS_PER_MINUTE: u32 = 60;
+
+/// Longest name or extended header in an archive, in bytes: Linux paths end at 4 KiB, one extended attribute at 64 KiB.
+pub const TAR_EXTENSION: u64 = 1 << 20;
+
+/// Pieces of one sparse file in an archive: a piece every 64 KiB of a 4 GiB file.
+pub const TAR_SPARSE: usize = 65_536;
+
+/// Folders within folders that a copy follows: deeper than any package, shallow enough for a stack and open files.
+pub const TREE_DEPTH: usize = 128;
+
+/// Pieces that a decoder hands on, in bytes; up to six are in memory.
+pub const UNPACKED_PIECE: usize = 256 * 1024;
+
+/// Longest index of an .xz file that is read for its size, in bytes: 60,000 blocks.
+pub const XZ_INDEX: u64 = 1 << 20;

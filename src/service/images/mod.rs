@@ -1,5 +1,11 @@
 //! Operating systems that clients boot: import, inspection, list, removal.
 
+pub mod archive;
+pub mod copy;
+pub mod inside;
+pub mod plant;
+pub mod source;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};

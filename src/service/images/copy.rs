@@ -1,0 +1,258 @@
+//! Copies a tree from a mounted file system or a folder: hard links, holes, devices, attributes and all.
+//!
+//! Stays on the file system it begins on: what is mounted inside a debootstrap folder (`proc`, `dev`) is not part of
+//! the operating system. Never follows a link.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
+use nix::unistd::{Whence, lseek64};
+use xattr::FileExt as _;
+
+use super::plant::{Meta, Node, PlantError, Planter, write_error};
+use crate::service::jobs::{Cancelled, Task};
+use crate::types::limits;
+
+/// Why a tree was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{}` is more than {} folders deep; the file system is damaged", path.display(), limits::TREE_DEPTH)]
+    TooDeep { path: PathBuf },
+    #[error(transparent)]
+    Plant(#[from] PlantError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Copies everything below `from` with `planter`; tells `task` the bytes read.
+pub fn copy(from: &Path, planter: &mut Planter, task: &Task) -> Result<(), CopyError> {
+    let mut walk = Walk { device: 0, seen: HashMap::new(), task, buffer: vec![0; 256 * 1024] };
+    let root = walk.begin(from)?;
+    let stat = fstat(&root).map_err(read(Path::new("")))?;
+    planter.folder(Path::new(""), meta(&stat, attributes(&root)))?;
+    walk.folder(&root, Path::new(""), 0, &mut |entry| planter_step(planter, entry))
+}
+
+/// Bytes the tree below `from` takes on its disk.
+pub fn measure(from: &Path, task: &Task) -> Result<u64, CopyError> {
+    let mut walk = Walk { device: 0, seen: HashMap::new(), task, buffer: Vec::new() };
+    let root = walk.begin(from)?;
+    let mut bytes = 0_u64;
+    walk.folder(&root, Path::new(""), 0, &mut |entry| {
+        if !matches!(entry.what, What::HardLink(_)) {
+            bytes += u64::try_from(entry.stat.st_blocks).unwrap_or(0) * 512;
+        }
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+struct Walk<'a> {
+    device: u64,
+    /// Inodes with several names, and the first name met.
+    seen: HashMap<u64, PathBuf>,
+    task: &'a Task,
+    buffer: Vec<u8>,
+}
+
+/// One thing met on the walk.
+struct Met<'a> {
+    path: &'a Path,
+    stat: FileStat,
+    what: What<'a>,
+    task: &'a Task,
+    buffer: &'a mut [u8],
+}
+
+enum What<'a> {
+    Folder(&'a File),
+    /// Opened only when its content is wanted: the folder it is in.
+    File(&'a File),
+    HardLink(PathBuf),
+    Symlink(OsString),
+    Node(Node),
+}
+
+impl Walk<'_> {
+    fn begin(&mut self, from: &Path) -> Result<File, CopyError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = openat(AT_FDCWD, from, flags, Mode::empty()).map_err(read(from))?;
+        self.device = fstat(&root).map_err(read(from))?.st_dev;
+        Ok(root.into())
+    }
+
+    fn folder(
+        &mut self,
+        folder: &File,
+        path: &Path,
+        depth: usize,
+        each: &mut dyn FnMut(Met<'_>) -> Result<(), CopyError>,
+    ) -> Result<(), CopyError> {
+        if depth > limits::TREE_DEPTH {
+            return Err(CopyError::TooDeep { path: path.to_owned() });
+        }
+        let mut names = Vec::new();
+        let again = folder.try_clone().map_err(|source| CopyError::Read { path: path.to_owned(), source })?;
+        for entry in Dir::from_fd(again.into()).map_err(read(path))?.iter() {
+            let entry = entry.map_err(read(path))?;
+            names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+        }
+        for name in names {
+            if name == "." || name == ".." || (depth == 0 && name == "lost+found") {
+                continue;
+            }
+            self.task.go_on()?;
+            let path = path.join(&name);
+            let stat =
+                fstatat(folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(read(&path))?;
+            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+            if kind == SFlag::S_IFDIR {
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let child = openat(folder, name.as_os_str(), flags, Mode::empty()).map_err(read(&path))?;
+                let child = File::from(child);
+                let (task, buffer) = (self.task, &mut self.buffer[..]);
+                each(Met { path: &path, stat, what: What::Folder(&child), task, buffer })?;
+                if stat.st_dev == self.device {
+                    self.folder(&child, &path, depth + 1, each)?;
+                }
+                continue;
+            }
+            let what = if kind == SFlag::S_IFLNK {
+                What::Symlink(readlinkat(folder, name.as_os_str()).map_err(read(&path))?)
+            } else if let Some(first) = self.seen.get(&stat.st_ino).filter(|_| stat.st_nlink > 1) {
+                What::HardLink(first.clone())
+            } else if kind == SFlag::S_IFREG {
+                What::File(folder)
+            } else {
+                let (major, minor) = (number(major(stat.st_rdev)), number(minor(stat.st_rdev)));
+                What::Node(match kind {
+                    SFlag::S_IFIFO => Node::Fifo,
+                    SFlag::S_IFSOCK => Node::Socket,
+                    SFlag::S_IFCHR => Node::Char(major, minor),
+                    _ => Node::Block(major, minor),
+                })
+            };
+            if stat.st_nlink > 1 && !matches!(what, What::HardLink(_) | What::Symlink(_)) {
+                self.seen.insert(stat.st_ino, path.clone());
+            }
+            each(Met { path: &path, stat, what, task: self.task, buffer: &mut self.buffer })?;
+        }
+        Ok(())
+    }
+}
+
+fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<(), CopyError> {
+    let Met { path, stat, what, task, buffer } = met;
+    match what {
+        What::Folder(folder) => planter.folder(path, meta(&stat, attributes(folder)))?,
+        What::Symlink(target) => planter.symlink(path, &target, &meta(&stat, Vec::new()))?,
+        What::HardLink(first) => planter.hard_link(path, &first)?,
+        What::Node(node) => planter.node(path, node, &meta(&stat, Vec::new()))?,
+        What::File(folder) => {
+            let name = path.file_name().unwrap_or_default();
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let file = File::from(openat(folder, name, flags, Mode::empty()).map_err(read(path))?);
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            content(&file, path, size, planter, &meta(&stat, attributes(&file)), task, buffer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies what is between the holes of `file`.
+fn content(
+    mut file: &File,
+    path: &Path,
+    size: u64,
+    planter: &mut Planter,
+    meta: &Meta,
+    task: &Task,
+    buffer: &mut [u8],
+) -> Result<(), CopyError> {
+    let failed = |source| CopyError::Read { path: path.to_owned(), source };
+    let mut sink = planter.file(path)?;
+    let mut at = 0_u64;
+    while at < size {
+        let (data, end) = next_data(file, at, size).map_err(failed)?;
+        file.seek(SeekFrom::Start(data)).map_err(failed)?;
+        at = data;
+        while at < end {
+            task.go_on()?;
+            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let got = file.read(buffer.get_mut(..want).unwrap_or_default()).map_err(failed)?;
+            if got == 0 {
+                // The file was cut while it was read: what is missing reads as zeros.
+                at = size;
+                break;
+            }
+            sink.put(at, buffer.get(..got).unwrap_or_default())
+                .map_err(|source| write_error(path, "write its content", source))?;
+            task.advance(got as u64);
+            at += got as u64;
+        }
+    }
+    planter.end_file(path, sink, size, meta)?;
+    Ok(())
+}
+
+/// Where data begins and ends, from `at` on. A file system that does not tell has no holes.
+fn next_data(file: &File, at: u64, size: u64) -> io::Result<(u64, u64)> {
+    let seek = |offset: u64, whence| -> Result<u64, Errno> {
+        let found = lseek64(file.as_fd(), i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?, whence)?;
+        u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+    };
+    let data = match seek(at, Whence::SeekData) {
+        Ok(data) => data,
+        Err(Errno::ENXIO) => return Ok((size, size)),
+        Err(Errno::EINVAL) => return Ok((at, size)),
+        Err(error) => return Err(error.into()),
+    };
+    let end = seek(data, Whence::SeekHole)?;
+    Ok((data.min(size), end.min(size)))
+}
+
+fn meta(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Meta {
+    #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
+    Meta {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: (stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+        xattrs,
+    }
+}
+
+/// Extended attributes; none where the file system has none.
+fn attributes(file: &File) -> Vec<(OsString, Vec<u8>)> {
+    let Ok(names) = file.list_xattr() else { return Vec::new() };
+    names
+        .filter_map(|name| {
+            let value = file.get_xattr(&name).ok()??;
+            Some((name, value))
+        })
+        .collect()
+}
+
+fn number(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
+fn read(path: &Path) -> impl FnOnce(Errno) -> CopyError {
+    let path = path.to_owned();
+    move |error| CopyError::Read { path, source: error.into() }
+}
