@@ -1,7 +1,6 @@
-//! What is taken from the router's own files: interfaces of `network`, pool, reservations and options of `dhcp`, time
-//! zone of `system`.
+//! What is taken from the router's own files: interfaces of `network`, pools of `dhcp`, time zone and time service of
+//! `system`. What else `dhcp` says is read by [`super::dnsmasq`].
 //!
-//! `dhcp` is read as OpenWrt's `dnsmasq.init` reads it, so that the other machines of a network are served as before.
 //! `option ignore` and `option dhcpv4` of a `config dhcp` are not looked at: Bramble sets them itself, to keep dnsmasq
 //! from answering beside it.
 
@@ -9,12 +8,13 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Network;
+use super::dnsmasq::Dnsmasq;
 use super::load::Source;
 use super::problem::{Problem, Problems};
-use super::schema::Kind;
+use super::schema::{Kind, Parsed, parse_bool};
 use super::uci::{Document, Section};
-use super::{Network, NetworkOptions, Reservation};
-use crate::types::{HostName, MacAddr, Spanned, Subnet};
+use crate::types::{Spanned, Subnet};
 
 /// Where a fault in a named network lies.
 pub(super) enum Wrong {
@@ -179,6 +179,7 @@ pub(super) fn timezone(system: &Document) -> Option<String> {
 }
 
 /// `/etc/config/dhcp`, and what counts where it says nothing.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {
     /// How problems name the file.
     pub file: &'a str,
@@ -187,9 +188,16 @@ pub(super) struct Inherited<'a> {
     pub start: u32,
     pub limit: u32,
     pub lease_time: Duration,
+    /// The router serves time (`option enable_server '1'` in `system`).
+    pub serves_time: bool,
 }
 
-impl Inherited<'_> {
+impl<'a> Inherited<'a> {
+    /// What `dhcp` says beside pools.
+    pub fn said(&self) -> Dnsmasq<'a> {
+        Dnsmasq { file: self.file, document: self.document, serves_time: self.serves_time }
+    }
+
     /// The network `name` with everything that `dhcp` says about it.
     pub fn network(&self, name: &str, interface: Interface, problems: &mut Problems) -> Network {
         let Interface { device, address, subnet } = interface;
@@ -199,6 +207,9 @@ impl Inherited<'_> {
         let mut tags = vec![name.to_owned()];
         tags.extend(section.and_then(|s| s.value("networkid")).map(|tag| tag.value.clone()));
         let (pool, lease_time) = self.range(section, subnet, address, problems);
+        let said = self.said();
+        let options = said.options(name, section, &tags, address, problems);
+        let boot = said.boot(&tags, problems);
         Network {
             name: name.to_owned(),
             device,
@@ -208,9 +219,9 @@ impl Inherited<'_> {
             lease_time,
             tags,
             relayed: Vec::new(),
-            options: NetworkOptions::default(),
-            reservations: self.reservations(subnet, problems),
-            boot: Vec::new(),
+            options,
+            reservations: said.reservations(subnet, problems),
+            boot,
         }
     }
 
@@ -226,7 +237,9 @@ impl Inherited<'_> {
         };
         let mut number = |option: &str, default: u32| {
             let Some(value) = section.value(option) else { return default };
-            value.value.parse().unwrap_or_else(|_| {
+            // `start` may be written as an address too: `0.0.1.0` is 256.
+            let dotted = || value.value.parse().ok().map(|address: Ipv4Addr| u32::from(address));
+            value.value.parse().ok().or_else(dotted).unwrap_or_else(|| {
                 let message = format!("`{}` is not a number; write one, such as `{default}`", value.value);
                 problems.note(self.file, value, format!("{}.{option}", section.path()), message);
                 default
@@ -234,10 +247,9 @@ impl Inherited<'_> {
         };
         let (start, limit) = (number("start", 100), number("limit", 150));
         let lease_time = section.value("leasetime").map_or(Duration::from_hours(12), |value| {
-            self.lease_time(value, || format!("{}.leasetime", section.path()), problems)
+            lease_time(self.file, value, section, problems).unwrap_or(self.lease_time)
         });
-        let dynamic =
-            section.value("dynamicdhcp").and_then(|v| super::schema::parse_bool(&v.value)).unwrap_or(true);
+        let dynamic = section.value("dynamicdhcp").and_then(|v| parse_bool(&v.value)).unwrap_or(true);
         if !dynamic {
             return (None, lease_time);
         }
@@ -250,69 +262,29 @@ impl Inherited<'_> {
             }
         }
     }
+}
 
-    fn lease_time(
-        &self,
-        value: &Spanned<String>,
-        path: impl Fn() -> String,
-        problems: &mut Problems,
-    ) -> Duration {
-        match Kind::Duration.parse(&value.value) {
-            Ok(super::schema::Parsed::Duration(time)) => time,
-            Ok(_) => self.lease_time,
-            Err(message) => {
-                problems.note(self.file, value, path(), message);
-                self.lease_time
-            }
+/// `option leasetime` of a `config dhcp` or `config host`.
+pub(super) fn lease_time(
+    file: &str,
+    value: &Spanned<String>,
+    section: &Section,
+    problems: &mut Problems,
+) -> Option<Duration> {
+    match Kind::Duration.parse(&value.value) {
+        Ok(Parsed::Duration(time)) => Some(time),
+        Ok(_) => None,
+        Err(message) => {
+            problems.note(file, value, format!("{}.leasetime", section.path()), message);
+            None
         }
     }
+}
 
-    /// Every `config host` that can concern this network: with an address in it, or with none.
-    fn reservations(&self, subnet: Subnet, problems: &mut Problems) -> Vec<Reservation> {
-        let hosts = self.document.into_iter().flat_map(|document| document.of_kind("host"));
-        hosts
-            .filter_map(|section| self.reservation(section, problems))
-            .filter(|reservation| reservation.ip.is_none_or(|ip| subnet.is_host(ip)))
-            .collect()
-    }
-
-    fn reservation(&self, section: &Section, problems: &mut Problems) -> Option<Reservation> {
-        let mut macs: Vec<MacAddr> = Vec::new();
-        for value in section.values("mac") {
-            for word in value.value.split_whitespace() {
-                match word.parse() {
-                    Ok(mac) => macs.push(mac),
-                    Err(bad) => {
-                        let path = format!("{}.mac", section.path());
-                        problems.note(self.file, value, path, format!("{bad}"));
-                    }
-                }
-            }
-        }
-        let ignore = section.value("ip").is_some_and(|ip| ip.value == "ignore");
-        let ip = section.value("ip").filter(|ip| ip.value != "ignore").and_then(|ip| {
-            ip.value
-                .parse()
-                .map_err(|_| {
-                    let message = format!("`{}` is not an IPv4 address; write one, or `ignore`", ip.value);
-                    problems.note(self.file, ip, format!("{}.ip", section.path()), message);
-                })
-                .ok()
-        });
-        let name: Option<HostName> = section.value("name").and_then(|name| name.value.parse().ok());
-        let lease_time = section
-            .value("leasetime")
-            .map(|value| self.lease_time(value, || format!("{}.leasetime", section.path()), problems));
-        let tags = section
-            .values("tag")
-            .iter()
-            .flat_map(|tag| tag.value.split_whitespace())
-            .map(str::to_owned)
-            .collect();
-        let by_name = macs.is_empty() && name.is_some();
-        if macs.is_empty() && !by_name {
-            return None;
-        }
-        Some(Reservation { macs, patterns: Vec::new(), by_name, ip, name, lease_time, tags, ignore })
-    }
+/// Whether the router serves time to its networks.
+pub(super) fn serves_time(system: &Document) -> bool {
+    let on = |section: &Section, option: &str| section.value(option).and_then(|v| parse_bool(&v.value));
+    system.of_kind("timeserver").any(|section| {
+        on(section, "enable_server").unwrap_or(false) && on(section, "enabled").unwrap_or(true)
+    })
 }

@@ -139,6 +139,7 @@ impl Builder<'_> {
             start: dhcp.number("start"),
             limit: dhcp.number("limit"),
             lease_time: dhcp.duration("lease_time"),
+            serves_time: inherit::serves_time(siblings.system),
         };
         let mut networks = self.networks(&main, siblings, &inherited);
         for relayed in of("subnet") {
@@ -164,7 +165,7 @@ impl Builder<'_> {
                     Some("ignore") => UnknownPi::Ignore,
                     _ => UnknownPi::Offer,
                 },
-                matches: Vec::new(),
+                matches: inherited.said().matches(&mut self.problems),
             },
             tftp: Tftp { enabled: tftp.bool("enabled") },
             nfs: Nfs { backend: self.nfs_backend(&nfs) },

@@ -7,7 +7,9 @@
 //! Owns no state: [`load`](load::load) is a function of the texts. What differs between two configurations is
 //! [`diff::Change`]; what an option means is described once, in [`schema`].
 
+pub mod dhcp_option;
 pub mod diff;
+mod dnsmasq;
 pub mod edit;
 mod fields;
 pub mod inherit;
@@ -90,13 +92,14 @@ pub struct RelayedSubnet {
 pub struct NetworkOptions {
     /// Option 3; the router itself unless configured.
     pub routers: Vec<Ipv4Addr>,
-    /// Option 6.
+    /// Option 6; the router itself unless configured.
     pub dns: Vec<Ipv4Addr>,
-    /// Option 42.
+    /// Option 42; the router itself if it serves time, unless configured.
     pub ntp: Vec<Ipv4Addr>,
     /// Option 15.
     pub domain: Option<String>,
-    /// Any other option, by code, as raw bytes (from `list dhcp_option`, already encoded), with the tag it needs.
+    /// Any other option, already encoded. They go before the fields above: an option 3 here replaces `routers`. Of those
+    /// with the same code (and the same `within`) whose tags fit, the first counts.
     pub raw: Vec<RawOption>,
 }
 
@@ -139,13 +142,15 @@ pub struct Reservation {
     pub ignore: bool,
 }
 
-/// `dhcp_boot` with its conditions: what dnsmasq would have told an x86 PXE machine.
+/// `dhcp_boot` with its conditions: what dnsmasq would have told an x86 PXE machine. Of a network's rules, the first
+/// whose tags fit counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootRule {
     /// All of these tags must be set; a tag with a leading `!` must not.
     pub tags: Vec<String>,
     pub file: String,
     pub server_name: Option<String>,
+    /// `None`: the router itself.
     pub server: Option<Ipv4Addr>,
 }
 
@@ -167,12 +172,15 @@ pub struct TagMatch {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MatchOn {
-    /// Option 60 begins with this.
+    /// Option 60 contains this.
     VendorClass(Vec<u8>),
     /// Option 77 contains this.
     UserClass(Vec<u8>),
-    /// Option `code` is present and, if given, has this value.
-    Option { code: u8, value: Option<Vec<u8>> },
+    /// Option `code` is present and, if given, contains this value: `anywhere` for text, else at a multiple of the
+    /// value's length (a list of numbers).
+    Option { code: u8, value: Option<Vec<u8>>, anywhere: bool },
+    /// Sub-option `code` of the relay agent's option 82 has this value: 1 circuit, 2 remote, 6 subscriber.
+    Relay { code: u8, value: Vec<u8> },
     /// Hardware address with `*` for any octet.
     Mac([Option<u8>; 6]),
 }
