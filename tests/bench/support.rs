@@ -6,6 +6,7 @@
 //! trust; megabytes a second share the cores with the load.
 
 #![expect(clippy::print_stdout, reason = "a bench is there to print")]
+#![allow(dead_code, reason = "each bench uses its part")]
 
 use std::io::Read;
 use std::net::Ipv4Addr;
