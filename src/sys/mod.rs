@@ -1,10 +1,16 @@
 //! Thin, safe wrappers over system calls that no crate offers; the only `unsafe` of the crate.
 
 #[cfg(feature = "daemon")]
+pub mod dirents;
+#[cfg(feature = "daemon")]
 pub mod ethernet;
+#[cfg(feature = "daemon")]
+pub mod handle;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]
 pub mod netns;
+#[cfg(feature = "daemon")]
+pub mod pages;
 #[cfg(feature = "daemon")]
 pub mod tap;
