@@ -143,7 +143,7 @@ mod tests {
     fn a_file_dropped_from_the_cache_is_not_cached() {
         use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
         let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("a file on a disk");
-        file.write_all(&[1; 200_000]).expect("written");
+        file.write_all(&vec![1; 200_000]).expect("written");
         file.sync_all().expect("on the disk");
         posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("advice taken");
         if are_cached(&file, 0, 1) {
