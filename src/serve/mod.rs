@@ -1,4 +1,6 @@
 //! Sockets and timers that carry [`crate::proto`] and ask [`crate::service`].
 
+pub mod control;
+pub mod ports;
 pub mod report;
 pub mod supervisor;

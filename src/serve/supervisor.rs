@@ -5,16 +5,19 @@
 //! grows while it keeps failing. What a service spawns itself lives in a `JoinSet` it owns and ends with it.
 //!
 //! Knows nothing about what the services do.
+#![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::types::chain;
+use crate::service::health::Health;
+use crate::types::{Moment, chain};
 
 /// Turns `true` once, when the holder must finish. [`stopped`] waits for it.
 pub type Stop = watch::Receiver<bool>;
@@ -33,6 +36,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub struct Supervisor {
     running: BTreeMap<&'static str, Running>,
+    health: Arc<Health>,
 }
 
 #[derive(Debug)]
@@ -42,8 +46,9 @@ struct Running {
 }
 
 impl Supervisor {
-    pub fn new() -> Self {
-        Self::default()
+    /// What happens to the services is noted in `health`.
+    pub fn new(health: Arc<Health>) -> Self {
+        Self { running: BTreeMap::new(), health }
     }
 
     /// Starts the service `name` (no two at once have one name) and keeps it running until [`Self::stop`].
@@ -56,8 +61,7 @@ impl Supervisor {
     {
         debug_assert!(!self.running.contains_key(name), "service `{name}` is started twice");
         let (stop, told) = watch::channel(false);
-        #[expect(clippy::disallowed_methods, reason = "the supervisor itself: `keep` notices every end")]
-        let task = tokio::spawn(keep(name, make, told));
+        let task = tokio::spawn(keep(name, make, told, Arc::clone(&self.health)));
         self.running.insert(name, Running { stop, task });
     }
 
@@ -70,6 +74,7 @@ impl Supervisor {
         if let Some(running) = self.running.remove(name) {
             running.stop.send_replace(true);
             finish(name, running).await;
+            self.health.stopped(name);
         }
     }
 
@@ -80,6 +85,7 @@ impl Supervisor {
         }
         for (name, running) in std::mem::take(&mut self.running) {
             finish(name, running).await;
+            self.health.stopped(name);
         }
     }
 }
@@ -98,7 +104,7 @@ async fn finish(name: &str, mut running: Running) {
     }
 }
 
-async fn keep<F, E>(name: &'static str, mut make: impl FnMut(Stop) -> F, mut stop: Stop)
+async fn keep<F, E>(name: &'static str, mut make: impl FnMut(Stop) -> F, mut stop: Stop, health: Arc<Health>)
 where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Error + Send + 'static,
@@ -106,6 +112,7 @@ where
     let mut pause = FIRST_PAUSE;
     loop {
         let started = Instant::now();
+        health.started(name, Moment::from(SystemTime::now()));
         // A task of its own, so that a panic becomes a value; dropped with `keep`, it is aborted.
         let mut task = JoinSet::new();
         task.spawn(make(stop.clone()));
@@ -139,7 +146,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -148,7 +154,7 @@ mod tests {
     async fn starts(end: fn() -> io::Result<()>) -> u32 {
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::default();
         supervisor.start("test", move |_stop| {
             counted.fetch_add(1, Ordering::Relaxed);
             async move { end() }
@@ -170,7 +176,7 @@ mod tests {
     async fn a_service_that_is_told_to_stop_ends_once() {
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::default();
         supervisor.start("test", move |mut stop| {
             counted.fetch_add(1, Ordering::Relaxed);
             async move {
@@ -188,7 +194,7 @@ mod tests {
     async fn a_service_that_does_not_stop_is_cut_off() {
         let alive = Arc::new(());
         let held = Arc::clone(&alive);
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::default();
         supervisor.start("deaf", move |_stop| {
             let held = Arc::clone(&held);
             async move {

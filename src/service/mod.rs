@@ -7,6 +7,7 @@ pub mod boot_tree;
 pub mod clients;
 pub mod events;
 pub mod exports;
+pub mod health;
 pub mod images;
 pub mod jobs;
 pub mod leases;

@@ -36,6 +36,12 @@ pub const EVENTS_PENDING: usize = 300;
 /// Milestones kept in the store, over all clients: the last week of a hundred Pis that boot twice a day.
 pub const EVENTS_KEPT: u32 = 10_000;
 
+/// Longest request on the control socket and over ubus, in bytes: what uhttpd lets through from a browser.
+pub const CONTROL_REQUEST: usize = 64 * 1024;
+
+/// Callers on the control socket at once: a few shells, each watching a job.
+pub const CONTROL_CALLERS: usize = 16;
+
 /// Longest name of a time zone, in bytes: the longest of the database has 32 (`America/Argentina/ComodRivadavia`).
 pub const TIME_ZONE: usize = 64;
 
