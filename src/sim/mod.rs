@@ -4,6 +4,8 @@
 //! `types`, `proto` and `sys`: what it believes about the protocols comes from the facts about the Pi and the RFCs,
 //! not from the server it talks to.
 
+pub mod classroom;
 pub mod net;
 pub mod pi;
 pub mod sample;
+pub mod server;

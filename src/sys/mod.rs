@@ -14,3 +14,5 @@ pub mod netns;
 pub mod pages;
 #[cfg(feature = "daemon")]
 pub mod tap;
+#[cfg(feature = "daemon")]
+pub mod terminal;

@@ -17,7 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid, write};
 
@@ -123,7 +123,12 @@ fn put(path: &CStr, text: &CStr) -> nix::Result<()> {
 
 /// Registers `work` to run in the child between fork and exec.
 #[expect(unsafe_code, reason = "std has no safe way to run system calls in a child before it executes")]
-fn before_exec(command: &mut Command, work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+fn before_exec(command: &mut Command, mut work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    let work = move || {
+        // Signals this thread keeps for itself are not the child's affair.
+        SigSet::empty().thread_set_mask()?;
+        work()
+    };
     // SAFETY: both callers pass closures that only make system calls on values prepared before the fork: they
     // neither allocate nor take a lock, so a lock held by another thread at the fork cannot stop them.
     unsafe { command.pre_exec(work) };
