@@ -4,3 +4,4 @@ pub mod control;
 pub mod ports;
 pub mod report;
 pub mod supervisor;
+pub mod tftp;

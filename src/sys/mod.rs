@@ -6,6 +6,8 @@ pub mod dirents;
 pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod handle;
+
+pub mod datagrams;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]

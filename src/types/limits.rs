@@ -133,6 +133,27 @@ pub const TFTP_PATIENCE_ASKED: Duration = Duration::from_secs(10);
 /// Longest wait between two repetitions of a block: the waits double up to here, or to the time the client asked for.
 pub const TFTP_PATIENCE_MOST: Duration = Duration::from_secs(8);
 
+/// TFTP transfers in flight at once, over all clients: four rooms of a hundred Pis with a file each. With its piece of the
+/// file in memory a transfer takes up to 33 KiB.
+pub const TFTP_TRANSFERS: usize = 400;
+
+/// TFTP transfers of one client at once. A Pi asks for one file after another; more are left over from a boot that was
+/// cut off, and the oldest makes room.
+pub const TFTP_TRANSFERS_EACH: usize = 8;
+
+/// Requests that wait because all transfers are taken; each is at most one packet of 516 bytes.
+pub const TFTP_WAITING: usize = 400;
+
+/// How long such a request waits. After that its client has asked again, or has given up.
+pub const TFTP_WAIT: Duration = Duration::from_secs(10);
+
+/// Bytes of a file read at once for a transfer: 22 blocks of a Pi to one system call, and small enough that the pieces of
+/// a hundred transfers are 3 MB.
+pub const TFTP_PIECE: usize = 32 * 1024;
+
+/// Lookups and reads that wait for the disk at once. A disk is not faster with more; each is a thread.
+pub const TFTP_DISK_JOBS: usize = 6;
+
 /// Longest name of a boot file, in bytes: what FAT allows for one name, and twice what any loader asks for.
 pub const BOOT_PATH: usize = 255;
 
