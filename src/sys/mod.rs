@@ -1,13 +1,13 @@
 //! Thin, safe wrappers over system calls that no crate offers; the only `unsafe` of the crate.
 
 #[cfg(feature = "daemon")]
+pub mod datagrams;
+#[cfg(feature = "daemon")]
 pub mod dirents;
 #[cfg(feature = "daemon")]
 pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod handle;
-
-pub mod datagrams;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]

@@ -154,7 +154,8 @@ impl Active {
         let wanted = usize::try_from(len.saturating_sub(offset)).map_or(wanted, |rest| rest.min(wanted));
         let skipped = first.checked_sub(self.piece_first).and_then(|blocks| usize::try_from(blocks).ok());
         let skipped = skipped.map(|blocks| blocks.saturating_mul(self.block_size));
-        if self.piece_first != 0 && skipped.is_some_and(|skipped| skipped.saturating_add(wanted) <= self.piece.len())
+        if self.piece_first != 0
+            && skipped.is_some_and(|skipped| skipped.saturating_add(wanted) <= self.piece.len())
         {
             return ready;
         }
@@ -162,7 +163,8 @@ impl Active {
         let piece = usize::try_from(len.saturating_sub(offset)).map_or(piece, |rest| rest.min(piece));
         self.piece.resize(piece, 0);
         self.piece_first = first;
-        if piece == 0 || matches!(pages::read_now(file.as_ref(), &mut self.piece, offset), Ok(read) if read == piece)
+        if piece == 0
+            || matches!(pages::read_now(file.as_ref(), &mut self.piece, offset), Ok(read) if read == piece)
         {
             return ready;
         }
@@ -188,7 +190,8 @@ impl Active {
             Body::Text(text) => (text, block - 1),
             Body::File { .. } => (&self.piece, block - self.piece_first),
         };
-        let start = usize::try_from(start).map_or(data.len(), |blocks| data.len().min(blocks * self.block_size));
+        let start =
+            usize::try_from(start).map_or(data.len(), |blocks| data.len().min(blocks * self.block_size));
         let end = data.len().min(start + self.block_size);
         (Some(low_bits(block)), data.get(start..end).unwrap_or_default())
     }

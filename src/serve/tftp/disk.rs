@@ -44,17 +44,15 @@ impl Disk {
 
     /// The next job that is done; registers `context` for a later one.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        loop {
-            match self.running.poll_join_next(context) {
-                Poll::Ready(Some(ended)) => {
-                    self.fill();
-                    match ended {
-                        Ok(done) => return Poll::Ready(done),
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    }
+        match self.running.poll_join_next(context) {
+            Poll::Ready(Some(ended)) => {
+                self.fill();
+                match ended {
+                    Ok(done) => Poll::Ready(done),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
                 }
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 

@@ -130,7 +130,9 @@ impl Engine {
                     Err(error) => return Poll::Ready(error),
                 }
             }
-            if !(self.by_peer.is_empty() && self.waiting.is_empty()) && self.tick.poll_tick(context).is_ready() {
+            if !(self.by_peer.is_empty() && self.waiting.is_empty())
+                && self.tick.poll_tick(context).is_ready()
+            {
                 self.look_for_timeouts(now);
                 busy = true;
             }
@@ -189,7 +191,9 @@ impl Engine {
                 return self.refuse(door, peer, ErrorCode::ACCESS, "this server gives files and takes none");
             }
             Ok(_) => return,
-            Err(error) => return tracing::debug!(ip = %peer.ip(), error = chain(&error), "not a TFTP request"),
+            Err(error) => {
+                return tracing::debug!(ip = %peer.ip(), error = chain(&error), "not a TFTP request");
+            }
         };
         if request.mode == Mode::Other {
             return self.refuse(door, peer, ErrorCode::ILLEGAL, "only mode octet is spoken here");
@@ -312,7 +316,9 @@ impl Engine {
         let packets = || {
             self.batch.iter().flat_map(|(slot, count)| {
                 let active = self.slots.get(*slot).and_then(Option::as_ref);
-                active.into_iter().flat_map(|active| (0..*count).map(|index| (active.peer, active.packet(index))))
+                active
+                    .into_iter()
+                    .flat_map(|active| (0..*count).map(|index| (active.peer, active.packet(index))))
             })
         };
         let heads: heapless::Vec<[u8; wire::DATA_HEADER], BATCH> =
@@ -415,15 +421,8 @@ impl Engine {
         let carrier = door * CARRIERS + self.next_carrier % CARRIERS;
         self.next_carrier = self.next_carrier.wrapping_add(1);
         self.next_serial += 1;
-        let active = Active::new(
-            self.next_serial,
-            (client, peer),
-            carrier,
-            (name, packet),
-            content,
-            terms,
-            now,
-        );
+        let active =
+            Active::new(self.next_serial, (client, peer), carrier, (name, packet), content, terms, now);
         let slot = self.free.pop().unwrap_or(self.slots.len());
         if slot == self.slots.len() {
             self.slots.push(None);
@@ -471,7 +470,8 @@ impl Engine {
         {
             entry.remove();
         }
-        let (client, file, bytes, took) = (active.client, active.name.as_str(), active.bytes_acked(), active.took(now));
+        let (client, file, bytes, took) =
+            (active.client, active.name.as_str(), active.bytes_acked(), active.took(now));
         let ms = took.as_millis();
         let outcome = match outcome {
             Outcome::Complete => {
@@ -546,7 +546,12 @@ fn socket_of(sockets: &Sockets, carrier: usize) -> Option<&UdpSocket> {
 }
 
 /// Fills `inbox` with what is there, at most `at_most` packets; `false` and a registration if nothing is.
-fn poll_receive(context: &mut Context<'_>, socket: &UdpSocket, inbox: &mut Inbox, at_most: usize) -> io::Result<bool> {
+fn poll_receive(
+    context: &mut Context<'_>,
+    socket: &UdpSocket,
+    inbox: &mut Inbox,
+    at_most: usize,
+) -> io::Result<bool> {
     loop {
         if socket.poll_recv_ready(context)?.is_pending() {
             return Ok(false);
