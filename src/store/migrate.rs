@@ -1,5 +1,7 @@
 //! The schema, a step a transaction.
 
+use std::path::{Path, PathBuf};
+
 use rusqlite::Connection;
 
 /// One step of the schema.
@@ -17,6 +19,15 @@ pub enum MigrateError {
          install the newer package again, or restore the backup made before the upgrade"
     )]
     FromTheFuture { found: usize, known: usize },
+    #[error(
+        "the database cannot be copied to `{copy}` before its schema is changed, and so it was not changed; \
+         make space on the disk"
+    )]
+    Backup {
+        copy: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error("the version of the database cannot be read")]
     Version(#[source] rusqlite::Error),
     #[error("schema step {step} (`{name}`) failed; the database is as it was before the step")]
@@ -115,12 +126,18 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
     ",
 }];
 
-/// Brings `db` to the newest step of `steps`.
-pub fn migrate(db: &mut Connection, steps: &[Migration]) -> Result<(), MigrateError> {
+/// SHA-256 of the SQL of each released step, oldest first. A step without one may still be edited.
+pub const RELEASED: &[&str] = &[];
+
+/// Brings `db`, the file at `path`, to the newest step of `steps`. What it was before is kept in a copy beside it.
+pub fn migrate(db: &mut Connection, path: &Path, steps: &[Migration]) -> Result<(), MigrateError> {
     let found: usize =
         db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(MigrateError::Version)?;
     if found > steps.len() {
         return Err(MigrateError::FromTheFuture { found, known: steps.len() });
+    }
+    if found > 0 && found < steps.len() {
+        back_up(db, path, found)?;
     }
     for (done, migration) in steps.iter().enumerate().skip(found) {
         let step = done + 1;
@@ -133,9 +150,113 @@ pub fn migrate(db: &mut Connection, steps: &[Migration]) -> Result<(), MigrateEr
     Ok(())
 }
 
+/// Copies the database to `bramble.db.schema-<found>`: what a person needs who goes back to the older package.
+fn back_up(db: &Connection, path: &Path, found: usize) -> Result<(), MigrateError> {
+    let copy = path.with_added_extension(format!("schema-{found}"));
+    // One that is there was left by an upgrade that failed; the database is still what it was then.
+    let _ = fs_err::remove_file(&copy);
+    let failed = |source| MigrateError::Backup { copy: copy.clone(), source };
+    db.execute("VACUUM INTO ?1", [copy.to_string_lossy()]).map_err(failed)?;
+    let synced = fs_err::File::open(&copy).and_then(|file| file.sync_all());
+    synced.map_err(|error| failed(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))
+}
+
 fn run_step(db: &mut Connection, step: usize, migration: &Migration) -> rusqlite::Result<()> {
     let tx = db.transaction()?;
     tx.execute_batch(migration.sql)?;
     tx.pragma_update(None, "user_version", step)?;
     tx.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Migration =
+        Migration { name: "one", sql: "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);" };
+    const TWO: Migration = Migration { name: "two", sql: "CREATE TABLE b (x INTEGER) STRICT;" };
+    const BROKEN: Migration = Migration {
+        name: "broken",
+        sql: "CREATE TABLE c (x INTEGER) STRICT; INSERT INTO nowhere VALUES (1);",
+    };
+
+    fn version(db: &Connection) -> usize {
+        db.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version")
+    }
+
+    fn tables(db: &Connection) -> Vec<String> {
+        let mut query =
+            db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").expect("SQL");
+        let rows = query.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("names")
+    }
+
+    #[test]
+    fn twice_is_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.db");
+        let mut db = Connection::open(&path).expect("a database");
+        migrate(&mut db, &path, &[ONE, TWO]).expect("first");
+        migrate(&mut db, &path, &[ONE, TWO]).expect("again");
+        assert_eq!((version(&db), tables(&db)), (2, vec!["a".to_owned(), "b".to_owned()]));
+        let rows: u32 = db.query_row("SELECT count(*) FROM a", [], |row| row.get(0)).expect("rows");
+        assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn the_future_is_refused_with_advice() {
+        let mut db = Connection::open_in_memory().expect("a database");
+        db.pragma_update(None, "user_version", 9).expect("set");
+        let error = migrate(&mut db, Path::new("unused"), &[ONE, TWO]).expect_err("newer");
+        assert_eq!(
+            error.to_string(),
+            "the database is from a newer Bramble (schema 9, this one knows 2); install the newer package again, or \
+             restore the backup made before the upgrade"
+        );
+        assert_eq!((version(&db), tables(&db)), (9, Vec::<String>::new()), "and nothing is touched");
+    }
+
+    #[test]
+    fn a_step_that_fails_half_way_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.db");
+        let mut db = Connection::open(&path).expect("a database");
+        let error = migrate(&mut db, &path, &[ONE, BROKEN, TWO]).expect_err("the second step is wrong");
+        assert_eq!(
+            error.to_string(),
+            "schema step 2 (`broken`) failed; the database is as it was before the step"
+        );
+        assert_eq!((version(&db), tables(&db)), (1, vec!["a".to_owned()]));
+        migrate(&mut db, &path, &[ONE, TWO]).expect("a repaired package goes on from there");
+        assert_eq!(version(&db), 2);
+    }
+
+    #[test]
+    fn the_file_before_an_upgrade_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.db");
+        let mut db = Connection::open(&path).expect("a database");
+        migrate(&mut db, &path, &[ONE]).expect("new");
+        assert!(!folder.path().join("x.db.schema-0").exists(), "a new file has nothing to keep");
+        migrate(&mut db, &path, &[ONE, TWO]).expect("upgraded");
+        let copy = Connection::open(folder.path().join("x.db.schema-1")).expect("the copy");
+        assert_eq!((version(&copy), tables(&copy)), (1, vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn released_steps_are_never_edited() {
+        use sha2::{Digest, Sha256};
+        assert!(RELEASED.len() <= MIGRATIONS.len());
+        for (step, (migration, sum)) in MIGRATIONS.iter().zip(RELEASED).enumerate() {
+            let found: String =
+                Sha256::digest(migration.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(
+                &found,
+                sum,
+                "step {} (`{}`) was released: undo the edit and add a step",
+                step + 1,
+                migration.name
+            );
+        }
+    }
 }

@@ -3,8 +3,11 @@
 //! Facts that Bramble keeps track of itself: leases, Pis seen, images, boots, jobs, events. What a person decides is in
 //! `/etc/config/bramble` and never here.
 //!
-//! One connection, behind a mutex: there is one writer, so nothing is ever retried. Callers in async code go through
-//! [`Store::run`], which moves the work to a blocking thread.
+//! One connection, behind a mutex: there is one writer, so nothing is ever retried. A call takes as long as the disk
+//! does: async code makes it on a blocking thread.
+//!
+//! A database that cannot be used is never replaced by an empty one: [`open`](Store::open) says what is wrong and what
+//! the ways out are.
 
 pub mod clients;
 pub mod events;
@@ -12,6 +15,7 @@ pub mod images;
 pub mod jobs;
 pub mod leases;
 pub mod migrate;
+mod open;
 pub mod place;
 
 use std::path::{Path, PathBuf};
@@ -29,12 +33,35 @@ pub struct Store {
 /// Why the store could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the database `{path}` cannot be opened")]
+    #[error(
+        "the database `{path}` cannot be opened; check that the disk is mounted and has space, and who owns the file"
+    )]
     Open {
         path: PathBuf,
         #[source]
         source: rusqlite::Error,
     },
+    #[error("`{path}` cannot be {doing}; check that the disk is mounted, writable and has space")]
+    File {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the database `{path}` is damaged ({reason}) and has been set aside as `{aside}`; {}",
+        open::ways_out(path, aside)
+    )]
+    Damaged { path: PathBuf, aside: PathBuf, reason: String },
+    #[error(
+        "there is no database `{path}`, but a damaged one that was set aside as `{aside}`; {}",
+        open::ways_out(path, aside)
+    )]
+    SetAside { path: PathBuf, aside: PathBuf },
+    #[error(
+        "`{path}` is a database of another program; choose another folder with `option data`, or move the file away"
+    )]
+    Foreign { path: PathBuf },
     #[error(transparent)]
     Migrate(#[from] migrate::MigrateError),
     #[error("the database refused to {doing}")]
@@ -56,17 +83,11 @@ pub enum Durability {
 }
 
 impl Store {
-    /// Opens `<data>/bramble.db`, brings its schema up to date.
+    /// Opens `<data>/bramble.db`, or makes it if there never was one, and brings its schema up to date.
+    ///
+    /// A damaged file is set aside, and then this fails until a person has decided how to go on.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
-        let mut db = Connection::open(path).map_err(open)?;
-        db.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 200;
-             PRAGMA journal_size_limit = 262144; PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -512; PRAGMA foreign_keys = ON;",
-        )
-        .map_err(open)?;
-        migrate::migrate(&mut db, migrate::MIGRATIONS)?;
+        let db = open::open(path, migrate::MIGRATIONS)?;
         Ok(Self { db: Arc::new(Mutex::new(db)), path: path.into() })
     }
 
