@@ -248,8 +248,9 @@ mod tests {
         use sha2::{Digest, Sha256};
         assert!(RELEASED.len() <= MIGRATIONS.len());
         for (step, (migration, sum)) in MIGRATIONS.iter().zip(RELEASED).enumerate() {
-            let found: String =
+            let pairs: Vec<String> =
                 Sha256::digest(migration.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+            let found = pairs.concat();
             assert_eq!(
                 &found,
                 sum,
