@@ -1,0 +1,210 @@
+//! The first program of a client: from the kernel's start of us to the start of the image's own init.
+//!
+//! The root is the image, read-only, over NFS. What happens, in order: the kernel's views of itself are mounted, the
+//! personality is read, a writable layer is laid over the root, the recipe of the release is applied in it, and it
+//! becomes the root. What fails on the way is said on the screen and to the server, and the boot goes on as far as it
+//! can; where it cannot, the screen says why and what to do, and the client tries again after a while. The kernel
+//! would panic if we ended, so nothing here does.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::reboot::{RebootMode, reboot};
+
+use super::console::Console;
+use super::network::{self, Link};
+use super::plan::{self, Client};
+use super::root::Root;
+use super::{modules, mounts, shutdown};
+use crate::proto::agent::{Personality, Phase, VERSION};
+use crate::types::{HostName, ImageVersion, MacAddr, Version, chain};
+
+/// Where the server puts what concerns the client; below the root of each image, in none of them.
+const PERSONALITY: &str = "/.bramble/personality.json";
+
+/// Programs that can go on from here, best first; the last at least gives whoever sits there a prompt.
+const INITS: [&str; 5] =
+    ["/sbin/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/etc/init", "/bin/sh"];
+
+/// How long the screen shows what happened before the client starts again: long enough to read it and to write it
+/// down, short enough that a room comes up by itself once the server is repaired.
+const SHOWN: Duration = Duration::from_mins(1);
+
+/// Why the boot cannot go on.
+#[derive(Debug)]
+struct Fatal {
+    what: String,
+    remedy: &'static str,
+}
+
+/// Does not come back. `arguments` are those of the kernel's command line that were meant for init.
+pub fn run(arguments: &[OsString]) -> ! {
+    let mut console = Console::default();
+    console.open();
+    std::panic::set_hook(Box::new(|panic| {
+        let mut console = Console::default();
+        console.open();
+        give_up(&mut console, &Fatal { what: format!("the agent has a fault: {panic}"), remedy: REPORT_IT });
+    }));
+    let fatal = boot(&mut console, arguments);
+    give_up(&mut console, &fatal)
+}
+
+const REPORT_IT: &str = "tell the people who look after Bramble, with a photograph of this screen";
+
+fn give_up(console: &mut Console, fatal: &Fatal) -> ! {
+    console.failed(&fatal.what, fatal.remedy, SHOWN.as_secs());
+    loop {
+        sleep(SHOWN);
+        let _ = reboot(RebootMode::RB_AUTOBOOT);
+    }
+}
+
+/// The whole boot; comes back only if it cannot go on.
+fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
+    let troubles = mounts::kernel_views();
+    console.open();
+    for trouble in troubles {
+        console.trouble(&chain(&trouble));
+    }
+
+    let link = network::root_link();
+    if let Some(server) = link.as_ref().and_then(|link| link.server) {
+        console.report_to(server);
+    }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    console.milestone(Phase::Started, &format!("the agent has started, kernel {}", kernel.trim()));
+    if link.is_none() {
+        console.trouble("no network link leads to the server of the root file system; it may be taken down");
+    }
+
+    if let Err(error) = modules::file_system("overlay") {
+        console.trouble(&chain(&error));
+    }
+    let new_root = match mounts::overlay() {
+        Ok(new_root) => new_root,
+        Err(error) => {
+            return Fatal {
+                what: chain(&error),
+                remedy: "the image must bring the module `overlay` for the kernel it is started with; import it again with \
+                         both from the same release",
+            };
+        }
+    };
+    console.milestone(Phase::Root, "the root is writable and forgets everything at power-off");
+
+    let personality = personality(console, link.as_ref());
+    adopt(console, &new_root, &personality, link.as_ref());
+
+    if let Err(error) = mounts::enter(&new_root) {
+        return Fatal { what: chain(&error), remedy: REPORT_IT };
+    }
+    if let Err(error) = shutdown::install() {
+        console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
+    }
+    hand_over(console, arguments)
+}
+
+/// Becomes the image's init; comes back if there is none that runs.
+fn hand_over(console: &mut Console, arguments: &[OsString]) -> Fatal {
+    let mut tried = Vec::new();
+    for init in INITS.into_iter().filter(|init| mounts::is_program(Path::new(init))) {
+        console.milestone(Phase::Handover, &format!("starting {init}"));
+        let error = Command::new(init).args(arguments).exec();
+        console.trouble(&format!("{init} does not start: {error}"));
+        tried.push(init);
+    }
+    Fatal {
+        what: if tried.is_empty() {
+            "the image has no /sbin/init".to_owned()
+        } else {
+            format!("none of {} starts", tried.join(", "))
+        },
+        remedy: "the image is no operating system, or one for another processor; choose another image for this client",
+    }
+}
+
+/// Writes who the client is into the new root, and what it needs to run without a disk.
+fn adopt(console: &mut Console, new_root: &Path, personality: &Personality, link: Option<&Link>) {
+    if let Err(error) = nix::unistd::sethostname(personality.name.as_str()) {
+        console.trouble(&format!("the host name cannot be set: {error}"));
+    }
+    let root = match Root::open(new_root) {
+        Ok(root) => root,
+        Err(error) => {
+            console.trouble(&format!("nothing of this client's own can be written: {error}"));
+            return;
+        }
+    };
+    let client = Client { personality, link: link.map_or("", |link| link.name.as_str()) };
+    let plan = plan::plan(&root, client);
+    let failed = plan::apply(&root, &plan);
+    for trouble in plan.troubles.iter().chain(&failed) {
+        console.trouble(trouble);
+    }
+    let done = plan.changes.len() - failed.len();
+    console.milestone(
+        Phase::Personality,
+        &format!("this is {}; {done} changes for {}", personality.name, plan.recipe),
+    );
+}
+
+/// What the server says about this client, or else what the client can tell by itself.
+fn personality(console: &mut Console, link: Option<&Link>) -> Personality {
+    let told = fs::read(PERSONALITY)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Personality::decode(&bytes).map_err(|error| chain(&error)));
+    told.unwrap_or_else(|error| {
+        console.trouble(&format!("the server does not say who this client is ({PERSONALITY}): {error}"));
+        let kernel = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        on_its_own(link, kernel.trim())
+    })
+}
+
+/// A personality without the server's: the name that DHCP gave the kernel, an id made of the hardware address.
+fn on_its_own(link: Option<&Link>, kernel_name: &str) -> Personality {
+    let mac = link.map_or(MacAddr::new([2, 0, 0, 0, 0, 1]), |link| link.mac);
+    let digits = mac.to_string().replace(':', "");
+    let named = kernel_name.parse::<HostName>().ok().filter(|name| name.as_str() != "localhost");
+    let default =
+        || format!("pi-{}", digits.get(6..).unwrap_or_default()).parse().expect("letters, digits and `-`");
+    Personality {
+        version: VERSION,
+        name: named.unwrap_or_else(default),
+        mac,
+        machine_id: format!("{digits}00004000800000000000").parse().expect("32 hex digits, one of them a 4"),
+        server: link.and_then(|link| link.server).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+        image: ImageVersion { name: "unknown".parse().expect("an image name"), version: Version::FIRST },
+        domain: None,
+        dns: Vec::new(),
+        ntp: Vec::new(),
+        timezone: None,
+        mask: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_the_server_says_nothing_about_still_has_a_name() {
+        let link = Link {
+            name: "eth0".to_owned(),
+            mac: "dc:a6:32:01:02:03".parse().expect("MAC"),
+            server: Some([192, 168, 1, 1].into()),
+        };
+        let own = on_its_own(Some(&link), "(none)");
+        assert_eq!(
+            (own.name.as_str(), own.machine_id.as_str()),
+            ("pi-010203", "dca63201020300004000800000000000")
+        );
+        assert_eq!(on_its_own(Some(&link), "lab-01").name.as_str(), "lab-01");
+        assert_eq!(on_its_own(None, "localhost").name.as_str(), "pi-000001");
+    }
+}

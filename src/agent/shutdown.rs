@@ -1,0 +1,111 @@
+//! The last program of a client: takes the root file system apart, so that the server sees it end.
+//!
+//! systemd cannot unmount the root it runs from. If there is `/run/initramfs/shutdown` it makes that folder the root
+//! and starts the file as the last program (bootup(7)): with the old root at `/oldroot` and what to do as the first
+//! argument. A copy of the agent stands there. Unmounting the overlay ends the NFS mount below it, and with it the
+//! connection; then the client switches off or starts again.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::reboot::{RebootMode, reboot};
+
+/// Where systemd looks.
+const FOLDER: &str = "/run/initramfs";
+
+/// How often an unmount is tried again while the last processes let go.
+const TRIES: usize = 20;
+
+/// Why the copy could not be put there.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent cannot be copied to {FOLDER}")]
+pub struct InstallError(#[from] io::Error);
+
+/// Puts a copy of the running agent where systemd looks for the last program.
+pub fn install() -> Result<(), InstallError> {
+    let mut own = File::open("/proc/self/exe")?;
+    let bytes = own.metadata()?.len();
+    match fs::create_dir(FOLDER) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
+    // `/run` may not run programs, and this one must not be written to: a mount of its own, as large as is needed.
+    let size = format!("mode=0755,size={}k", bytes.div_ceil(1024) + 64);
+    mount(
+        Some("bramble"),
+        FOLDER,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(size.as_str()),
+    )
+    .map_err(io::Error::from)?;
+    let mut copy = File::create(format!("{FOLDER}/shutdown"))?;
+    io::copy(&mut own, &mut copy)?;
+    copy.set_permissions(Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Does not come back. `verb` is systemd's word for what is to happen.
+pub fn run(verb: &OsStr) -> ! {
+    let mut left = unmount_below("/oldroot");
+    for _ in 0..TRIES {
+        if !left {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        left = unmount_below("/oldroot");
+    }
+    say(if left {
+        "the root file system could not be unmounted"
+    } else {
+        "the root file system is unmounted"
+    });
+    let mode = match verb.to_str() {
+        Some("poweroff") => RebootMode::RB_POWER_OFF,
+        Some("halt") => RebootMode::RB_HALT_SYSTEM,
+        _ => RebootMode::RB_AUTOBOOT,
+    };
+    loop {
+        let _ = reboot(mode);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+/// Unmounts what is mounted at and below `place`, the last mounted first; tells whether anything is left.
+fn unmount_below(place: &str) -> bool {
+    for point in
+        points_below(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), place).iter().rev()
+    {
+        let _ = umount2(point.as_str(), MntFlags::empty());
+    }
+    !points_below(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), place).is_empty()
+}
+
+/// The mount points at and below `place` in a table of mounts, in the order of mounting.
+fn points_below(mounts: &str, place: &str) -> Vec<String> {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let below =
+        |point: &&str| point.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // Spaces and such are written as octal numbers (proc_pid_mounts(5)); a space is the only one that occurs.
+    points.filter(below).map(|point| point.replace("\\040", " ")).collect()
+}
+
+fn say(message: &str) {
+    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = log.write_all(format!("<5>bramble-agent: {message}\n").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_mounted_last_goes_first() {
+        let mounts = "proc /proc proc rw 0 0\nbramble /oldroot overlay rw 0 0\nx /oldroot/media/my\\040disk vfat rw 0 0\ny /oldroots ext4 rw 0 0\n";
+        assert_eq!(points_below(mounts, "/oldroot"), ["/oldroot", "/oldroot/media/my disk"]);
+    }
+}
