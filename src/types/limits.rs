@@ -83,6 +83,25 @@ pub const TFTP_BLOCK: u16 = 8968;
 /// Longest DHCP client identifier, in bytes: an RFC 4361 identifier with the longest DUID (130) and room. It is the key of
 /// a row in the store.
 pub const DHCP_CLIENT_ID: usize = 255;
+
+/// Addresses in the lease table: some forty full /24 networks. A pool larger than this reuses addresses earlier than it
+/// would have to, and nothing grows.
+pub const LEASES: usize = 10_000;
+
+/// Offers to strangers that wait for their REQUEST: a flood of invented hardware addresses holds no more of a pool than
+/// this, and only for a minute.
+pub const DHCP_OFFERS: usize = 256;
+
+/// Probes for addresses in use that run at once: each holds a socket for half a second.
+pub const DHCP_PROBES: usize = 128;
+
+/// Replies held back for Pi 3 ROMs at once: four rooms switched on together. Beyond this they go out at once.
+pub const DHCP_DELAYED: usize = 256;
+
+/// DHCP packets decided before the first of their answers is sent: what fits the receive buffer of a socket twice, and one
+/// commit of the store is worth.
+pub const DHCP_BATCH: usize = 512;
+
 /// Largest ONC RPC record we assemble, in bytes, record marks included: a 64 KiB WRITE with its header and padding. The
 /// record mark alone would let a client ask for 2 GiB (RFC 5531 §11).
 pub const RPC_RECORD: usize = 64 * 1024 + 1024;

@@ -5,12 +5,18 @@
 //! | [`wire`] | bytes → [`Packet`], with every length checked; nothing a stranger sends gets past it unparsed |
 //! | [`encode`] | [`Message`] → bytes: sizes, long options, overload, padding |
 //! | [`pi`] | how a Raspberry Pi shows itself, and what its ROM wants to hear |
+//! | [`table`] | which address is whose, and what changes it |
+//! | [`allocate`] | which address a client is offered |
+//! | [`decide`] | what to answer, what to store, or why nothing |
 //!
 //! RFC 2131 (protocol), 2132 (options), 3046 (relay agents), 3396 (long options), 4578 (PXE). Nothing here opens a
 //! socket or looks at a clock: the time is an argument ([`Uptime`]).
 
+pub mod allocate;
+pub mod decide;
 pub mod encode;
 pub mod pi;
+pub mod table;
 pub mod wire;
 
 use std::fmt;

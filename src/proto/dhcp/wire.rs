@@ -8,10 +8,11 @@
 //! was malformed is as absent as one that was not sent, named in [`Packet::ignored`] for the log.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 
-use super::code;
+use super::{LeaseTime, code};
 use crate::types::{HostName, MacAddr, limits};
 
 /// Offset of the magic cookie: where RFC 951's fixed fields end.
@@ -39,7 +40,7 @@ pub enum Op {
 }
 
 /// `htype`, `hlen` and `chaddr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hardware {
     pub kind: u8,
     /// At most 16.
@@ -251,6 +252,15 @@ impl Packet {
     /// Option 61, opaque: compared, never interpreted (RFC 2131 §4.2). RFC 2132 §9.14: at least a type and one byte.
     pub fn client_id(&self) -> Option<&[u8]> {
         self.options.get(code::CLIENT_ID).filter(|id| (2..=limits::DHCP_CLIENT_ID).contains(&id.len()))
+    }
+
+    /// Option 51: how long the client would like to have its address.
+    pub fn lease_time(&self) -> Option<LeaseTime> {
+        let seconds = u32::from_be_bytes(self.options.get(code::LEASE_TIME)?.try_into().ok()?);
+        Some(match seconds {
+            u32::MAX => LeaseTime::Infinite,
+            seconds => LeaseTime::For(Duration::from_secs(seconds.into())),
+        })
     }
 
     /// Option 82, which only a relay agent may add: without `giaddr` it is a client's own invention.
