@@ -181,6 +181,11 @@ impl Clients {
         }
     }
 
+    /// Whether `mac` has shown itself as a machine that boots from the network.
+    pub fn is_seen(&self, mac: MacAddr) -> bool {
+        self.read().seen.contains_key(&mac)
+    }
+
     /// Remembers which tree `mac` was told to boot.
     pub fn boots(&self, mac: MacAddr, image: ImageVersion) {
         if self.booted(mac).as_ref() != Some(&image) {
