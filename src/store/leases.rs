@@ -167,10 +167,15 @@ mod tests {
     #[test]
     fn a_client_has_one_address_and_an_address_one_client() {
         let (_folder, store) = store();
-        let moves = [LeaseWrite::Bind(row(1, b"a")), LeaseWrite::Bind(row(2, b"a")), LeaseWrite::Bind(row(2, b"c"))];
+        let moves =
+            [LeaseWrite::Bind(row(1, b"a")), LeaseWrite::Bind(row(2, b"a")), LeaseWrite::Bind(row(2, b"c"))];
         store.write_leases(&moves, Durability::Power).expect("written");
-        let rows: Vec<_> =
-            store.leases().expect("read").into_iter().map(|r| (r.ip.octets()[3], r.client_id, r.state)).collect();
+        let rows: Vec<_> = store
+            .leases()
+            .expect("read")
+            .into_iter()
+            .map(|r| (r.ip.octets()[3], r.client_id, r.state))
+            .collect();
         assert_eq!(rows, [(1, b"a".to_vec(), LeaseState::Released), (2, b"c".to_vec(), LeaseState::Bound)]);
     }
 
@@ -186,7 +191,8 @@ mod tests {
             LeaseWrite::Free(row(2, b"b").ip),
         ];
         store.write_leases(&writes, Durability::Process).expect("written");
-        let rows: Vec<_> = store.leases().expect("read").into_iter().map(|r| (r.state, r.expires_at)).collect();
+        let rows: Vec<_> =
+            store.leases().expect("read").into_iter().map(|r| (r.state, r.expires_at)).collect();
         assert_eq!(
             rows,
             [(LeaseState::Released, Some(Moment::from_secs(2000))), (LeaseState::Declined, Some(until))]

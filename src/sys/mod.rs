@@ -1,6 +1,8 @@
 //! Thin, safe wrappers over system calls that no crate offers; the only `unsafe` of the crate.
 
 #[cfg(feature = "daemon")]
+pub mod arp;
+#[cfg(feature = "daemon")]
 pub mod datagrams;
 #[cfg(feature = "daemon")]
 pub mod dirents;
@@ -12,6 +14,8 @@ pub mod handle;
 pub mod netlink;
 #[cfg(feature = "daemon")]
 pub mod netns;
+#[cfg(feature = "daemon")]
+pub mod packet;
 #[cfg(feature = "daemon")]
 pub mod pages;
 #[cfg(feature = "daemon")]

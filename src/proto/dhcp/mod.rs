@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`wire`] | bytes → [`Packet`], with every length checked; nothing a stranger sends gets past it unparsed |
 //! | [`encode`] | [`Message`] → bytes: sizes, long options, overload, padding |
+//! | [`frame`] | what goes below UDP: datagrams to addresses not yet taken, ARP probes |
 //! | [`pi`] | how a Raspberry Pi shows itself, and what its ROM wants to hear |
 //! | [`table`] | which address is whose, and what changes it |
 //! | [`allocate`] | which address a client is offered |
@@ -15,6 +16,7 @@
 pub mod allocate;
 pub mod decide;
 pub mod encode;
+pub mod frame;
 pub mod pi;
 pub mod table;
 pub mod wire;

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use crate::config::{Config, DhcpMode, UnknownPi};
 use crate::proto::dhcp::decide::{
-    Action, Client, DECLINED_REST, Decision, Destination, Facts, NEW_PI_LEASE, Reply, Silence, Standing, decide,
+    Action, Client, DECLINED_REST, Decision, Destination, Facts, NEW_PI_LEASE, Reply, Silence, Standing,
+    decide,
 };
 use crate::proto::dhcp::pi::Rom;
 use crate::proto::dhcp::table::{Binding, Change, ClientKey, Entry, State, Table};
@@ -75,6 +76,8 @@ pub struct Outgoing {
     pub bytes: Vec<u8>,
     pub to: Destination,
     pub port: u16,
+    /// From port 4011, where the question came to.
+    pub pxe: bool,
     /// Our own address in the answer.
     pub from: Ipv4Addr,
     /// How long to hold it back, for clients that miss an instant reply.
@@ -213,7 +216,13 @@ impl Leases {
         let seat = client.mac.filter(|_| client.standing.is_pi());
         if let Some(mac) = seat {
             let rom = client.rom;
-            self.clients.seen(mac, rom.and_then(Rom::serial), rom.and_then(Rom::revision), network, now.civil);
+            self.clients.seen(
+                mac,
+                rom.and_then(Rom::serial),
+                rom.and_then(Rom::revision),
+                network,
+                now.civil,
+            );
             if matches!(packet.kind, Some(MessageType::Discover) | None) {
                 self.events.record(mac, now.civil, Happening::Discover { stage: client.stage });
             }
@@ -269,6 +278,10 @@ impl Leases {
             inner.unsaved.power |= unsaved.power;
         }
         written
+    }
+
+    pub fn has_unsaved(&self) -> bool {
+        !self.lock().unsaved.writes.is_empty()
     }
 
     /// Ends what has run out; returns when there is more to end.
@@ -362,7 +375,9 @@ impl Leases {
                 let relay = Some(packet.giaddr).filter(|ip| !ip.is_unspecified());
                 (MessageType::Offer, relay.map_or(Destination::Broadcast, Destination::Relay))
             }
-            Some(MessageType::Request | MessageType::Inform) if from.pxe && !packet.ciaddr.is_unspecified() => {
+            Some(MessageType::Request | MessageType::Inform)
+                if from.pxe && !packet.ciaddr.is_unspecified() =>
+            {
                 (MessageType::Ack, Destination::Client(packet.ciaddr))
             }
             _ => return Err(Silence::ProxyOnly),
@@ -370,8 +385,7 @@ impl Leases {
         if scopes.config.dhcp.mode == DhcpMode::Off {
             return Err(Silence::ProxyOnly);
         }
-        let message =
-            options::compose_proxy(scopes, served, packet, kind).ok_or(Silence::ProxyOnly)?;
+        let message = options::compose_proxy(scopes, served, packet, kind).ok_or(Silence::ProxyOnly)?;
         let delay = match (client.rom, client.mac) {
             (Some(rom), Some(mac)) => rom.reply_delay(mac),
             _ => Duration::ZERO,
@@ -385,6 +399,7 @@ impl Leases {
             bytes: message.encode(packet.max_size).bytes,
             to,
             port,
+            pxe: from.pxe,
             from: served.scope.server,
             delay,
             after_save: false,
@@ -435,7 +450,8 @@ enum News {
 
 impl News {
     fn of(binding: &Binding, before: Option<&Entry>) -> Self {
-        let Some(before) = before.filter(|before| before.key == binding.key && before.mac == binding.mac) else {
+        let Some(before) = before.filter(|before| before.key == binding.key && before.mac == binding.mac)
+        else {
             return Self::Holder;
         };
         let State::Bound { until } = before.state else { return Self::Holder };
@@ -502,6 +518,7 @@ fn outgoing(
         bytes: encoded.bytes,
         to: reply.to,
         port: if matches!(reply.to, Destination::Relay(_)) { SERVER_PORT } else { CLIENT_PORT },
+        pxe: false,
         from: served.scope.server,
         delay: reply.delay,
         after_save,

@@ -49,7 +49,12 @@ pub fn compose(scopes: &Scopes, served: &Served, packet: &Packet, client: &Clien
 }
 
 /// An answer that adds to what another server says: no address, only where to boot from. `None`: nothing to add.
-pub fn compose_proxy(scopes: &Scopes, served: &Served, packet: &Packet, kind: MessageType) -> Option<Message> {
+pub fn compose_proxy(
+    scopes: &Scopes,
+    served: &Served,
+    packet: &Packet,
+    kind: MessageType,
+) -> Option<Message> {
     let mut message = Message::answering(packet);
     message.broadcast = kind == MessageType::Offer;
     message.ciaddr = packet.ciaddr;

@@ -87,7 +87,9 @@ impl Scopes {
     /// Whether leases around `ip` never run out by configuration.
     pub fn lasts_for_ever(&self, ip: Ipv4Addr) -> bool {
         let of = self.served.iter().find(|served| served.scope.subnet.contains(ip));
-        of.is_some_and(|served| served.scope.lease_time == LeaseTime::Infinite || served.scope.is_reserved(ip))
+        of.is_some_and(|served| {
+            served.scope.lease_time == LeaseTime::Infinite || served.scope.is_reserved(ip)
+        })
     }
 
     pub fn adopted(&self, mac: MacAddr) -> Option<&config::Client> {
