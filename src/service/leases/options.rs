@@ -1,14 +1,14 @@
 //! The options of an answer: what is always sent, what the network gives to those who ask, what a boot needs.
 //!
 //! Other devices of the network are told what dnsmasq told them: only options of their parameter request list (all, if
-//! they sent none), unless forced; one option a code, a tagged one before an untagged one, the later line before the
-//! earlier; `dhcp_boot` in the packet's fields, or in options 66 and 67 where the client asks for those.
+//! they sent none), unless forced; of several lines for one code the first that applies; `dhcp_boot` in the packet's
+//! fields, or in options 66 and 67 where the client asks for those.
 
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::DhcpOption;
 
-use super::scopes::{Scopes, Served, tags_hold};
+use super::scopes::{Scopes, Served, contains, tags_hold};
 use crate::config::{BootRule, RawOption, Within};
 use crate::proto::dhcp::decide::{Client, Reply};
 use crate::proto::dhcp::encode::raw;
@@ -88,9 +88,8 @@ impl Composer<'_> {
     }
 
     fn rule(&self) -> Option<&BootRule> {
-        let rules = || self.scopes.network(self.served).into_iter().flat_map(|network| &network.boot).rev();
-        let tagged = rules().find(|rule| !rule.tags.is_empty() && tags_hold(&rule.tags, &self.tags));
-        tagged.or_else(|| rules().find(|rule| rule.tags.is_empty()))
+        let rules = self.scopes.network(self.served).into_iter().flat_map(|network| &network.boot);
+        rules.into_iter().find(|rule| tags_hold(&rule.tags, &self.tags))
     }
 
     fn boot(&self, stage: Stage, message: &mut Message) {
@@ -163,32 +162,28 @@ impl Composer<'_> {
     }
 
     fn raw_options(&self, options: &[RawOption], message: &mut Message) {
-        // Tagged before untagged, later before earlier; then the first of each code counts.
-        let plain = options.iter().filter(|option| option.within.is_none() && self.applies(option));
-        let (tagged, untagged): (Vec<_>, Vec<_>) = plain.rev().partition(|option| !option.tags.is_empty());
-        for option in tagged.into_iter().chain(untagged) {
-            let wanted = option.force || self.asked(option.code);
-            if wanted && !option.bytes.is_empty() && !message.has(option.code) {
-                message.options.push(raw(option.code, option.bytes.clone()));
-            }
-        }
+        let mut seen: Vec<(Option<&Within>, u8)> = Vec::new();
         let mut containers: Vec<(u8, Vec<u8>)> = Vec::new();
         for option in options.iter().filter(|option| self.applies(option)) {
-            let container = match &option.within {
-                None => continue,
-                Some(Within::Encap(code)) => *code,
-                Some(Within::Vendor(class)) => {
-                    let shown = self.packet.vendor_class();
-                    if !class.is_empty() && !shown.windows(class.len()).any(|part| part == class.as_slice()) {
-                        continue;
-                    }
-                    code::VENDOR
-                }
-            };
-            let Ok(len) = u8::try_from(option.bytes.len()) else { continue };
-            if !option.force && !self.asked(container) {
+            let place = (option.within.as_ref(), option.code);
+            if seen.contains(&place) {
                 continue;
             }
+            seen.push(place);
+            let container = match &option.within {
+                None => option.code,
+                Some(Within::Encap(code)) => *code,
+                Some(Within::Vendor(class)) if contains(self.packet.vendor_class(), class) => code::VENDOR,
+                Some(Within::Vendor(_)) => continue,
+            };
+            if option.bytes.is_empty() || !(option.force || self.asked(container)) || message.has(container) {
+                continue;
+            }
+            if option.within.is_none() {
+                message.options.push(raw(option.code, option.bytes.clone()));
+                continue;
+            }
+            let Ok(len) = u8::try_from(option.bytes.len()) else { continue };
             let value = [[option.code, len].as_slice(), &option.bytes].concat();
             match containers.iter_mut().find(|(code, _)| *code == container) {
                 Some((_, bytes)) => bytes.extend(value),

@@ -174,20 +174,27 @@ pub fn tags_hold(conditions: &[String], tags: &[&str]) -> bool {
 }
 
 fn shows(on: &MatchOn, packet: &Packet) -> bool {
-    let within = |code: u8, part: &[u8]| {
-        let value = packet.options.get(code).unwrap_or_default();
-        !part.is_empty() && value.windows(part.len()).any(|window| window == part)
-    };
     match on {
-        MatchOn::VendorClass(start) => packet.vendor_class().starts_with(start),
-        MatchOn::UserClass(part) => within(code::USER_CLASS, part),
-        MatchOn::Option { code, value } => match (packet.options.get(*code), value) {
-            (Some(shown), Some(value)) => shown == value.as_slice(),
-            (Some(_), None) => true,
+        MatchOn::VendorClass(part) => contains(packet.vendor_class(), part),
+        MatchOn::UserClass(part) => contains(packet.options.get(code::USER_CLASS).unwrap_or_default(), part),
+        MatchOn::Option { code, value, anywhere } => match (packet.options.get(*code), value) {
+            (Some(shown), Some(value)) if *anywhere => contains(shown, value),
+            (Some(shown), Some(value)) if !value.is_empty() => {
+                shown.chunks(value.len()).any(|one| one == value)
+            }
+            (Some(_), _) => true,
             (None, _) => false,
         },
+        MatchOn::Relay { code, value } => {
+            packet.relay_agent().and_then(|information| sub_option(information, *code)) == Some(value)
+        }
         MatchOn::Mac(pattern) => packet.hardware.mac().is_some_and(|mac| fits(pattern, mac)),
     }
+}
+
+/// Whether `part` is somewhere in `whole`. Nothing contains the empty text.
+pub fn contains(whole: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && whole.windows(part.len()).any(|window| window == part)
 }
 
 fn fits(pattern: &[Option<u8>; 6], mac: MacAddr) -> bool {
@@ -208,14 +215,18 @@ fn reserved(config: &Config, network: &Network) -> Arc<[Ipv4Addr]> {
 }
 
 fn link_selection(packet: &Packet) -> Option<Ipv4Addr> {
-    let mut rest = packet.relay_agent()?;
-    while let [code, len, tail @ ..] = rest {
+    let octets: [u8; 4] = sub_option(packet.relay_agent()?, LINK_SELECTION)?.try_into().ok()?;
+    Some(Ipv4Addr::from(octets))
+}
+
+/// The value of a sub-option of option 82 (RFC 3046 §2.0).
+fn sub_option(mut information: &[u8], wanted: u8) -> Option<&[u8]> {
+    while let [code, len, tail @ ..] = information {
         let (value, later) = tail.split_at_checked(usize::from(*len))?;
-        if *code == LINK_SELECTION {
-            let octets: [u8; 4] = value.try_into().ok()?;
-            return Some(Ipv4Addr::from(octets));
+        if *code == wanted {
+            return Some(value);
         }
-        rest = later;
+        information = later;
     }
     None
 }
