@@ -1,6 +1,7 @@
 //! What every test here stands on: a process of its own in namespaces of its own.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use bramble::sim::net::{Isolation, forbidden};
@@ -36,4 +37,19 @@ pub fn isolated(test: impl FnOnce()) {
 pub fn cannot_run(name: &str, why: &str) {
     assert!(std::env::var_os("BRAMBLE_REQUIRE_NET").is_none_or(|v| v != "1"), "{name} cannot run: {why}");
     eprintln!("\n*** NOT RUN: {name}: {why}\n*** (BRAMBLE_REQUIRE_NET=1 makes this a failure)\n");
+}
+
+/// The path of `program`, looked for where Debian puts programs of users and of root. `None`, said loudly, if it is
+/// not installed (a failure with `BRAMBLE_REQUIRE_NET=1`); `package` is what brings it.
+pub fn program(program: &str, package: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let name = std::thread::current().name().unwrap_or("test").to_owned();
+        cannot_run(&name, &format!("`{program}` is not installed; `apt install {package}` brings it"));
+    }
+    found
 }

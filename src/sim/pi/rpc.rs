@@ -143,7 +143,7 @@ impl Rpc {
     }
 }
 
-/// One call over UDP, repeated each second, ten times.
+/// One call over UDP, repeated each second, five times.
 pub fn call_udp(from: Ipv4Addr, server: Ipv4Addr, port: u16, request: &Request) -> Result<Vec<u8>, RpcError> {
     let silence = || RpcError::Silence { server, port };
     let socket = UdpSocket::bind((from, 0)).map_err(RpcError::NoPort)?;
@@ -152,7 +152,7 @@ pub fn call_udp(from: Ipv4Addr, server: Ipv4Addr, port: u16, request: &Request) 
     let mut out = Vec::new();
     request.encode(xid, &mut out);
     let mut buffer = vec![0; 2048];
-    for _ in 0..10 {
+    for _ in 0..5 {
         socket.send_to(&out, (server, port)).map_err(|_| silence())?;
         if let Ok((length, sender)) = socket.recv_from(&mut buffer) {
             let (got, body) = result(buffer.get(..length).unwrap_or_default())?;
