@@ -200,3 +200,12 @@ pub const UNPACKED_PIECE: usize = 256 * 1024;
 
 /// Longest index of an .xz file that is read for its size, in bytes: 60,000 blocks.
 pub const XZ_INDEX: u64 = 1 << 20;
+
+/// Longest `os-release` that is read, in bytes: real ones have 500.
+pub const OS_RELEASE: u64 = 16 * 1024;
+
+/// Longest kernel configuration that is read, in bytes: Debian's have 280 kB.
+pub const KERNEL_CONFIG: u64 = 2 << 20;
+
+/// Longest list of modules that is read, in bytes: Debian's `modules.dep` has 600 kB.
+pub const MODULES_LIST: u64 = 8 << 20;

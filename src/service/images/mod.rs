@@ -2,7 +2,11 @@
 
 pub mod archive;
 pub mod copy;
+pub mod import;
 pub mod inside;
+pub mod inspect;
+pub mod kernel;
+pub mod library;
 pub mod plant;
 pub mod source;
 
@@ -46,6 +50,22 @@ pub struct Facts {
     pub tftp_bytes: u64,
     /// What will not work, in plain words.
     pub warnings: Vec<String>,
+}
+
+impl Facts {
+    /// Of a tree that cannot be looked at.
+    fn unknown() -> Self {
+        Self {
+            pretty_name: "unknown system".to_owned(),
+            codename: String::new(),
+            arch: Arch::Arm64,
+            boot_dir: None,
+            kernels: Vec::new(),
+            models: Vec::new(),
+            tftp_bytes: 0,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,10 +115,35 @@ impl Images {
 
     /// Puts a tree on the shelf and makes it the current version of its image.
     pub fn publish(&self, tree: Tree) {
+        self.put(tree, true);
+    }
+
+    /// Puts a tree on the shelf.
+    fn put(&self, tree: Tree, current: bool) {
+        self.change(|shelf| {
+            if current {
+                shelf.current.insert(tree.image.name.clone(), tree.image.version);
+            }
+            shelf.trees.insert(tree.image.clone(), Arc::new(tree));
+        });
+    }
+
+    /// Takes a tree off the shelf; `current` is what its image stands for from now on.
+    fn withdraw(&self, image: &ImageVersion, current: Option<Version>) {
+        self.change(|shelf| {
+            shelf.trees.remove(image);
+            match current {
+                Some(version) => shelf.current.insert(image.name.clone(), version),
+                None => shelf.current.remove(&image.name),
+            };
+        });
+    }
+
+    /// Readers see the shelf as it was before `change`, or as it is after.
+    fn change(&self, change: impl FnOnce(&mut Shelf)) {
         let mut slot = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
         let mut shelf = Shelf::clone(&slot);
-        shelf.current.insert(tree.image.name.clone(), tree.image.version);
-        shelf.trees.insert(tree.image.clone(), Arc::new(tree));
+        change(&mut shelf);
         *slot = Arc::new(shelf);
     }
 

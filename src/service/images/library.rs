@@ -1,0 +1,404 @@
+//! The images of this router: loaded at start, imported, listed, removed.
+//!
+//! On the disk (below `<data>/images`):
+//!
+//! | path | is |
+//! |---|---|
+//! | `<name>/<version>/` | a published tree, never changed |
+//! | `.incoming-<job>/` | an import at work; found at start, it was interrupted and goes |
+//! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on |
+//!
+//! A tree gets its final name only when all of it is on the disk, and its row only after that. So a folder without a
+//! row is complete (the power went between the two steps, or the database was lost): it is put on record again.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io::{self, Read as _};
+use std::num::NonZeroU32;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::copy;
+use super::inspect::{InspectError, inspect};
+use super::{Facts, Images, Tree};
+use crate::service::jobs::{JobError, Jobs, Stopped, Task};
+use crate::store::images::{NewVersion, VersionRow};
+use crate::store::{Store, StoreError};
+use crate::types::{ImageName, ImageRef, ImageVersion, Moment, Version};
+
+/// Everything about images that is more than reading them. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Library {
+    pub(super) images: Arc<Images>,
+    pub(super) store: Store,
+    pub(super) jobs: Jobs,
+    /// `<data>/images`.
+    pub(super) folder: Arc<Path>,
+}
+
+/// Why the library could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    #[error("the folder for images cannot be used")]
+    Folder(#[source] io::Error),
+    #[error("a random number could not be drawn")]
+    Random(#[source] io::Error),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+/// Why an image was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    #[error("there is no image `{0}`; `bramble image list` shows those there are")]
+    NoSuchImage(ImageRef),
+    #[error(
+        "`{image}` is in use by {}; give {} another image first, and restart what still runs from it",
+        named(.users), if .users.len() == 1 { "it" } else { "them" }
+    )]
+    InUse { image: ImageVersion, users: Vec<String> },
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+/// `lab-01, lab-02 and 3 more`.
+fn named(users: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = users.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match users.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// One image as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSummary {
+    pub name: ImageName,
+    /// What clients boot that pin no version.
+    pub current: Option<Version>,
+    /// Oldest first.
+    pub versions: Vec<VersionSummary>,
+}
+
+/// One version as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionSummary {
+    pub version: Version,
+    pub source: String,
+    /// Of the file it came from, if it was asked for.
+    pub sha256: Option<String>,
+    pub bytes: u64,
+    pub files: u64,
+    pub imported_at: Moment,
+    pub path: PathBuf,
+    /// Whether its tree is not where it should be: nobody can boot it.
+    pub missing: bool,
+    pub facts: Facts,
+}
+
+/// What was struck off the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    pub versions: Vec<ImageVersion>,
+    /// What clients of the image boot from now on, if it still has a version.
+    pub current: Option<Version>,
+    /// The job that deletes the files.
+    pub job: u64,
+}
+
+/// What comes back of a tree that has been written and inspected.
+#[derive(Debug)]
+pub(super) struct Ready<'a> {
+    pub tree: &'a Path,
+    pub name: &'a ImageName,
+    pub source: &'a str,
+    pub sha256: Option<&'a str>,
+    pub bytes: u64,
+    pub files: u64,
+    pub facts: Facts,
+    pub at: Moment,
+}
+
+impl Library {
+    /// Opens `<data>/images`: puts what is on record on the shelf of `images`, and starts jobs for what an interruption
+    /// left behind.
+    pub fn open(
+        data: &Path,
+        store: Store,
+        jobs: Jobs,
+        images: Arc<Images>,
+        now: Moment,
+    ) -> Result<Self, LibraryError> {
+        let folder = data.join("images");
+        // Trees hold programs with setuid and the hashes of passwords: nobody but root looks in.
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(LibraryError::Folder)?;
+        let library = Self { images, store, jobs, folder: folder.into() };
+        let rows = library.store.image_versions()?;
+        for row in &rows {
+            library.load(row);
+        }
+        library.clean_up()?;
+        library.adopt(&rows, now)?;
+        Ok(library)
+    }
+
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
+    }
+
+    /// Every image with its versions, by name.
+    pub fn list(&self) -> Result<Vec<ImageSummary>, LibraryError> {
+        let mut list: BTreeMap<ImageName, ImageSummary> = BTreeMap::new();
+        for row in self.store.image_versions()? {
+            let name = row.image.name.clone();
+            let summary =
+                list.entry(name.clone()).or_insert(ImageSummary { name, current: None, versions: vec![] });
+            if row.current {
+                summary.current = Some(row.image.version);
+            }
+            summary.versions.push(self.summary(row));
+        }
+        Ok(list.into_values().collect())
+    }
+
+    /// One image with its versions; `None` if there is none of that name.
+    pub fn show(&self, name: &ImageName) -> Result<Option<ImageSummary>, LibraryError> {
+        Ok(self.list()?.into_iter().find(|image| image.name == *name))
+    }
+
+    /// Removes one version, or with a bare name all of them. Refused while `users` names clients of one of them: those
+    /// that are configured to boot it, and those that may still be reading it.
+    ///
+    /// The record goes at once, the files in a job.
+    pub fn remove(
+        &self,
+        image: &ImageRef,
+        users: &dyn Fn(&ImageVersion) -> Vec<String>,
+    ) -> Result<Removal, RemoveError> {
+        let rows = self.store.image_versions().map_err(LibraryError::from)?;
+        let meant = |row: &&VersionRow| {
+            row.image.name == image.name && image.version.is_none_or(|version| version == row.image.version)
+        };
+        let rows: Vec<VersionRow> = rows.iter().filter(meant).cloned().collect();
+        if rows.is_empty() {
+            return Err(RemoveError::NoSuchImage(image.clone()));
+        }
+        for row in &rows {
+            let users = users(&row.image);
+            if !users.is_empty() {
+                return Err(RemoveError::InUse { image: row.image.clone(), users });
+            }
+        }
+        let versions: Vec<Version> = rows.iter().map(|row| row.image.version).collect();
+        let current = self.store.image_remove(&image.name, &versions).map_err(LibraryError::from)?;
+        for row in &rows {
+            self.images.withdraw(&row.image, current);
+            let from = self.path(&row.image);
+            match fs::rename(&from, self.folder.join(format!(".removing-{}", row.tree))) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(LibraryError::Folder(error).into()),
+            }
+        }
+        if current.is_none() {
+            // Fails, and may, when something that is not ours is in it.
+            let _ = fs::remove_dir(self.folder.join(image.name.as_str()));
+        }
+        let job = self.sweep(".removing-", image.to_string())?;
+        Ok(Removal { versions: rows.into_iter().map(|row| row.image).collect(), current, job })
+    }
+
+    /// `<data>/images/<name>/<version>`.
+    pub(super) fn path(&self, image: &ImageVersion) -> PathBuf {
+        self.folder.join(image.name.as_str()).join(image.version.to_string())
+    }
+
+    /// Gives a written tree its final name, its row and its place on the shelf. All its bytes are on the disk already.
+    pub(super) fn publish(&self, ready: &Ready<'_>) -> Result<ImageVersion, LibraryError> {
+        let home = self.folder.join(ready.name.as_str());
+        DirBuilder::new().recursive(true).mode(0o700).create(&home).map_err(LibraryError::Folder)?;
+        let on_disk = numbers(&home).max().map_or(0, NonZeroU32::get);
+        let last = self.store.image_last_version(ready.name)?.max(on_disk);
+        let version = Version(NonZeroU32::MIN.saturating_add(last));
+        let image = ImageVersion { name: ready.name.clone(), version };
+        let to = self.path(&image);
+        fs::rename(ready.tree, &to).map_err(LibraryError::Folder)?;
+        for folder in [&home, &*self.folder] {
+            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(LibraryError::Folder)?;
+        }
+        self.record(image.clone(), ready)?;
+        Ok(image)
+    }
+
+    fn record(&self, image: ImageVersion, ready: &Ready<'_>) -> Result<(), LibraryError> {
+        let nonce = random().map_err(LibraryError::Random)?;
+        let facts = serde_json::to_string(&ready.facts).unwrap_or_default();
+        let tree = self.store.image_publish(&NewVersion {
+            image: &image,
+            nonce,
+            source: ready.source,
+            sha256: ready.sha256,
+            bytes: ready.bytes,
+            files: ready.files,
+            facts: &facts,
+            at: ready.at,
+        })?;
+        let root = self.path(&image);
+        tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
+        self.images.publish(Tree { image, id: tree, nonce, root, facts: ready.facts.clone() });
+        Ok(())
+    }
+
+    /// Puts one recorded version on the shelf, if its tree is there.
+    fn load(&self, row: &VersionRow) {
+        let root = self.path(&row.image);
+        if !root.is_dir() {
+            tracing::warn!(image = %row.image, path = %root.display(), "tree of an image is missing; nobody can boot it");
+            return;
+        }
+        let tree =
+            Tree { image: row.image.clone(), id: row.tree, nonce: row.nonce, root, facts: self.facts(row) };
+        self.images.put(tree, row.current);
+    }
+
+    /// What is on record; looked at again if another version of Bramble wrote it in its own words.
+    fn facts(&self, row: &VersionRow) -> Facts {
+        serde_json::from_str(&row.facts).ok().or_else(|| inspect(&self.path(&row.image)).ok()).unwrap_or_else(
+            || {
+                let warning = "What it is could not be found out; import it again.".to_owned();
+                Facts { warnings: vec![warning], ..Facts::unknown() }
+            },
+        )
+    }
+
+    fn summary(&self, row: VersionRow) -> VersionSummary {
+        let path = self.path(&row.image);
+        let facts = self.facts(&row);
+        VersionSummary {
+            version: row.image.version,
+            source: row.source,
+            sha256: row.sha256,
+            bytes: row.bytes,
+            files: row.files,
+            imported_at: row.imported_at,
+            missing: !path.is_dir(),
+            path,
+            facts,
+        }
+    }
+
+    /// Deletes what interrupted imports and removals left, in a job: it may be gigabytes.
+    fn clean_up(&self) -> Result<(), LibraryError> {
+        for prefix in [".incoming-", ".removing-"] {
+            let found = left_behind(&self.folder, prefix).map_err(LibraryError::Folder)?;
+            if !found.is_empty() {
+                tracing::warn!(folders = found.len(), prefix, "deleting what an interruption left behind");
+                self.sweep(prefix, format!("{prefix}*"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a job that deletes the folders whose names begin with `prefix` now. Folders of jobs that come later are
+    /// not touched.
+    fn sweep(&self, prefix: &'static str, subject: String) -> Result<u64, LibraryError> {
+        let found = left_behind(&self.folder, prefix).map_err(LibraryError::Folder)?;
+        let work = move |task: &Task| {
+            for folder in &found {
+                task.go_on().map_err(|_| Stopped::Cancelled)?;
+                match std::fs::remove_dir_all(folder) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Stopped::Failed(format!(
+                            "`{}` cannot be deleted: {error}",
+                            folder.display()
+                        )));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(format!(
+                "{} deleted",
+                if found.len() == 1 { "1 folder".to_owned() } else { format!("{} folders", found.len()) }
+            ))
+        };
+        Ok(self.jobs.start("delete", subject, work)?)
+    }
+
+    /// Puts trees without a row on record again.
+    fn adopt(&self, rows: &[VersionRow], now: Moment) -> Result<(), LibraryError> {
+        for entry in fs::read_dir(&*self.folder).map_err(LibraryError::Folder)? {
+            let entry = entry.map_err(LibraryError::Folder)?;
+            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse::<ImageName>().ok())
+            else {
+                continue;
+            };
+            for number in numbers(&entry.path()) {
+                let image = ImageVersion { name: name.clone(), version: Version(number) };
+                if rows.iter().any(|row| row.image == image) {
+                    continue;
+                }
+                tracing::warn!(image = %image, "tree without a record; it is put on record again");
+                let library = self.clone();
+                self.jobs
+                    .start("adopt", image.to_string(), move |task| library.adopt_one(image, now, task))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_one(&self, image: ImageVersion, now: Moment, task: &Task) -> Result<String, Stopped> {
+        let root = self.path(&image);
+        let facts = inspect(&root).map_err(|error| Stopped::because(&error))?;
+        let bytes = copy::measure(&root, task).map_err(|error| Stopped::because(&error))?;
+        let name = image.name.clone();
+        let ready = Ready {
+            tree: &root,
+            name: &name,
+            source: "found on the disk",
+            sha256: None,
+            bytes,
+            files: 0,
+            facts,
+            at: now,
+        };
+        let done = format!("`{image}` was on the disk without a record; it can be booted again");
+        self.record(image, &ready).map_err(|error| Stopped::because(&error))?;
+        Ok(done)
+    }
+}
+
+/// Folders below `folder` whose names are version numbers.
+fn numbers(folder: &Path) -> impl Iterator<Item = NonZeroU32> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        // `01` is not a name that Bramble gives.
+        name.parse::<NonZeroU32>().ok().filter(|number| number.to_string() == name)
+    })
+}
+
+fn left_behind(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,12 @@
+//! Imports of real archives, folders and disk images, made here with GNU tar, xz, mke2fs and mtools.
+//!
+//! What needs a program or a right that is missing says so loudly and counts as not run; with `BRAMBLE_REQUIRE_PEERS=1`
+//! it fails instead.
+#![expect(clippy::indexing_slicing, clippy::print_stdout, clippy::format_push_string, reason = "tests")]
+
+mod images {
+    pub mod archives;
+    pub mod hostile;
+    pub mod library;
+    pub mod support;
+}
