@@ -1,0 +1,185 @@
+//! A machine that runs a real Linux kernel as a program (user-mode-linux), driven through its serial console.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use bramble::sim::net::NetNs;
+use bramble::types::MacAddr;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// Longest wait for one thing on a console; a boot takes 25 s here, five times that on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What a boot of the guest needs.
+pub struct Boot<'a> {
+    pub kernel: &'a Path,
+    pub initrd: Option<&'a Path>,
+    /// Disk images by position: ubda, ubdb, …
+    pub disks: &'a [PathBuf],
+    /// The tap interface in the switch's namespace, and the hardware address behind it.
+    pub network: Option<(&'a NetNs, &'a str, MacAddr)>,
+    pub cmdline: &'a str,
+    /// Folder for the kernel's sockets and the console's log.
+    pub work: &'a Path,
+}
+
+pub struct Guest {
+    child: Child,
+    keyboard: ChildStdin,
+    screen: Receiver<Vec<u8>>,
+    /// Everything the console has shown.
+    shown: String,
+    /// How much of it earlier calls have taken.
+    taken: usize,
+    log: PathBuf,
+}
+
+impl Guest {
+    pub fn start(name: &str, boot: &Boot<'_>) -> Self {
+        let mut command = match boot.network {
+            Some((switch, _, _)) => switch.command(boot.kernel),
+            None => Command::new(boot.kernel),
+        };
+        command.args([
+            "mem=640M",
+            "con=null",
+            "con0=null,fd:2",
+            "ssl0=fd:0,fd:1",
+            "console=ttyS0",
+            "panic=1",
+        ]);
+        command.arg(format!("umid={name}")).arg(format!("uml_dir={}", boot.work.join("uml").display()));
+        if let Some(initrd) = boot.initrd {
+            command.arg(format!("initrd={}", initrd.display()));
+        }
+        for (disk, letter) in boot.disks.iter().zip('a'..) {
+            // A copy-on-write file of its own leaves the image as it is.
+            command.arg(format!("ubd{letter}={},{}", boot.work.join("cow").display(), disk.display()));
+        }
+        if let Some((_, tap, mac)) = boot.network {
+            command.arg(format!("vec0:transport=tap,ifname={tap},mac={mac},depth=128,gro=1"));
+        }
+        command.args(boot.cmdline.split_whitespace());
+        // The kernel keeps its memory in an unlinked file there; a disk would be written for nothing.
+        command.env("TMPDIR", "/dev/shm");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("the kernel starts");
+        let keyboard = child.stdin.take().expect("piped");
+        let mut console = child.stdout.take().expect("piped");
+        let (send, screen) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = console.read(&mut buffer) {
+                if send.send(buffer.get(..length).unwrap_or_default().to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let log = boot.work.join(format!("{name}.console"));
+        Self { child, keyboard, screen, shown: String::new(), taken: 0, log }
+    }
+
+    /// Waits until the console shows `text`, and returns what it showed before.
+    pub fn expect(&mut self, text: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let rest = self.shown.get(self.taken..).unwrap_or_default();
+            if let Some(at) = rest.find(text) {
+                let before = rest.get(..at).unwrap_or_default().to_owned();
+                self.taken += at + text.len();
+                return before;
+            }
+            let left = PATIENCE.saturating_sub(begin.elapsed());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.keep(&bytes),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.give_up(&format!("`{text}` did not appear in {PATIENCE:?}"))
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.give_up(&format!("it ended without showing `{text}`"))
+                }
+            }
+        }
+    }
+
+    pub fn type_line(&mut self, line: &str) {
+        self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("the console takes input");
+    }
+
+    /// Logs in at the prompt of a serial console, and makes the shell easy to follow.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        self.expect("login: ");
+        self.type_line(user);
+        self.expect("assword: ");
+        self.type_line(password);
+        self.expect("# ");
+        self.type_line("bind 'set enable-bracketed-paste off'; stty -echo; PS1=; PS2=; export PAGER=cat SYSTEMD_COLORS=0; echo read''y");
+        self.expect("ready\r\n");
+    }
+
+    /// Runs one line in the shell: its output and exit code.
+    pub fn run(&mut self, line: &str) -> (String, i32) {
+        self.type_line(&format!("{line}; echo \"=end=$?=\""));
+        let output = self.expect("=end=").replace('\r', "");
+        let code = self.expect("=").parse().expect("an exit code");
+        (output, code)
+    }
+
+    /// The output of a line that must succeed.
+    pub fn output(&mut self, line: &str) -> String {
+        let (output, code) = self.run(line);
+        assert_eq!(code, 0, "`{line}` in the guest:\n{output}");
+        output.trim_end().to_owned()
+    }
+
+    /// Waits for the end of the machine; everything its console showed.
+    pub fn ended(mut self) -> String {
+        let begin = Instant::now();
+        loop {
+            match self.screen.recv_timeout(PATIENCE.saturating_sub(begin.elapsed())) {
+                Ok(bytes) => self.keep(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => self.give_up("it did not switch off"),
+            }
+        }
+        let status = self.child.wait().expect("a child can be waited for");
+        assert!(status.success(), "the kernel ended with {status}; its console is in {}", self.log.display());
+        std::mem::take(&mut self.shown)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.shown.push_str(&String::from_utf8_lossy(bytes));
+        let _ = fs::write(&self.log, &self.shown);
+    }
+
+    /// Pulls the plug. A user-mode kernel is several processes, in a group of their own.
+    fn cut(&mut self) {
+        let group = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number fits"));
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
+    fn give_up(&mut self, why: &str) -> ! {
+        self.cut();
+        let from = self.shown.len().saturating_sub(6000);
+        let last = self.shown.get(from..).unwrap_or(&self.shown);
+        panic!("{why}; the console is in {}, its end:\n{last}", self.log.display());
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}

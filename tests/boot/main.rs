@@ -1,0 +1,134 @@
+//! The proof with a real kernel and a real system: Debian's user-mode-linux boots, through Bramble, a Debian system that
+//! nobody edited.
+//!
+//! `tests/boot/prepare` makes kernel and system. Without it, or without root, these tests say that they did not run;
+//! with `BRAMBLE_REQUIRE_PEERS=1` that is a failure. The kernel is Linux 6.1 with its own NFS client; it lacks
+//! `CONFIG_IP_PNP`, so what the kernel of a Pi does with `ip=` and `nfsroot=` is done by a small initramfs that hands the
+//! same options to the same mount code (`tests/boot/init`), and by Debian's own initramfs, unchanged.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "these tests wait for real machines, and show what those said when one fails"
+)]
+
+mod guest;
+#[path = "../net/harness.rs"]
+mod harness;
+mod room;
+
+use std::fs;
+
+use guest::Guest;
+use room::{CLIENT, Room, made, needs};
+
+/// What the system itself does not start when it comes from its own disk.
+fn failed_units(guest: &mut Guest) -> Vec<String> {
+    // `degraded` is an exit code too; which units failed is what counts.
+    guest.run("systemctl is-system-running --wait");
+    let listed = guest.output("systemctl --failed --no-legend --plain");
+    listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// By parameters: address, boot menu, mount and every file, with the kernel's NFS client.
+#[test]
+fn every_file_has_the_original_checksum() {
+    needs("every_file_has_the_original_checksum", || {
+        let room = Room::open(&["lab-01"]);
+        let mut guest = room.boot("tiny", CLIENT, &made().join("tiny.gz"), "rdinit=/init quiet check");
+        guest.expect("tiny: mounted /image/debian/1");
+        guest.expect("tiny: read ");
+        let files: usize = guest.expect(" files").parse().expect("a number");
+        guest.expect("digest ");
+        let digest = guest.expect("\r\n");
+        guest.expect("a pupil reads etc/shadow: ");
+        let refused = guest.expect("\r\n");
+        guest.ended();
+
+        let manifest = fs::read_to_string(made().join("tree.sha256")).expect("prepared");
+        assert_eq!(files, manifest.lines().count());
+        assert_eq!(digest, sha256(&manifest));
+        assert!(refused.contains("Permission denied"), "{refused}");
+    });
+}
+
+/// Debian's own initramfs mounts the root with klibc's nfsmount; the agent is its init; the system comes up as if from
+/// a disk of its own, forgets what was written, and switches off.
+#[test]
+fn an_unmodified_system_reaches_its_log_in_prompt() {
+    needs("an_unmodified_system_reaches_its_log_in_prompt", || {
+        let own_faults = {
+            let room = Room::open(&["lab-01"]);
+            let mut guest = room.boot_from_disk("disk");
+            guest.log_in("root", "raspberry");
+            let failed = failed_units(&mut guest);
+            guest.type_line("systemctl poweroff");
+            guest.ended();
+            failed
+        };
+
+        let room = Room::open(&["lab-01"]);
+        let parameters = room.parameters(CLIENT);
+        let initrd = made().join("tree/boot").join(format!("initrd.img-{}", room::release()));
+        let mut guest = room.boot("first", CLIENT, &initrd, &parameters);
+        guest.log_in("root", "raspberry");
+        assert_eq!(guest.output("hostname"), "lab-01");
+        assert_eq!(guest.output("cat /etc/hostname"), "lab-01");
+        let root = guest.output("findmnt -n -o FSTYPE,OPTIONS /");
+        assert!(root.starts_with("overlay") && root.contains("rw"), "{root}");
+        let machine_id = guest.output("cat /etc/machine-id");
+        assert_eq!(machine_id.len(), 32, "{machine_id}");
+        let failed: Vec<String> =
+            failed_units(&mut guest).into_iter().filter(|unit| !own_faults.contains(unit)).collect();
+        assert!(failed.is_empty(), "failed only here: {failed:?}\n{}", {
+            guest.output(&format!("systemctl status --no-pager -l {}; true", failed.join(" ")))
+        });
+        guest.output("echo changed > /root/changed && apt-mark hold dpkg && sync");
+        assert_eq!(guest.output("getent hosts lab-01 | head -n 1 | wc -l"), "1");
+        guest.type_line("systemctl poweroff");
+        let shown = guest.ended();
+        assert!(shown.contains("Powering off"), "{}", &shown[shown.len().saturating_sub(2000)..]);
+
+        let mut guest = room.boot("second", CLIENT, &initrd, &parameters);
+        guest.log_in("root", "raspberry");
+        assert_eq!(guest.run("test -e /root/changed").1, 1, "a volatile root forgets");
+        assert_eq!(guest.output("apt-mark showhold"), "");
+        assert_eq!(guest.output("cat /etc/machine-id"), machine_id, "the same machine again");
+        guest.type_line("systemctl poweroff");
+        guest.ended();
+
+        // What any number of boots did, the published tree is as it was.
+        room.assert_untouched();
+    });
+}
+
+/// The daemon is killed and started again under a running system, which goes on.
+#[test]
+fn a_running_system_outlives_the_daemon() {
+    needs("a_running_system_outlives_the_daemon", || {
+        let mut room = Room::open(&["lab-01"]);
+        let parameters = room.parameters(CLIENT);
+        let initrd = made().join("tree/boot").join(format!("initrd.img-{}", room::release()));
+        let mut guest = room.boot("outlives", CLIENT, &initrd, &parameters);
+        guest.log_in("root", "raspberry");
+        // A file held open, and one that was never read before.
+        guest.output("exec 9</usr/bin/perl && head -c 1000 <&9 >/dev/null");
+        room.kill_and_restart();
+        guest.output("echo 3 > /proc/sys/vm/drop_caches");
+        let sum =
+            guest.output("sha256sum </usr/bin/perl; cat <&9 | wc -c; sha256sum < /usr/bin/openssl || true");
+        assert!(!sum.is_empty());
+        let manifest = fs::read_to_string(made().join("tree.sha256")).expect("prepared");
+        let original =
+            manifest.lines().find(|line| line.ends_with("  ./usr/bin/perl")).expect("perl is there");
+        assert_eq!(sum.split_whitespace().next(), original.split_whitespace().next());
+        guest.type_line("systemctl poweroff");
+        guest.ended();
+    });
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}

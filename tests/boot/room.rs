@@ -1,0 +1,204 @@
+//! A room for one guest: the daemon on a laboratory's server with the Debian image imported, and a tap for the guest.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use bramble::sim::net::{Lab, Machine};
+use bramble::types::MacAddr;
+
+use crate::guest::{Boot, Guest};
+use crate::harness;
+
+pub const CLIENT: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
+const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 50);
+
+/// Where `tests/boot/prepare` puts things.
+pub fn made() -> PathBuf {
+    std::env::var_os("BRAMBLE_BOOT")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/boot"), PathBuf::from)
+}
+
+/// Release of the prepared kernel, such as `6.1.176`.
+pub fn release() -> String {
+    let mut modules = fs::read_dir(made().join("uml/usr/lib/uml/modules")).expect("prepared");
+    let first = modules.next().expect("one kernel").expect("a folder entry");
+    first.file_name().into_string().expect("a plain name")
+}
+
+/// Runs `test` inside namespaces of its own, if this machine can.
+pub fn needs(name: &str, test: impl FnOnce()) {
+    let missing = if !nix::unistd::geteuid().is_root() {
+        Some("it needs root: file handles and a system with its own users")
+    } else if !made().join("tree.made").exists() || !made().join("tiny.gz").exists() {
+        Some("run tests/boot/prepare first")
+    } else {
+        None
+    };
+    match missing {
+        Some(why) if std::env::var_os("BRAMBLE_REQUIRE_PEERS").is_some() => {
+            panic!("{name} cannot run: {why}")
+        }
+        Some(why) => harness::cannot_run(name, why),
+        None => harness::isolated(test),
+    }
+}
+
+pub struct Room {
+    lab: Lab,
+    server: Machine,
+    work: tempfile::TempDir,
+    daemon: Child,
+}
+
+impl Room {
+    /// Starts the daemon with a client of each name and imports the system as `debian`.
+    pub fn open(names: &[&str]) -> Self {
+        let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
+        lab.tap(&lan, "tap0").expect("a tap");
+        // Below target/, not /tmp: the data folder must be on a disk.
+        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let [_, _, _, _, _, last] = CLIENT.octets();
+        let mut text = format!(
+            "config bramble 'main'\n\toption enabled '1'\n\toption data '{}/data'\n\tlist network 'lan'\n\
+             \toption log_level 'debug'\n\
+             config room 'lab'\n\toption image 'debian'\n",
+            work.path().display()
+        );
+        for (name, nth) in names.iter().zip(last..) {
+            write!(
+                text,
+                "config client\n\toption mac 'dc:a6:32:00:00:{nth:02x}'\n\toption name '{name}'\n\
+                 \toption room 'lab'\n\toption ip '{}'\n",
+                Ipv4Addr::from(u32::from(CLIENT_IP) + u32::from(nth - last))
+            )
+            .expect("text");
+        }
+        let config = work.path().join("config");
+        fs::create_dir_all(&config).expect("a folder");
+        fs::create_dir_all(work.path().join("data")).expect("a folder");
+        fs::write(config.join("bramble"), text).expect("a file");
+        fs::write(config.join("dhcp"), "").expect("a file");
+        fs::write(
+            config.join("network"),
+            "config interface 'lan'\n\toption device 'eth0'\n\toption proto 'static'\n\
+             \toption ipaddr '192.168.77.1'\n\toption netmask '255.255.255.0'\n",
+        )
+        .expect("a file");
+        let daemon = serve(&server, work.path());
+        let room = Self { lab, server, work, daemon };
+        room.wait_until_ready();
+        let tree = made().join("tree");
+        room.bramble(&["image", "import", tree.to_str().expect("a plain path"), "--name", "debian"]);
+        room
+    }
+
+    fn wait_until_ready(&self) {
+        let begin = Instant::now();
+        while !self.command(&["status"]).output().expect("bramble runs").status.success() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "the daemon does not get ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = self.server.command(env!("CARGO_BIN_EXE_bramble"));
+        command.arg("--socket").arg(self.work.path().join("socket")).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub fn bramble(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("bramble runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "bramble {args:?}: {}\n{said}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The kernel parameters in the boot menu that Bramble composes for `mac`: fetched over TFTP, from the address that
+    /// client has, as its boot loader would.
+    pub fn parameters(&self, mac: MacAddr) -> String {
+        let mut guest = self.boot("menu", mac, &made().join("tiny.gz"), "rdinit=/init quiet menu");
+        guest.expect("tiny: parameters ");
+        let parameters = guest.expect("\r\n");
+        guest.ended();
+        format!("{parameters} console=ttyS0")
+    }
+
+    pub fn boot(&self, name: &str, mac: MacAddr, initrd: &Path, cmdline: &str) -> Guest {
+        Guest::start(
+            name,
+            &Boot {
+                kernel: &made().join("uml/usr/bin/linux.uml"),
+                initrd: Some(initrd),
+                disks: &[],
+                network: Some((self.lab.switch(), "tap0", mac)),
+                cmdline,
+                work: self.work.path(),
+            },
+        )
+    }
+
+    pub fn boot_from_disk(&self, name: &str) -> Guest {
+        Guest::start(
+            name,
+            &Boot {
+                kernel: &made().join("uml/usr/bin/linux.uml"),
+                initrd: None,
+                disks: &[made().join("disk.ext4")],
+                network: None,
+                cmdline: "root=/dev/ubda rw",
+                work: self.work.path(),
+            },
+        )
+    }
+
+    pub fn kill_and_restart(&mut self) {
+        self.daemon.kill().expect("it is running");
+        self.daemon.wait().expect("a child can be waited for");
+        self.daemon = serve(&self.server, self.work.path());
+        self.wait_until_ready();
+    }
+
+    /// The published tree holds exactly what was imported.
+    pub fn assert_untouched(&self) {
+        let mut check = std::process::Command::new("sha256sum");
+        let tree = self.work.path().join("data/images/debian/1");
+        let checked = check
+            .args(["--check", "--quiet", "--strict"])
+            .arg(made().join("tree.sha256"))
+            .current_dir(tree)
+            .output()
+            .expect("sha256sum runs");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
+}
+
+/// The daemon with its agents; what it logs goes to the test's own output.
+fn serve(server: &Machine, work: &Path) -> Child {
+    let agents = work.join("agents");
+    fs::create_dir_all(&agents).expect("a folder");
+    fs::copy(made().join("agent-amd64"), agents.join("agent-amd64")).expect("prepared");
+    let mut command = server.command(env!("CARGO_BIN_EXE_bramble"));
+    command.arg("--socket").arg(work.join("socket")).args(["serve", "--any-storage", "--config"]);
+    command.arg(work.join("config/bramble")).arg("--agents").arg(agents);
+    let log = fs::OpenOptions::new().create(true).append(true).open(work.join("daemon.log")).expect("a log");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("bramble starts")
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        if std::thread::panicking() {
+            let mut log = String::new();
+            let _ = fs::File::open(self.work.path().join("daemon.log"))
+                .map(|mut file| file.read_to_string(&mut log));
+            let from = log.char_indices().rev().nth(12_000).map_or(0, |(at, _)| at);
+            println!("the daemon's log:\n{}", log.get(from..).unwrap_or_default());
+        }
+    }
+}
