@@ -14,6 +14,7 @@
 )]
 
 mod guest;
+#[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]
 mod harness;
 mod room;
