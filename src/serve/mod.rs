@@ -2,6 +2,8 @@
 
 pub mod control;
 pub mod dhcp;
+pub mod nfs;
+pub mod portmap;
 pub mod ports;
 pub mod report;
 pub mod supervisor;

@@ -13,8 +13,8 @@ pub const LONGEST: usize = 32;
 /// A kernel's handle of a file, for the file system it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileHandle {
-    /// The file system's own type number.
-    pub kind: i32,
+    /// The file system's own type number. All of Linux's fit a byte.
+    pub kind: u8,
     pub bytes: heapless::Vec<u8, LONGEST>,
 }
 
@@ -49,7 +49,8 @@ pub fn handle_of(fd: impl AsFd) -> io::Result<FileHandle> {
     let length = usize::try_from(raw.length).unwrap_or(usize::MAX);
     let bytes = raw.bytes.get(..length).ok_or(io::ErrorKind::InvalidData)?;
     let bytes = heapless::Vec::from_slice(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-    Ok(FileHandle { kind: raw.kind, bytes })
+    let kind = u8::try_from(raw.kind).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(FileHandle { kind, bytes })
 }
 
 /// Opens the file behind `handle` as a path (`O_PATH`), on the file system that `mount` is on. May read the disk.
@@ -57,7 +58,7 @@ pub fn handle_of(fd: impl AsFd) -> io::Result<FileHandle> {
 pub fn open(mount: impl AsFd, handle: &FileHandle) -> io::Result<OwnedFd> {
     let mut raw = Raw {
         length: u32::try_from(handle.bytes.len()).unwrap_or(0),
-        kind: handle.kind,
+        kind: handle.kind.into(),
         bytes: [0; LONGEST],
     };
     for (to, from) in raw.bytes.iter_mut().zip(&handle.bytes) {

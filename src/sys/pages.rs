@@ -89,6 +89,30 @@ pub fn read_now(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<u
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
+/// Fills `buffer` from `offset` on; less only at the end of the file. May wait for the disk.
+pub fn read_all(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        match read_at(file.as_fd(), rest, at) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+#[expect(unsafe_code, reason = "nix offers pread without 64-bit offsets on 32-bit systems")]
+fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let offset = libc::off64_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`, which is borrowed for the call.
+    let read =
+        unsafe { libc::pread64(file.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
 /// Sends up to `count` bytes at `offset` from `file` to `socket`; 0 at the end of the file.
 #[expect(unsafe_code, reason = "nix offers sendfile without 64-bit offsets on 32-bit systems")]
 pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) -> io::Result<usize> {

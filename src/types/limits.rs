@@ -209,3 +209,34 @@ pub const KERNEL_CONFIG: u64 = 2 << 20;
 
 /// Longest list of modules that is read, in bytes: Debian's `modules.dep` has 600 kB.
 pub const MODULES_LIST: u64 = 8 << 20;
+
+/// Files that NFS holds open for the next call about them. Each takes up to two descriptors, and a process has 1024 unless it
+/// asks for more.
+pub const NFS_OPEN_FILES: usize = 384;
+
+/// Files in a tree that we number ourselves: ten times a Raspberry Pi OS with desktop and recommended software.
+pub const INDEX_FILES: usize = 4_000_000;
+
+/// NFS connections at once: four rooms of a hundred Pis with one each, and those of the boot before not yet noticed as dead.
+pub const NFS_CONNECTIONS: usize = 512;
+
+/// NFS connections of one address: what Linux opens with `nconnect=16`.
+pub const NFS_CLIENT_CONNECTIONS: usize = 16;
+
+/// NFS and portmapper connections of addresses that are no client's: enough for somebody to look, too few to be in the way.
+pub const NFS_STRANGERS: usize = 32;
+
+/// Threads that wait for the disk on behalf of NFS: more do not make one disk faster.
+pub const NFS_DISK: usize = 8;
+
+/// Calls of one connection that may wait for the disk at once; the rest of its calls waits behind them.
+pub const NFS_CONNECTION_CALLS: usize = 4;
+
+/// Answers from the disk in memory at once, waiting to be sent or still being read: 16 MiB of the largest.
+pub const NFS_ANSWERS: usize = 128;
+
+/// Largest MOUNT or portmapper call over UDP, in bytes: header, credential and path.
+pub const RPC_DATAGRAM: usize = 2048;
+
+/// Calls over UDP being answered at once; further ones are dropped and come again.
+pub const RPC_DATAGRAMS: usize = 8;

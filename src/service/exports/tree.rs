@@ -1,0 +1,212 @@
+//! One tree as it is exported: its root, and how its files are found again from a handle.
+//!
+//! Where the file system has handles and we may open them, the kernel finds the file. Elsewhere (overlayfs, a namespace without
+//! privileges) an [`Index`] of ours does, built once and kept beside the tree. Handles of both kinds are understood whatever
+//! the present way is, as far as that is possible.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+use super::Patience;
+use super::handle::{Sealer, Space, Token, Way};
+use super::index::{self, Index};
+use crate::proto::nfs3::Handle;
+use crate::service::images::Tree;
+use crate::sys;
+
+/// Number of the root in every index.
+const ROOT: u32 = 0;
+
+/// `RESOLVE_CACHED` (Linux 5.12): fail with `EAGAIN` instead of reading the disk.
+const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
+
+/// An open tree.
+#[derive(Debug)]
+pub struct Export {
+    tree: Arc<Tree>,
+    sealer: Arc<Sealer>,
+    root: OwnedFd,
+    root_way: Way,
+    index: OnceLock<Index>,
+}
+
+/// Why a tree cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("the tree `{root}` cannot be opened; is the disk still attached?")]
+    Root {
+        root: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the tree `{root}` cannot be listed to number its files")]
+    Index {
+        root: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Which way handles are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handles {
+    /// The kernel's where they work, else our own.
+    Best,
+    /// Our own, whatever the file system can do.
+    Indexed,
+}
+
+impl Export {
+    /// Opens the tree; in the worst case walks all of it.
+    pub fn open(tree: Arc<Tree>, sealer: Arc<Sealer>, handles: Handles) -> Result<Self, ExportError> {
+        let failed = |source: Errno| ExportError::Root { root: tree.root.clone(), source: source.into() };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let root = open(&tree.root, flags, Mode::empty()).map_err(failed)?;
+        let index = OnceLock::new();
+        let kernel = (handles == Handles::Best).then(|| kernel_way(&root)).flatten();
+        let root_way = if let Some(way) = kernel {
+            way
+        } else {
+            let number = Self::read_index(&tree, &root)?;
+            tracing::info!(
+                image = %tree.image, files = number.count(),
+                "files are numbered by an index of ours: the file system has no handles we may use"
+            );
+            let _ = index.set(number);
+            Way::Indexed(ROOT)
+        };
+        Ok(Self { tree, sealer, root, root_way, index })
+    }
+
+    pub fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    pub fn root_way(&self) -> &Way {
+        &self.root_way
+    }
+
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// What all files of this tree show as the number of their file system.
+    pub fn filesystem(&self) -> u64 {
+        self.tree.nonce
+    }
+
+    /// Inode number that a file with this number in the index shows.
+    pub fn id_of(number: u32) -> u64 {
+        u64::from(number) + 1
+    }
+
+    /// The handle of the file that `way` leads to.
+    pub fn seal(&self, way: Way) -> Handle {
+        let (tree, nonce) = (self.tree.id, self.tree.nonce);
+        self.sealer.seal(&Token { space: Space::Image, tree, nonce, way })
+    }
+
+    /// The index, if this tree's handles need one.
+    pub fn numbered(&self) -> Option<&Index> {
+        self.index.get().filter(|_| matches!(self.root_way, Way::Indexed(_)))
+    }
+
+    /// Opens the file behind `way` as a path. May read the disk.
+    pub fn find(&self, way: &Way) -> io::Result<OwnedFd> {
+        match way {
+            Way::Kernel(handle) => sys::handle::open(&self.root, handle),
+            Way::Indexed(number) => {
+                if self.index.get().is_none() {
+                    // A handle from a time when this tree was numbered: the numbers are still the same.
+                    let index = Self::read_index(&self.tree, &self.root).map_err(io::Error::other)?;
+                    let _ = self.index.set(index);
+                }
+                self.find_numbered(*number, Patience::Blocking)
+            }
+            Way::Virtual(_) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    fn find_numbered(&self, number: u32, patience: Patience) -> io::Result<OwnedFd> {
+        let path = self.index.get().and_then(|index| index.path(number)).ok_or(Errno::ESTALE)?;
+        if path.as_os_str().is_empty() {
+            return open_path(&self.root, Path::new("."), ResolveFlag::empty(), patience);
+        }
+        open_path(&self.root, &path, ResolveFlag::RESOLVE_BENEATH, patience)
+    }
+
+    /// Opens `name` in the folder `directory` as a path, and says which way leads there again. With
+    /// [`Patience::Inline`], an error of the kind `WouldBlock` means that the disk would have to be asked.
+    pub fn find_name(
+        &self,
+        directory: impl AsFd,
+        number: Option<u32>,
+        name: &[u8],
+        patience: Patience,
+    ) -> io::Result<(Way, OwnedFd)> {
+        if let (Some(index), Some(number)) = (self.numbered(), number) {
+            let found = if name == b".." { index.parent(number) } else { index.child(number, name) };
+            let found = found.ok_or(Errno::ENOENT)?;
+            return Ok((Way::Indexed(found), self.find_numbered(found, patience)?));
+        }
+        // The caller has dealt with the root, above which there is nothing; the parent of any other folder is inside.
+        let beneath = if name == b".." { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_BENEATH };
+        let path = open_path(directory, name, beneath, patience)?;
+        let handle = sys::handle::handle_of(&path)?;
+        Ok((Way::Kernel(handle), path))
+    }
+
+    fn read_index(tree: &Tree, root: &OwnedFd) -> Result<Index, ExportError> {
+        let beside = index::path_beside(&tree.root);
+        if let Some(index) = Index::load(&beside, tree.nonce) {
+            return Ok(index);
+        }
+        let failed = |source| ExportError::Index { root: tree.root.clone(), source };
+        let index = Index::walk(root).map_err(failed)?;
+        if let Err(error) = index.save(&beside, tree.nonce) {
+            // Not needed for right answers: walking an unchanged tree again gives the same numbers.
+            tracing::warn!(
+                file = %beside.display(), error = %error,
+                "the index of a tree could not be kept; it will be made again at the next start"
+            );
+        }
+        Ok(index)
+    }
+}
+
+/// The root's handle, if the kernel gives one, and lets us open it, and it fits.
+fn kernel_way(root: &OwnedFd) -> Option<Way> {
+    let handle = sys::handle::handle_of(root).ok()?;
+    sys::handle::open(root, &handle).ok()?;
+    Some(Way::Kernel(handle))
+}
+
+fn open_path<P: ?Sized + nix::NixPath>(
+    directory: impl AsFd,
+    path: &P,
+    resolve: ResolveFlag,
+    patience: Patience,
+) -> io::Result<OwnedFd> {
+    let cached = match patience {
+        Patience::Inline => CACHED,
+        Patience::Blocking => ResolveFlag::empty(),
+    };
+    let inside = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(resolve | inside | cached);
+    match openat2(directory, path, how) {
+        Ok(fd) => Ok(fd),
+        // A kernel before 5.12 does not know RESOLVE_CACHED.
+        Err(Errno::EAGAIN | Errno::EINVAL) if patience == Patience::Inline => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}

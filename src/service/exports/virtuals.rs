@@ -1,0 +1,154 @@
+//! Files below `/.bramble` that every tree seems to hold: the agent program, and what it is told about its client.
+//!
+//! `.bramble` is found by LOOKUP in the root and listed nowhere, so that a walk of the tree sees exactly the original.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use nix::sys::stat::fstat;
+use siphasher::sip::SipHasher13;
+
+use super::attributes;
+use super::handle::VirtualFile;
+use crate::proto::nfs3::{Attributes, FileType, Time};
+use crate::service::clients::Seat;
+use crate::service::images::Tree;
+use crate::types::Arch;
+
+/// The folder's name in the root.
+pub const FOLDER: &[u8] = b".bramble";
+pub const AGENT: &[u8] = b"agent";
+pub const PERSONALITY: &[u8] = b"personality.json";
+
+/// Makes `/.bramble/personality.json` for a client that boots a tree.
+pub type Personality = Box<dyn Fn(&Seat, &Tree) -> Vec<u8> + Send + Sync>;
+
+/// Where the virtual files come from.
+pub struct Sources {
+    /// Folder with `agent-armhf`, `agent-arm64` and `agent-amd64`.
+    pub agents: PathBuf,
+    pub personality: Personality,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("agents", &self.agents).finish_non_exhaustive()
+    }
+}
+
+/// One build of the agent, open.
+#[derive(Debug)]
+pub struct Agent {
+    pub file: Arc<OwnedFd>,
+    pub size: u64,
+    stamp: u64,
+    modified: Time,
+}
+
+/// The virtual files, opened when first asked for.
+#[derive(Debug)]
+pub struct Virtuals {
+    sources: Sources,
+    agents: RwLock<BTreeMap<Arch, Arc<Agent>>>,
+}
+
+/// Inode numbers where no file system hands out its first ones, and small enough for programs of 32 bits.
+const FIRST_ID: u64 = 0xffff_fff0;
+
+impl Virtuals {
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, agents: RwLock::default() }
+    }
+
+    /// The agent that was opened last for `arch`.
+    pub fn agent(&self, arch: Arch) -> Option<Arc<Agent>> {
+        self.agents.read().unwrap_or_else(PoisonError::into_inner).get(&arch).cloned()
+    }
+
+    /// Opens the agent for `arch`, in case another build has been installed. May read the disk.
+    pub fn open_agent(&self, arch: Arch) -> io::Result<Arc<Agent>> {
+        let path = self.sources.agents.join(format!("agent-{arch}"));
+        let file = OwnedFd::from(std::fs::File::open(path)?);
+        let found = attributes::of(&fstat(&file)?, 0, None);
+        let mut hasher = SipHasher13::new();
+        for number in [found.id, found.size, found.modified.secs.into(), found.modified.nanos.into()] {
+            hasher.write_u64(number);
+        }
+        let stamp = hasher.finish();
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(&arch).filter(|agent| agent.stamp == stamp) {
+            return Ok(Arc::clone(agent));
+        }
+        let agent = Agent { file: Arc::new(file), size: found.size, stamp, modified: found.modified };
+        let agent = Arc::new(agent);
+        agents.insert(arch, Arc::clone(&agent));
+        Ok(agent)
+    }
+
+    pub fn personality(&self, seat: &Seat, tree: &Tree) -> Vec<u8> {
+        (self.sources.personality)(seat, tree)
+    }
+}
+
+impl Agent {
+    pub fn virtual_file(&self) -> VirtualFile {
+        VirtualFile::Agent { stamp: self.stamp }
+    }
+
+    pub fn attributes(&self, tree: &Tree) -> Attributes {
+        Attributes {
+            kind: FileType::Regular,
+            mode: 0o755,
+            size: self.size,
+            used: self.size,
+            id: FIRST_ID + 1,
+            modified: self.modified,
+            changed: self.modified,
+            ..folder_attributes(tree)
+        }
+    }
+}
+
+pub fn folder_attributes(tree: &Tree) -> Attributes {
+    Attributes {
+        kind: FileType::Directory,
+        mode: 0o755,
+        links: 2,
+        uid: 0,
+        gid: 0,
+        size: 4096,
+        used: 4096,
+        device: (0, 0),
+        filesystem: tree.nonce,
+        id: FIRST_ID,
+        accessed: Time::default(),
+        modified: Time::default(),
+        changed: Time::default(),
+    }
+}
+
+/// The times are made of the content, so that a client notices a change without our keeping a clock.
+pub fn personality_attributes(tree: &Tree, content: &[u8]) -> Attributes {
+    let mut hasher = SipHasher13::new();
+    hasher.write(content);
+    let hash = hasher.finish();
+    let secs = u32::try_from(hash >> 33).unwrap_or(0);
+    let changed = Time { secs, nanos: u32::try_from(hash % 1_000_000_000).unwrap_or(0) };
+    let size = u64::try_from(content.len()).unwrap_or(0);
+    Attributes {
+        kind: FileType::Regular,
+        mode: 0o400,
+        links: 1,
+        size,
+        used: size,
+        id: FIRST_ID + 2,
+        modified: changed,
+        changed,
+        ..folder_attributes(tree)
+    }
+}
