@@ -1,1 +1,269 @@
-//! See [`crate::config`].
+//! What differs between two configurations, and what has to notice.
+//!
+//! A reload takes the new configuration whole; this says which parts of the daemon to tell. Nothing here takes the root
+//! of a running client away: sockets of networks that stay are kept by their owners.
+
+use std::collections::BTreeSet;
+
+use super::schema::Touches;
+use super::{Config, Network, NfsBackend};
+
+/// What a reload has to do, and what to write in the log about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    pub touches: BTreeSet<Touches>,
+    /// One short phrase for each part that changed, such as `client lab-01 is new`.
+    pub parts: Vec<String>,
+}
+
+impl Change {
+    /// What changes from `old` to `new`.
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let mut change = Self::default();
+        change.whole(old, new);
+        change.networks(old, new);
+        change.clients(old, new);
+        change
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.touches.is_empty()
+    }
+
+    fn note(&mut self, changed: bool, touches: Touches, part: impl Into<String>) {
+        if changed {
+            self.touches.insert(touches);
+            let part = part.into();
+            if !self.parts.contains(&part) {
+                self.parts.push(part);
+            }
+        }
+    }
+
+    fn whole(&mut self, old: &Config, new: &Config) {
+        // Naming every field makes the compiler ask about a new one.
+        let Config { enabled, data, log_level, timezone, networks: _, dhcp, tftp, nfs, rooms: _, clients: _ } =
+            old;
+        self.note(*enabled != new.enabled, Touches::Daemon, "the service is switched on or off");
+        self.note(*data != new.data, Touches::Daemon, format!("data is now in {}", new.data.display()));
+        self.note(*log_level != new.log_level, Touches::Log, "the log level changed");
+        self.note(*timezone != new.timezone, Touches::Clients, "the router's time zone changed");
+        let super::Dhcp { mode, inherit, unknown_pi, matches } = dhcp;
+        self.note(*mode != new.dhcp.mode, Touches::Sockets, "the DHCP mode changed");
+        let leases = *inherit != new.dhcp.inherit
+            || *unknown_pi != new.dhcp.unknown_pi
+            || *matches != new.dhcp.matches;
+        self.note(leases, Touches::Leases, "DHCP settings changed");
+        self.note(*tftp != new.tftp, Touches::Sockets, "TFTP is switched on or off");
+        let embedded = |backend: &NfsBackend| *backend == NfsBackend::Embedded;
+        let switched = embedded(&nfs.backend) != embedded(&new.nfs.backend);
+        self.note(switched, Touches::Sockets, "NFS is now served by another server, or by Bramble again");
+        self.note(nfs.backend != new.nfs.backend, Touches::Clients, "the NFS server changed");
+    }
+
+    fn networks(&mut self, old: &Config, new: &Config) {
+        for network in &new.networks {
+            match old.networks.iter().find(|before| before.name == network.name) {
+                Some(before) => self.network(before, network),
+                None => self.note(true, Touches::Sockets, format!("network {} is new", network.name)),
+            }
+        }
+        for network in &old.networks {
+            let gone = !new.networks.iter().any(|after| after.name == network.name);
+            self.note(gone, Touches::Sockets, format!("network {} is gone", network.name));
+        }
+    }
+
+    fn network(&mut self, old: &Network, new: &Network) {
+        let Network { name, device, address, subnet, .. } = old;
+        let moved = *device != new.device || *address != new.address || *subnet != new.subnet;
+        self.note(moved, Touches::Sockets, format!("network {name} has another device or address"));
+        self.note(
+            !moved && old != new,
+            Touches::Leases,
+            format!("network {name} has other pools, options or hosts"),
+        );
+    }
+
+    fn clients(&mut self, old: &Config, new: &Config) {
+        for room in &new.rooms {
+            let same = old.rooms.contains(room);
+            self.note(!same, Touches::Clients, format!("room {} is new or changed", room.name));
+        }
+        for room in &old.rooms {
+            let gone = !new.rooms.iter().any(|after| after.name == room.name);
+            self.note(gone, Touches::Clients, format!("room {} is gone", room.name));
+        }
+        for client in &new.clients {
+            match old.clients.iter().find(|before| before.mac == client.mac) {
+                Some(before) => {
+                    self.note(before != client, Touches::Clients, format!("client {} changed", client.name))
+                }
+                None => self.note(true, Touches::Clients, format!("client {} is new", client.name)),
+            }
+        }
+        for client in &old.clients {
+            let gone = !new.clients.iter().any(|after| after.mac == client.mac);
+            self.note(gone, Touches::Clients, format!("client {} is gone", client.name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{Source, Sources, from_sources};
+    use super::super::schema::{OptionSpec, SECTIONS};
+    use super::*;
+
+    const BASE: &str = "
+config bramble 'main'
+	option data '/mnt/sda1/bramble'
+config subnet 's'
+	option network 'lan'
+	option subnet '10.1.20.0/24'
+	option start '10'
+config nfs 'nfs'
+	option backend 'external'
+	option server '192.168.1.7'
+	option path '/srv'
+config room 'lab'
+config room 'hall'
+config client 'c'
+	option mac 'dc:a6:32:01:02:03'
+	option name 'lab-01'
+";
+
+    const NETWORK: &str = "
+config interface 'lan'
+	option device 'br-lan'
+	option proto 'static'
+	option ipaddr '192.168.1.1/24'
+config interface 'lab'
+	option device 'br-lab'
+	option proto 'static'
+	option ipaddr '192.168.2.1/24'
+";
+
+    fn config(bramble: &str, dhcp: &str) -> Config {
+        let source =
+            |name: &str, text: &str| Source { name: name.to_owned(), text: Some(text.as_bytes().to_vec()) };
+        let sources = Sources {
+            bramble: source("bramble", bramble),
+            network: source("network", NETWORK),
+            dhcp: source("dhcp", dhcp),
+            system: source("system", ""),
+        };
+        from_sources(&sources).unwrap_or_else(|problems| panic!("{problems}\n{bramble}"))
+    }
+
+    /// Another value for an option than it has in `BASE`.
+    fn another(section: &str, option: &OptionSpec) -> &'static str {
+        match (section, option.name) {
+            ("bramble", "enabled") => "1",
+            ("bramble", "data") => "/mnt/sdb1/bramble",
+            ("bramble", "network") => "lab",
+            ("bramble", "log_level") => "debug",
+            ("dhcp", "mode") => "proxy",
+            ("dhcp", "inherit") | ("tftp", "enabled") => "0",
+            ("dhcp" | "subnet", "start") => "50",
+            ("dhcp" | "subnet", "limit") => "20",
+            ("dhcp" | "subnet", "lease_time") => "1h",
+            ("dhcp", "unknown_pi") => "ignore",
+            ("subnet", "network") => "lab",
+            ("subnet", "subnet") => "10.1.21.0/24",
+            ("subnet", "router") => "10.1.20.1",
+            ("nfs", "backend") => "embedded",
+            ("nfs", "server") => "192.168.1.8",
+            ("nfs", "path") => "/export",
+            ("room" | "client", "image") => "trixie@2",
+            ("room" | "client", "config_txt") => "dtparam=audio=off",
+            ("room" | "client", "cmdline") => "quiet",
+            ("room", "timezone") => "Europe/Rome",
+            ("room", "mask") => "cups.service",
+            ("client", "mac") => "dc:a6:32:01:02:99",
+            ("client", "name") => "lab-99",
+            ("client", "room") => "hall",
+            ("client", "ip") => "192.168.1.77",
+            (section, name) => panic!("this test has no other value for {section}.{name}: add one above"),
+        }
+    }
+
+    /// Whoever adds an option to the schema must also make it count, here and in `load`.
+    #[test]
+    fn every_option_of_the_schema_touches_what_the_schema_says() {
+        let both = BASE.replace(
+            "'/mnt/sda1/bramble'\n",
+            "'/mnt/sda1/bramble'\n\tlist network 'lan'\n\tlist network 'lab'\n",
+        );
+        for section in SECTIONS {
+            for option in section.options {
+                let base = if section.kind == "subnet" { &both } else { BASE };
+                let name = match section.kind {
+                    "bramble" => "main",
+                    "subnet" => "s",
+                    "room" => "lab",
+                    "client" => "c",
+                    fixed => fixed,
+                };
+                let keyword = if option.list { "list" } else { "option" };
+                let value = another(section.kind, option);
+                // A later section of the same name is merged, and its options win.
+                let mut text = format!(
+                    "{base}config {} '{name}'\n\t{keyword} {} '{value}'\n",
+                    section.kind, option.name
+                );
+                if (section.kind, option.name) == ("bramble", "network") {
+                    text = text.replace("option network 'lan'", "option network 'lab'");
+                }
+                let change = Change::between(&config(base, ""), &config(&text, ""));
+                assert!(
+                    change.touches.contains(&option.touches),
+                    "{}.{} touches {:?}, but a change of it gave {change:?}",
+                    section.kind,
+                    option.name,
+                    option.touches
+                );
+                assert!(!change.parts.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_stays_the_same_touches_nothing() {
+        let again = format!("# a comment\n{BASE}\n\n");
+        assert_eq!(Change::between(&config(BASE, ""), &config(&again, "")), Change::default());
+    }
+
+    #[test]
+    fn each_part_is_named_once() {
+        let text = "
+config bramble 'main'
+	option data '/mnt/sda1/bramble'
+	list network 'lan'
+	list network 'lab'
+config nfs 'nfs'
+	option backend 'external'
+	option server '192.168.1.7'
+	option path '/srv'
+config room 'lab'
+	option image 'trixie'
+config client
+	option mac 'dc:a6:32:01:02:04'
+	option name 'lab-02'
+";
+        let dhcp = "config dhcp lan\n\toption interface lan\n\toption leasetime 1h\n";
+        let change = Change::between(&config(BASE, ""), &config(text, dhcp));
+        assert_eq!(
+            change.parts,
+            [
+                "network lan has other pools, options or hosts",
+                "network lab is new",
+                "room lab is new or changed",
+                "room hall is gone",
+                "client lab-02 is new",
+                "client lab-01 is gone",
+            ]
+        );
+        assert_eq!(change.touches, BTreeSet::from([Touches::Clients, Touches::Leases, Touches::Sockets]));
+    }
+}
