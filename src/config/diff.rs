@@ -97,7 +97,7 @@ impl Change {
         for client in &new.clients {
             match old.clients.iter().find(|before| before.mac == client.mac) {
                 Some(before) => {
-                    self.note(before != client, Touches::Clients, format!("client {} changed", client.name))
+                    self.note(before != client, Touches::Clients, format!("client {} changed", client.name));
                 }
                 None => self.note(true, Touches::Clients, format!("client {} is new", client.name)),
             }
@@ -161,7 +161,7 @@ config interface 'lab'
         match (section, option.name) {
             ("bramble", "enabled") => "1",
             ("bramble", "data") => "/mnt/sdb1/bramble",
-            ("bramble", "network") => "lab",
+            ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
             ("dhcp", "mode") => "proxy",
             ("dhcp", "inherit") | ("tftp", "enabled") => "0",
@@ -169,7 +169,6 @@ config interface 'lab'
             ("dhcp" | "subnet", "limit") => "20",
             ("dhcp" | "subnet", "lease_time") => "1h",
             ("dhcp", "unknown_pi") => "ignore",
-            ("subnet", "network") => "lab",
             ("subnet", "subnet") => "10.1.21.0/24",
             ("subnet", "router") => "10.1.20.1",
             ("nfs", "backend") => "embedded",

@@ -7,6 +7,7 @@
 //! Owns no state: [`load`](load::load) is a function of the texts. What differs between two configurations is
 //! [`diff::Change`]; what an option means is described once, in [`schema`].
 
+pub mod check;
 pub mod dhcp_option;
 pub mod diff;
 mod dnsmasq;

@@ -205,11 +205,33 @@ impl Kind {
         }
     }
 
+    /// A value that could be written, for the default file.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Bool => "1",
+            Self::Duration => "12h",
+            Self::Number { .. } => "100",
+            Self::Ip => "192.168.1.20",
+            Self::Subnet => "10.1.20.0/24",
+            Self::Mac => "dc:a6:32:01:02:03",
+            Self::HostName => "lab-01",
+            Self::RoomName => "lab",
+            Self::Image => "trixie",
+            Self::Path => "/mnt/sda1/bramble",
+            Self::Network => "lan",
+            Self::OneOf(words) => words.first().copied().unwrap_or_default(),
+            Self::ConfigTxt => "hdmi_force_hotplug=1",
+            Self::Cmdline => "video=HDMI-A-1:1280x720",
+            Self::TimeZone => "Europe/Berlin",
+            Self::Unit => "bluetooth.service",
+        }
+    }
+
     /// What this kind is called in the reference.
     pub fn describe(self) -> String {
         match self {
             Self::Bool => "0 or 1".to_owned(),
-            Self::Duration => "time: 90s, 15m, 12h, 2d, 1w or infinite".to_owned(),
+            Self::Duration => "time: 15m, 12h, 2d, 1w or infinite".to_owned(),
             Self::Number { min, max } => format!("number from {min} to {max}"),
             Self::Ip => "IPv4 address".to_owned(),
             Self::Subnet => "IPv4 network, such as 10.1.20.0/24".to_owned(),
@@ -394,3 +416,145 @@ pub const SECTIONS: &[SectionSpec] = {
     ] },
     ]
 };
+
+/// The default `/etc/config/bramble`: every section and option with its help, those with a default at their default.
+pub fn default_file() -> String {
+    let mut out = String::from(
+        "# Bramble: the boot server for a room of Raspberry Pis. Lines that begin with `#` show what can be added.\n\
+         # `bramble check` says what is wrong with this file; `/etc/init.d/bramble reload` takes it over.\n",
+    );
+    let mut line = |text: &str| {
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    for section in SECTIONS {
+        let fixed = matches!(section.naming, Naming::Fixed(_));
+        let hash = if fixed { "" } else { "#" };
+        let head = match section.naming {
+            Naming::Fixed(name) => format!("config {} '{name}'", section.kind),
+            Naming::Named => format!("config {} 'lab'", section.kind),
+            Naming::Free => format!("config {}", section.kind),
+        };
+        line("");
+        line(&format!("# {}", section.help));
+        line(&format!("{hash}{head}"));
+        for option in section.options {
+            let word = if option.list { "list" } else { "option" };
+            let (hash, value) = match option.default {
+                Absent::Value(value) => (hash, value),
+                // Here the folder: a person puts the name of the disk in its place.
+                Absent::Required if fixed => (hash, option.kind.example()),
+                Absent::Required | Absent::Unset => ("#", option.kind.example()),
+            };
+            line(&format!("\t# {} ({})", option.help, option.kind.describe()));
+            line(&format!("{hash}\t{word} {} '{value}'", option.name));
+        }
+    }
+    out
+}
+
+/// The table of options for the documentation, in Markdown.
+pub fn reference() -> String {
+    let mut out = String::new();
+    for section in SECTIONS {
+        let head = match section.naming {
+            Naming::Fixed(name) => format!("config {} '{name}'", section.kind),
+            Naming::Named => format!("config {} 'NAME'", section.kind),
+            Naming::Free => format!("config {}", section.kind),
+        };
+        let rows = section.options.iter().map(|option| {
+            let default = match option.default {
+                Absent::Required => "must be set".to_owned(),
+                Absent::Unset => "–".to_owned(),
+                Absent::Value(value) => format!("`{value}`"),
+            };
+            let name =
+                if option.list { format!("list `{}`", option.name) } else { format!("`{}`", option.name) };
+            let kind = option.kind.describe().replace('|', "or");
+            format!("| {name} | {kind} | {default} | {} |\n", option.help)
+        });
+        let table: String = rows.collect();
+        out.push_str(&format!(
+            "### `{head}`\n\n{}\n\n| option | value | default | meaning |\n| --- | --- | --- | --- |\n{table}\n",
+            section.help
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_and_example_is_right() {
+        for section in SECTIONS {
+            for option in section.options {
+                let name = format!("{}.{}", section.kind, option.name);
+                option.kind.parse(option.kind.example()).unwrap_or_else(|bad| panic!("{name}: {bad}"));
+                if let Absent::Value(text) = option.default {
+                    option.kind.parse(text).unwrap_or_else(|bad| panic!("{name}: {bad}"));
+                }
+                assert!(
+                    option.help.ends_with('.') && !option.help.contains('\n'),
+                    "{name}: help is a sentence"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_used_once() {
+        let mut kinds: Vec<&str> = SECTIONS.iter().map(|section| section.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), SECTIONS.len());
+        for section in SECTIONS {
+            let mut names: Vec<&str> = section.options.iter().map(|option| option.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), section.options.len(), "{}", section.kind);
+        }
+    }
+
+    #[test]
+    fn values_are_read_or_refused_with_a_remedy() {
+        #[rustfmt::skip]
+        let rows = [
+            (Kind::Bool, "yes", Ok(())),
+            (Kind::Bool, "2", Err("`2` is neither on nor off; write `1` or `0`")),
+            (Kind::Duration, "infinite", Ok(())),
+            (Kind::Duration, "30s", Err("`30s` is too short: clients would do little but ask again; write at least `2m`")),
+            (Kind::Number { min: 1, max: 9 }, "+5", Err("`+5` is not a number from 1 to 9; write one, such as `1`")),
+            (Kind::Number { min: 1, max: 9 }, "10", Err("`10` is not a number from 1 to 9; write one, such as `1`")),
+            (Kind::Ip, "192.168.1.256", Err("`192.168.1.256` is not an IPv4 address; write four numbers from 0 to 255, such as `192.168.1.20`")),
+            (Kind::Subnet, "10.1.20.7/24", Err("`10.1.20.7/24` is an address inside a network, not a network; write `10.1.20.0/24`")),
+            (Kind::Subnet, "10.1.20.0", Err("`10.1.20.0` is not a network; write its first address and its prefix, such as `10.1.20.0/24`")),
+            (Kind::Mac, "ff:ff:ff:ff:ff:ff", Err("`ff:ff:ff:ff:ff:ff` is a group address, which no single machine has; write the address printed on the Pi or shown by `bramble client list`")),
+            (Kind::Path, "mnt/x", Err("`mnt/x` is not an absolute path; write it from `/` on, such as `/mnt/sda1/bramble`")),
+            (Kind::Path, "/mnt/../x", Err("`/mnt/../x` is not an absolute path; write it from `/` on, such as `/mnt/sda1/bramble`")),
+            (Kind::Network, "lan guest", Err("`lan guest` is not the name of a network; write a section name of /etc/config/network, such as `lan`, and one `list network` line for each")),
+            (Kind::ConfigTxt, "a\nb", Err("`a\nb` is not a line of config.txt; write one line of 1 to 98 characters, such as `hdmi_force_hotplug=1`")),
+            (Kind::Cmdline, " ", Err("` ` is not a kernel parameter; write one line of 1 to 512 characters, such as `video=HDMI-A-1:1280x720`")),
+            (Kind::TimeZone, "Europe/Berlin", Ok(())),
+            (Kind::TimeZone, "../etc/passwd", Err("`../etc/passwd` is not a time zone; write its name as in /usr/share/zoneinfo, such as `Europe/Berlin`")),
+            (Kind::Unit, "cups", Err("`cups` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")),
+            (Kind::Unit, "getty@tty1.service", Ok(())),
+        ];
+        for (kind, text, expected) in rows {
+            assert_eq!(kind.parse(text).map(|_| ()), expected.map_err(str::to_owned), "{kind:?} {text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Any text is a value or a message of bounded length.
+        #[test]
+        fn any_text_is_survived(text in ".{0,300}") {
+            for option in SECTIONS.iter().flat_map(|section| section.options) {
+                if let Err(message) = option.kind.parse(&text) {
+                    proptest::prop_assert!(message.chars().count() < 700, "{message}");
+                }
+            }
+        }
+    }
+}
