@@ -455,8 +455,7 @@ pub fn default_file() -> String {
 
 /// The table of options for the documentation, in Markdown.
 pub fn reference() -> String {
-    let mut out = String::new();
-    for section in SECTIONS {
+    let part = |section: &SectionSpec| {
         let head = match section.naming {
             Naming::Fixed(name) => format!("config {} '{name}'", section.kind),
             Naming::Named => format!("config {} 'NAME'", section.kind),
@@ -474,12 +473,12 @@ pub fn reference() -> String {
             format!("| {name} | {kind} | {default} | {} |\n", option.help)
         });
         let table: String = rows.collect();
-        out.push_str(&format!(
+        format!(
             "### `{head}`\n\n{}\n\n| option | value | default | meaning |\n| --- | --- | --- | --- |\n{table}\n",
             section.help
-        ));
-    }
-    out
+        )
+    };
+    SECTIONS.iter().map(part).collect()
 }
 
 #[cfg(test)]
