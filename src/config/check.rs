@@ -12,10 +12,23 @@ pub fn check(path: &Path) -> Result<String, Problems> {
 }
 
 fn summary(path: &Path, config: &Config) -> String {
-    let mut parts = vec![format!(
-        "{}: {}, {} in {}, {pool}",
-        network.name, network.device, network.address, network.subnet
-    )];
+    let off = if config.enabled { "" } else { "; Bramble is switched off in it (`option enabled '0'`)" };
+    let mut lines = vec![format!("{} is right{off}", path.display())];
+    lines.extend(config.networks.iter().map(|network| line(network, config.dhcp.mode)));
+    lines.push(format!("rooms: {}, clients: {}", config.rooms.len(), config.clients.len()));
+    lines.join("\n")
+}
+
+/// `lan: br-lan, 192.168.1.1 in 192.168.1.0/24, gives 192.168.1.100 to 192.168.1.249`.
+fn line(network: &Network, mode: DhcpMode) -> String {
+    let Network { name, device, address, subnet, .. } = network;
+    let pool = match (mode, &network.pool) {
+        (DhcpMode::Authoritative, Some(pool)) => format!("gives {} to {}", pool.start(), pool.end()),
+        (DhcpMode::Authoritative, None) => "gives reserved addresses only".to_owned(),
+        (DhcpMode::Proxy, _) => "another server gives addresses".to_owned(),
+        (DhcpMode::Off, _) => "DHCP is off".to_owned(),
+    };
+    let mut parts = vec![format!("{name}: {device}, {address} in {subnet}, {pool}")];
     if !network.reservations.is_empty() {
         parts.push(format!("reservations: {}", network.reservations.len()));
     }
