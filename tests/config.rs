@@ -46,7 +46,7 @@ fn the_default_file_is_right_as_it_is_and_with_every_line_that_it_shows() {
                 .filter(|rest| rest.starts_with("config") || rest.starts_with('\t'))
                 .unwrap_or(line)
         })
-        .map(|line| format!("{line}\n"))
+        .flat_map(|line| [line, "\n"])
         .collect();
     let external = shown.replace("'embedded'", "'external'").replace("'10.1.20.0/24'", "'192.168.2.0/24'");
     fs::write(&path, external.replace("option router '192.168.1.20'", "option router '192.168.2.20'"))
