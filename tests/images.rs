@@ -6,6 +6,7 @@
 
 mod images {
     pub mod archives;
+    pub mod disks;
     pub mod hostile;
     pub mod library;
     pub mod support;

@@ -11,6 +11,8 @@ pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod handle;
 #[cfg(feature = "daemon")]
+pub mod loopdev;
+#[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]
 pub mod netns;

@@ -240,3 +240,12 @@ pub const RPC_DATAGRAM: usize = 2048;
 
 /// Calls over UDP being answered at once; further ones are dropped and come again.
 pub const RPC_DATAGRAMS: usize = 8;
+
+/// Files and folders in a boot partition: a Raspberry Pi OS has 400, most of them overlays.
+pub const FAT_ENTRIES: usize = 20_000;
+
+/// Folders within folders in a boot partition: real ones have one.
+pub const FAT_DEPTH: usize = 16;
+
+/// Longest `fstab` that is read, in bytes.
+pub const FSTAB: u64 = 64 * 1024;

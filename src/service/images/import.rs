@@ -6,8 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "an import notes when it was done, on its own thread")]
 
 use std::fmt::Write as _;
-use std::fs::DirBuilder;
-use std::io::{self, Read as _};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -17,12 +17,15 @@ use nix::sys::statvfs::statvfs;
 use super::Facts;
 use super::archive::{self, ArchiveError};
 use super::copy::{self, CopyError};
+use super::disk::{self, DiskError};
+use super::fat::FatError;
 use super::inspect::{InspectError, inspect};
 use super::library::{Library, LibraryError, Ready};
-use super::plant::{PlantError, Planted, Planter};
+use super::plant::{PlantError, Planted, Planter, Sink};
 use super::source::{self, Opened, Source, SourceError, Sum, Sums};
+use crate::proto::packed::Packing;
 use crate::service::jobs::{Cancelled, JobError, Stopped, Task};
-use crate::types::{ByteSize, ImageName, Moment, Version};
+use crate::types::{ByteSize, ImageName, Moment, Version, limits};
 
 /// What somebody asked for.
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ pub enum ImportError {
     #[error(transparent)]
     Copy(CopyError),
     #[error(transparent)]
+    Disk(DiskError),
+    #[error(transparent)]
     Plant(PlantError),
     #[error(transparent)]
     Inspect(#[from] InspectError),
@@ -92,6 +97,19 @@ impl From<ArchiveError> for ImportError {
             ArchiveError::Cancelled(cancelled) => Self::Cancelled(cancelled),
             ArchiveError::Plant(error) => Self::Plant(error),
             other => Self::Archive(other),
+        }
+    }
+}
+
+impl From<DiskError> for ImportError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Cancelled(cancelled) | DiskError::Fat(FatError::Cancelled(cancelled)) => {
+                Self::Cancelled(cancelled)
+            }
+            DiskError::Plant(error) | DiskError::Fat(FatError::Plant(error)) => Self::Plant(error),
+            DiskError::Copy(error) => error.into(),
+            other => Self::Disk(other),
         }
     }
 }
@@ -187,25 +205,81 @@ impl Library {
         tree: &Path,
         task: &Task,
     ) -> Result<(Planted, Sums), ImportError> {
-        task.phase("unpacking", file.bytes)?;
         let damaged = |source| ImportError::Unpack { source_name: request.source.clone(), source };
+        let in_place = file.packing == Packing::None && disk::is_disk(&file.first(2048).map_err(damaged)?);
+        if in_place {
+            let (disk, sums) = checked(request, file, task)?;
+            return self.take_disk(request, &disk, staging, tree, sums, task);
+        }
+        task.phase("unpacking", file.bytes)?;
+        let unpacked = file.unpacked;
         let mut content = file.unpack(request.expect, available_memory(), task).map_err(damaged)?;
         let mut first = vec![0; 2048];
         let got = archive::fill(&mut content, &mut first).map_err(damaged)?;
         first.truncate(got);
-        if !archive::is_header(&first) {
-            let _ = staging;
+        if archive::is_header(&first) {
+            let mut planter = self.planter(tree)?;
+            let mut whole = first.as_slice().chain(&mut content);
+            archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
+                // What the decoder says, not what it made of the archive.
+                ArchiveError::Read { source, .. } => damaged(source),
+                other => other.into(),
+            })?;
+            let sums = content.finish(task).map_err(damaged)?;
+            check_sums(request, sums)?;
+            return Ok((finish(planter, task)?, sums));
+        }
+        if !disk::is_disk(&first) {
             return Err(ImportError::Unknown { source_name: request.source.clone(), hint: hint(&first) });
         }
-        let mut planter = self.planter(tree)?;
-        let mut whole = first.as_slice().chain(&mut content);
-        archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
-            // What the decoder says, not what it made of the archive.
-            ArchiveError::Read { source, .. } => damaged(source),
-            other => other.into(),
-        })?;
+        // Room for the unpacked image and for its files, which take nearly as much.
+        self.check_space(request, unpacked.unwrap_or(0).saturating_mul(2), true)?;
+        let disk = self.unpack_disk(&mut first.as_slice().chain(&mut content), staging, task, damaged)?;
         let sums = content.finish(task).map_err(damaged)?;
         check_sums(request, sums)?;
+        self.take_disk(request, &disk, staging, tree, sums, task)
+    }
+
+    /// Writes what comes out of the decoder to a file, holes left out.
+    fn unpack_disk(
+        &self,
+        content: &mut dyn Read,
+        staging: &Staging,
+        task: &Task,
+        damaged: impl Fn(io::Error) -> ImportError,
+    ) -> Result<File, ImportError> {
+        let failed = |source| ImportError::Staging { folder: self.folder.to_path_buf(), source };
+        let path = staging.0.join("disk.img");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+        let mut sink = Sink::new(file);
+        let mut piece = vec![0; limits::UNPACKED_PIECE];
+        let mut at = 0;
+        loop {
+            task.go_on()?;
+            let got = archive::fill(content, &mut piece).map_err(&damaged)?;
+            sink.put(at, piece.get(..got).unwrap_or_default()).map_err(failed)?;
+            at += got as u64;
+            if got < piece.len() {
+                break;
+            }
+        }
+        sink.into_file(at).map_err(failed)
+    }
+
+    fn take_disk(
+        &self,
+        request: &Request,
+        disk: &File,
+        staging: &Staging,
+        tree: &Path,
+        sums: Sums,
+        task: &Task,
+    ) -> Result<(Planted, Sums), ImportError> {
+        let layout = disk::layout(disk)?;
+        let mount = staging.folder("mount", 0o700)?;
+        let mut planter = self.planter(tree)?;
+        let check = |used| self.check_space(request, used, false);
+        disk::copy(disk, layout, &mount, &mut planter, task, check)?;
         Ok((finish(planter, task)?, sums))
     }
 
@@ -261,6 +335,20 @@ fn stopped(error: ImportError) -> Stopped {
 fn finish(planter: Planter, task: &Task) -> Result<Planted, ImportError> {
     task.phase("writing to the disk", 0)?;
     planter.finish().map_err(ImportError::Plant)
+}
+
+/// The file of an image that is used in place, its sum verified if one was given.
+fn checked(request: &Request, file: Source, task: &Task) -> Result<(File, Sums), ImportError> {
+    let failed = |source| ImportError::Unpack { source_name: request.source.clone(), source };
+    let disk = file.file().map_err(failed)?;
+    if request.expect != Sums::default() {
+        task.phase("checking", file.bytes)?;
+        let content = file.unpack(request.expect, available_memory(), task).map_err(failed)?;
+        let sums = content.finish(task).map_err(failed)?;
+        check_sums(request, sums)?;
+        return Ok((disk, sums));
+    }
+    Ok((disk, Sums::default()))
 }
 
 fn check_sums(request: &Request, found: Sums) -> Result<(), ImportError> {

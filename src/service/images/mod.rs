@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod copy;
+pub mod disk;
+pub mod fat;
 pub mod import;
 pub mod inside;
 pub mod inspect;

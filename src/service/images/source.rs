@@ -152,8 +152,16 @@ impl Source {
     }
 
     /// The file itself, for content that need not be unpacked.
-    pub fn into_file(self) -> File {
-        self.file
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// The first `len` bytes of the file, or all if it is shorter.
+    pub fn first(&self, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let got = self.file.read_at(&mut bytes, 0)?;
+        bytes.truncate(got);
+        Ok(bytes)
     }
 
     /// Begins to unpack. `task` hears how many bytes of the file have been read. Only the sums in `wanted` are taken.
