@@ -1,1 +1,107 @@
-//! The table of methods: requests, answers, refusals.
+//! What people and programs can ask of the daemon: a table of methods, typed answers, refusals that say what to do.
+//!
+//! [`Api::call`] carries out one method and does not know who asks: the unix socket of the command line today, ubus
+//! later. It blocks (the store, the disk), so its callers give it a thread for that. Whatever takes long is a job, and
+//! the method that starts it answers at once.
+
+mod args;
+mod clients;
+mod service;
+
+pub mod answer;
+pub mod error;
+pub mod methods;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::args::Args;
+pub use self::error::{ApiError, Refusal};
+pub use self::methods::{METHODS, Method};
+use crate::config::Config;
+use crate::config::problem::Problems;
+use crate::service::clients::Clients;
+use crate::service::events::Events;
+use crate::service::health::Health;
+use crate::service::images::Images;
+use crate::service::jobs::Jobs;
+use crate::store::Store;
+use crate::types::{Moment, chain};
+
+/// Asks the daemon to load its configuration again, as SIGHUP does, and to say how that went.
+pub type Reload = oneshot::Sender<Result<(), Problems>>;
+
+/// Everything that methods look at or change.
+#[derive(Debug)]
+pub struct Api {
+    pub store: Store,
+    pub clients: Arc<Clients>,
+    pub events: Arc<Events>,
+    pub images: Arc<Images>,
+    pub jobs: Jobs,
+    pub health: Arc<Health>,
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The file that the configuration was read from.
+    pub config_path: PathBuf,
+    pub reload: mpsc::Sender<Reload>,
+    pub started_at: Moment,
+    /// Numbers what goes wrong on our side, so that an answer and a line of the log can be brought together.
+    pub faults: AtomicU64,
+}
+
+impl Api {
+    /// Carries out `method` and answers with the object that goes back to the caller.
+    pub fn answer(&self, method: &str, params: Value) -> Value {
+        match self.call(method, params) {
+            Ok(answer) => json!({ "ok": answer }),
+            Err(error) => json!({ "error": error.refusal() }),
+        }
+    }
+
+    pub fn call(&self, method: &str, params: Value) -> Result<Value, ApiError> {
+        let Some(row) = methods::find(method) else {
+            let known = METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", ");
+            let shown = method.chars().take(crate::types::limits::NAME_SHOWN).collect();
+            return Err(ApiError::NoSuchMethod { method: shown, known });
+        };
+        let args = Args::new(row, params);
+        match row.name {
+            "status" => value(self.status()?),
+            "health" => value(self.health()),
+            "check" => value(self.check()),
+            "events" => value(self.events(&args)?),
+            "client_list" => value(self.client_list()),
+            "client_get" => value(self.client_get(&args)?),
+            "job_list" => value(self.job_list()?),
+            "job_status" => value(self.jobs.status(args.need_number("job")?)?),
+            "job_cancel" => value(self.job_cancel(&args)?),
+            name => Err(self.fault(&format!("method `{name}` is in the table and is not carried out"))),
+        }
+    }
+
+    /// Notes in the log what went wrong on our side.
+    fn fault(&self, error: &str) -> ApiError {
+        let request = self.faults.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::error!(request, error, "a request could not be carried out");
+        ApiError::Internal { request }
+    }
+
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> ApiError {
+        self.fault(&chain(error))
+    }
+}
+
+fn value(answer: impl Serialize) -> Result<Value, ApiError> {
+    Ok(serde_json::to_value(answer).expect("answers are made of texts, numbers and lists"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "an answer says how old it is")]
+fn now() -> Moment {
+    Moment::from(SystemTime::now())
+}

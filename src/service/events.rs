@@ -7,6 +7,7 @@
 //! What a timeline *means* is decided by [`super::state`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use crate::store::events::EventRow;
 use crate::store::{Store, StoreError};
 pub use crate::types::Stage;
-use crate::types::{ImageVersion, MacAddr, Moment, limits};
+use crate::types::{ByteSize, ImageVersion, MacAddr, Moment, limits};
 
 /// One thing that happened on a client's way from power-on to log-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,6 +311,42 @@ impl Happening {
     }
 }
 
+/// In plain words, without a full stop.
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discover { stage } => write!(f, "{} asks for an address", speaker(*stage)),
+            Self::Offer { ip } => write!(f, "{ip} offered"),
+            Self::Lease { ip, stage } => write!(f, "{ip} given to {}", speaker(*stage)),
+            Self::Refused { reason } => write!(f, "no address: {reason}"),
+            Self::File { name, bytes, took, outcome } => {
+                let size = ByteSize(*bytes);
+                match outcome {
+                    FileOutcome::Complete => {
+                        write!(f, "`{name}` loaded, {size} in {:.1} s", took.as_secs_f64())
+                    }
+                    FileOutcome::Missing => write!(f, "`{name}` looked for, not there"),
+                    FileOutcome::Probe => write!(f, "`{name}` looked for, there"),
+                    FileOutcome::Silent => write!(f, "stopped answering in `{name}` after {size}"),
+                    FileOutcome::Refused => write!(f, "broke off `{name}` after {size}"),
+                }
+            }
+            Self::Mount { image } => write!(f, "{image} mounted"),
+            Self::Agent { phase, message } => write!(f, "agent {phase}: {message}"),
+        }
+    }
+}
+
+/// Which program on the client speaks, as the subject of a sentence.
+const fn speaker(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Rom => "the boot ROM",
+        Stage::Firmware => "the firmware",
+        Stage::Kernel => "the kernel",
+        Stage::System => "the running system",
+    }
+}
+
 /// A duration as a number of whole milliseconds.
 mod millis {
     use std::time::Duration;
@@ -432,6 +469,26 @@ mod tests {
         assert_eq!(events.timeline(stranger(0)).len(), 0);
         assert_eq!(events.timeline(stranger(199)).len(), 1);
         assert_eq!(events.lock().rings.len(), limits::TIMELINES_OF_STRANGERS + 1);
+    }
+
+    #[test]
+    fn every_happening_reads_as_a_sentence() {
+        let ip = IP;
+        let rows = [
+            (Happening::Discover { stage: Stage::Rom }, "the boot ROM asks for an address"),
+            (Happening::Offer { ip }, "192.168.77.100 offered"),
+            (Happening::Lease { ip, stage: Stage::Kernel }, "192.168.77.100 given to the kernel"),
+            (Happening::Refused { reason: "the pool is full".to_owned() }, "no address: the pool is full"),
+            (file("start4.elf", FileOutcome::Complete), "`start4.elf` loaded, 7 B in 1.5 s"),
+            (file("recovery.elf", FileOutcome::Missing), "`recovery.elf` looked for, not there"),
+            (file("start4.elf", FileOutcome::Probe), "`start4.elf` looked for, there"),
+            (file("start4.elf", FileOutcome::Silent), "stopped answering in `start4.elf` after 7 B"),
+            (file("start4.elf", FileOutcome::Refused), "broke off `start4.elf` after 7 B"),
+            (agent("no overlay"), "agent trouble: no overlay"),
+        ];
+        for (what, says) in rows {
+            assert_eq!(what.to_string(), says);
+        }
     }
 
     #[test]

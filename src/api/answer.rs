@@ -1,0 +1,211 @@
+//! What methods answer. The command line reads the same types back.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::config::problem::Problem;
+use crate::service::events::Event;
+use crate::service::health::ServiceHealth;
+use crate::service::images::Facts;
+pub use crate::service::jobs::JobStatus;
+use crate::service::state::Word;
+use crate::types::{
+    Arch, ByteSize, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, RoomName, Serial, Version,
+};
+
+/// Answer of `status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub since: Moment,
+    pub now: Moment,
+    pub config: PathBuf,
+    pub data: PathBuf,
+    /// Resident memory of the daemon, in bytes.
+    pub memory: ByteSize,
+    /// Free space where `data` is, in bytes.
+    pub free: Option<ByteSize>,
+    pub networks: Vec<NetworkStatus>,
+    pub services: BTreeMap<String, ServiceHealth>,
+    /// How many clients are in which state; states without a client are left out.
+    pub clients: BTreeMap<String, usize>,
+    pub images: usize,
+    /// Jobs queued and running.
+    pub jobs: usize,
+    /// One sentence each; empty if all is well.
+    pub problems: Vec<String>,
+}
+
+/// One served network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    pub name: String,
+    pub device: String,
+    pub address: Ipv4Addr,
+    /// First and last address for those without a reservation.
+    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
+}
+
+/// Answer of `health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub healthy: bool,
+    pub problems: Vec<String>,
+}
+
+/// Answer of `check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub ok: bool,
+    pub problems: Vec<ProblemAt>,
+}
+
+/// One problem of a configuration; see [`Problem`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemAt {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+    pub path: String,
+    pub message: String,
+    /// All of it in one line, as the command line prints it.
+    pub text: String,
+}
+
+impl From<&Problem> for ProblemAt {
+    fn from(problem: &Problem) -> Self {
+        let Problem { file, line, column, path, message } = problem.clone();
+        Self { file, line, column, path, message, text: problem.to_string() }
+    }
+}
+
+/// Answer of `events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<ClientEvent>,
+}
+
+/// One line of a timeline and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientEvent {
+    pub client: MacAddr,
+    pub name: HostName,
+    #[serde(flatten)]
+    pub line: Line,
+}
+
+/// One line of a timeline: the event for programs, `says` for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub says: String,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl From<Event> for Line {
+    fn from(event: Event) -> Self {
+        Self { says: event.what.to_string(), event }
+    }
+}
+
+/// Answer of `client_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    pub now: Moment,
+    pub clients: Vec<Client>,
+}
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    pub mac: MacAddr,
+    pub name: HostName,
+    pub adopted: bool,
+    pub room: Option<RoomName>,
+    /// What it boots next.
+    pub image: Option<ImageRef>,
+    /// What it was last told to boot.
+    pub booted: Option<ImageVersion>,
+    pub ip: Option<Ipv4Addr>,
+    pub network: Option<String>,
+    /// Such as `Pi 4B`; `None` until it has said so.
+    pub model: Option<String>,
+    pub memory: Option<ByteSize>,
+    pub serial: Option<Serial>,
+    pub first_seen: Option<Moment>,
+    pub last_seen: Option<Moment>,
+    pub state: Word,
+    /// Since when it is in this state.
+    pub since: Option<Moment>,
+    /// The state in plain words.
+    pub says: String,
+}
+
+/// Answer of `client_get`, and of `client_adopt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientDetail {
+    pub now: Moment,
+    #[serde(flatten)]
+    pub client: Client,
+    /// Oldest first.
+    pub timeline: Vec<Line>,
+}
+
+/// Answer of `client_forget`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    pub mac: MacAddr,
+    pub name: HostName,
+}
+
+/// Answer of `image_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    pub images: Vec<Image>,
+}
+
+/// One image, as its current version describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    pub name: ImageName,
+    pub current: Option<Version>,
+    /// All versions, oldest first.
+    pub versions: Vec<Version>,
+    pub release: String,
+    pub arch: Option<Arch>,
+    /// Clients that boot it next.
+    pub clients: Vec<HostName>,
+}
+
+/// Answer of `image_show`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageDetail {
+    pub name: ImageName,
+    pub current: Option<Version>,
+    pub clients: Vec<HostName>,
+    pub versions: Vec<VersionDetail>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionDetail {
+    pub version: Version,
+    pub folder: PathBuf,
+    #[serde(flatten)]
+    pub facts: Facts,
+}
+
+/// Answer of `image_import` and `image_remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub job: u64,
+}
+
+/// Answer of `job_list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Jobs {
+    pub jobs: Vec<JobStatus>,
+}

@@ -1,0 +1,124 @@
+//! Refusals that a caller can act on.
+//!
+//! Neither ubus nor a unix socket has a text for an error, so a refusal travels in the answer:
+//! `{"error": {"code", "message", "field"}}`. Programs look at `code`, forms put `message` beside `field`, people read
+//! `message`. The text may change, the code may not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::problem::Problems;
+use crate::service::jobs::JobError;
+use crate::types::{HostName, ImageRef, MacAddr, RoomName};
+
+/// Why a method was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("there is no method `{method}`; this Bramble has {known}")]
+    NoSuchMethod { method: String, known: String },
+    #[error("`{field}` is missing; {help}")]
+    Missing { field: &'static str, help: &'static str },
+    #[error("{message}")]
+    BadValue { field: &'static str, message: String },
+    #[error("no client `{who}` is known; name it by its hardware address, its name or its IP address as `bramble client list` shows them, or switch it on once so that it is seen")]
+    NoSuchClient { who: String },
+    #[error("{mac} is not adopted, so there is nothing in the configuration to take out; it is no longer remembered")]
+    NotAdopted { mac: MacAddr },
+    #[error("the name `{name}` belongs to {owner} already; choose another one")]
+    NameTaken { name: HostName, owner: MacAddr },
+    #[error("there is no room `{room}`; {known}")]
+    NoSuchRoom { room: RoomName, known: String },
+    #[error("there is no image `{image}`; {known}")]
+    NoSuchImage { image: ImageRef, known: String },
+    #[error("image `{image}` is what {users} boot; give them another one first")]
+    ImageInUse { image: ImageRef, users: String },
+    /// The configuration on the disk has problems, so nothing can be added to it.
+    #[error("the configuration has problems and must be put right first: {0}")]
+    BadConfig(Problems),
+    /// The change itself would make a configuration with problems.
+    #[error("that would not be a configuration that works: {0}")]
+    WouldNotWork(Problems),
+    #[error("the change could not be written: {0}")]
+    NotWritten(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("there is no job {0}; `bramble job list` shows those there are")]
+    NoSuchJob(u64),
+    #[error("{0}")]
+    Job(JobError),
+    #[error("Bramble is being stopped; ask again when it is back")]
+    Stopping,
+    /// A fault of ours: the log has the chain, the caller gets where to look.
+    #[error("Bramble could not do this; its log has the reason under request {request} (`logread -e bramble`)")]
+    Internal { request: u64 },
+}
+
+impl ApiError {
+    /// Stable word for programs; the text of the message may change, this may not.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchMethod { .. } => "no_such_method",
+            Self::Missing { .. } => "missing",
+            Self::BadValue { .. } => "bad_value",
+            Self::NoSuchClient { .. } => "no_such_client",
+            Self::NotAdopted { .. } => "not_adopted",
+            Self::NameTaken { .. } => "name_taken",
+            Self::NoSuchRoom { .. } => "no_such_room",
+            Self::NoSuchImage { .. } => "no_such_image",
+            Self::ImageInUse { .. } => "image_in_use",
+            Self::BadConfig(_) => "bad_config",
+            Self::WouldNotWork(_) => "would_not_work",
+            Self::NotWritten(_) => "not_written",
+            Self::Refused(_) => "refused",
+            Self::NoSuchJob(_) => "no_such_job",
+            Self::Job(_) => "job",
+            Self::Stopping => "stopping",
+            Self::Internal { .. } => "internal",
+        }
+    }
+
+    /// The parameter at fault, so that a form can put the message beside the field.
+    pub const fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { field, .. } | Self::BadValue { field, .. } => Some(field),
+            Self::NoSuchClient { .. } | Self::NotAdopted { .. } => Some("client"),
+            Self::NameTaken { .. } => Some("name"),
+            Self::NoSuchRoom { .. } => Some("room"),
+            Self::NoSuchImage { .. } | Self::ImageInUse { .. } => Some("image"),
+            Self::NoSuchJob(_) => Some("job"),
+            Self::NoSuchMethod { .. }
+            | Self::BadConfig(_)
+            | Self::WouldNotWork(_)
+            | Self::NotWritten(_)
+            | Self::Refused(_)
+            | Self::Job(_)
+            | Self::Stopping
+            | Self::Internal { .. } => None,
+        }
+    }
+
+    pub fn refusal(&self) -> Refusal {
+        Refusal {
+            code: self.code().to_owned(),
+            message: self.to_string(),
+            field: self.field().map(ToOwned::to_owned),
+        }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::NoSuchJob(job) => Self::NoSuchJob(job),
+            JobError::Closed => Self::Stopping,
+            other => Self::Job(other),
+        }
+    }
+}
+
+/// An [`ApiError`] as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: String,
+    pub message: String,
+    pub field: Option<String>,
+}

@@ -1,0 +1,140 @@
+//! The table of methods: one row each, with its arguments, who may call it and what it is for.
+//!
+//! The command line is tested against these rows, and so will be the ubus object, its access list and the web pages.
+//! Arguments that a row does not name are ignored: LuCI adds `ubus_rpc_session` to every call.
+
+/// One method.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Method {
+    pub name: &'static str,
+    pub access: Access,
+    pub params: &'static [Param],
+    pub help: &'static str,
+}
+
+/// What a caller must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// One argument.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Param {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    pub help: &'static str,
+}
+
+/// The type of an argument on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Number,
+}
+
+const fn must(name: &'static str, kind: Kind, help: &'static str) -> Param {
+    Param { name, kind, required: true, help }
+}
+
+const fn may(name: &'static str, kind: Kind, help: &'static str) -> Param {
+    Param { name, kind, required: false, help }
+}
+
+const CLIENT: Param = must("client", Kind::Text, "give its hardware address, name or IP address");
+const JOB: Param = must("job", Kind::Number, "give the number that `job_list` shows");
+
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "status",
+        access: Access::Read,
+        params: &[],
+        help: "What runs, what it serves, and what needs attention",
+    },
+    Method {
+        name: "health",
+        access: Access::Read,
+        params: &[],
+        help: "Whether everything works, and what does not",
+    },
+    Method {
+        name: "check",
+        access: Access::Read,
+        params: &[],
+        help: "Every problem of the configuration on the disk",
+    },
+    Method {
+        name: "events",
+        access: Access::Read,
+        params: &[may("count", Kind::Number, "how many at most, newest last; 50 unless told")],
+        help: "What the clients did last",
+    },
+    Method {
+        name: "client_list",
+        access: Access::Read,
+        params: &[],
+        help: "Every known Pi and what it is doing",
+    },
+    Method {
+        name: "client_get",
+        access: Access::Read,
+        params: &[CLIENT],
+        help: "One Pi with the timeline of its boot",
+    },
+    Method {
+        name: "client_adopt",
+        access: Access::Write,
+        params: &[
+            CLIENT,
+            must("name", Kind::Text, "give the host name it shall have, such as `lab-01`"),
+            may("room", Kind::Text, "the room it belongs to"),
+            may("image", Kind::Text, "what it boots instead of its room's image, such as `trixie` or `trixie@3`"),
+            may("ip", Kind::Text, "a fixed address"),
+        ],
+        help: "Make a Pi one of ours: its name, room, image and address",
+    },
+    Method {
+        name: "client_forget",
+        access: Access::Write,
+        params: &[CLIENT],
+        help: "Take a Pi out of the configuration and forget what was seen of it",
+    },
+    Method {
+        name: "image_list",
+        access: Access::Read,
+        params: &[],
+        help: "Every image and who boots it",
+    },
+    Method {
+        name: "image_show",
+        access: Access::Read,
+        params: &[must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`")],
+        help: "One image: its versions and what inspection found in them",
+    },
+    Method {
+        name: "image_import",
+        access: Access::Write,
+        params: &[
+            must("source", Kind::Text, "give the path of an image file or an archive on the router"),
+            must("name", Kind::Text, "give the name the image shall have, such as `trixie`"),
+            may("sha256", Kind::Text, "the checksum the file must have"),
+        ],
+        help: "Start importing an operating system as a new version of an image; answers with a job",
+    },
+    Method {
+        name: "image_remove",
+        access: Access::Write,
+        params: &[must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`")],
+        help: "Start deleting a version of an image, or all of them; answers with a job",
+    },
+    Method { name: "job_list", access: Access::Read, params: &[], help: "Long tasks, newest first" },
+    Method { name: "job_status", access: Access::Read, params: &[JOB], help: "How far a long task is" },
+    Method { name: "job_cancel", access: Access::Write, params: &[JOB], help: "Stop a long task" },
+];
+
+/// The row of `name`.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name)
+}
