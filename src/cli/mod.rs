@@ -1,3 +1,315 @@
-//! The command line.
+//! The command line: reads what a person asks for, asks the daemon, prints the answer.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | refused, failed, or a problem was found; the message says what to do |
+//! | 2 | the command itself is wrong |
+//! | 3 | the daemon does not answer |
+//!
+//! With `--json` a program gets the answer of the method unchanged, or `{"error":{…}}`, as one line. Only this module
+//! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
 pub mod demo;
+pub mod link;
+pub mod show;
+pub mod text;
+mod watch;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use self::link::{Link, LinkError, read};
+use crate::api::Refusal;
+use crate::api::answer;
+use crate::config::load;
+use crate::sys::terminal;
+use crate::types::{HostName, ImageName, ImageRef, RoomName, chain};
+
+/// Where the configuration is unless told otherwise.
+pub const CONFIG: &str = "/etc/config/bramble";
+
+/// Where the package puts the agents.
+pub const AGENTS: &str = "/usr/lib/bramble";
+
+/// Boots a room of Raspberry Pis from this machine over the network
+#[derive(Debug, Parser)]
+#[command(
+    name = "bramble",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 refused or a problem found, 2 wrong usage, 3 the daemon does not answer."
+)]
+pub struct Cli {
+    /// Print answers as JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", default_value = link::SOCKET)]
+    pub socket: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon (the init script does this)
+    Serve(Serve),
+    /// Look for problems in the configuration; needs no daemon
+    Check {
+        /// The configuration to check
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
+    },
+    /// Show what runs, what it serves and what needs attention
+    Status,
+    /// Show what the clients did last
+    Events {
+        /// How many lines
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        count: u64,
+    },
+    /// Clients: the Pis of this network
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Images: the operating systems that clients boot
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Jobs: long tasks such as imports
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Boot a classroom of simulated Pis on this machine, without root, router or Pi
+    Demo(demo::Demo),
+}
+
+/// How to run the daemon.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Folder of the agents that clients run
+    #[arg(long, value_name = "DIR", default_value = AGENTS)]
+    pub agents: PathBuf,
+    /// Keep the data on any storage, even flash or memory (for tests)
+    #[arg(long)]
+    pub any_storage: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Every known Pi and what it is doing
+    List,
+    /// One Pi, with the timeline of its boot
+    Show { client: String },
+    /// Make a Pi one of ours, or change what it is
+    Adopt {
+        /// Hardware address, present name or IP address
+        client: String,
+        /// Host name, such as lab-01
+        #[arg(long)]
+        name: HostName,
+        /// The room it belongs to
+        #[arg(long)]
+        room: Option<RoomName>,
+        /// What it boots instead of its room's image, such as trixie or trixie@3
+        #[arg(long)]
+        image: Option<ImageRef>,
+        /// A fixed address
+        #[arg(long)]
+        ip: Option<Ipv4Addr>,
+    },
+    /// Take a Pi out of the configuration and forget what was seen of it
+    Forget { client: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Every image and who boots it
+    List,
+    /// One image: its versions and what inspection found in them
+    Show { image: ImageRef },
+    /// Import an operating system as a new version of an image
+    Import {
+        /// Image file, archive or folder on this machine (.img, .tar, also .xz, .gz, .zst or .zip)
+        source: PathBuf,
+        /// Name of the image, such as trixie
+        #[arg(long)]
+        name: ImageName,
+        /// SHA-256 that the file must have
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+        /// Start the job and do not wait for it
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Delete an image, or one version of it (trixie@3)
+    Remove { image: ImageRef },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Long tasks, newest first
+    List,
+    /// How far a task is
+    Show { job: u64 },
+    /// Stop a task
+    Cancel { job: u64 },
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A job that was waited for did not end well; its own words.
+    #[error("{0}")]
+    Job(String),
+    #[error("the demonstration failed: {0:#}")]
+    Demo(anyhow::Error),
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Link(LinkError::NotRunning(_) | LinkError::NotAllowed(_) | LinkError::Lost(_)) => ExitCode::from(3),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Link(LinkError::Refused(refusal)) => return refusal.clone(),
+            Self::Link(LinkError::NotRunning(_)) => "not_running",
+            Self::Link(LinkError::NotAllowed(_)) => "not_allowed",
+            Self::Link(LinkError::Lost(_)) => "lost",
+            Self::Link(LinkError::Answer(_)) => "bad_answer",
+            Self::Job(_) => "job_failed",
+            Self::Demo(_) => "demo_failed",
+            Self::Signals(_) => "internal",
+        };
+        Refusal { code: code.to_owned(), message: chain(self), field: None }
+    }
+}
+
+/// Carries out a command; `serve` runs the daemon, which this layer does not know.
+pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
+    let result = match &cli.command {
+        Command::Serve(options) => return serve(options),
+        Command::Check { config } => Ok(check(config, cli.json)),
+        Command::Demo(demo) => demo.run().map_err(CliError::Demo),
+        Command::Status => ask(cli, "status", &json!({}), show::status),
+        Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
+        Command::Client(command) => client(cli, command),
+        Command::Image(command) => image(cli, command),
+        Command::Job(JobCommand::List) => ask(cli, "job_list", &json!({}), show::jobs),
+        Command::Job(JobCommand::Show { job }) => ask(cli, "job_status", &json!({ "job": job }), show::job),
+        Command::Job(JobCommand::Cancel { job }) => ask(cli, "job_cancel", &json!({ "job": job }), show::job),
+    };
+    result.unwrap_or_else(|error| {
+        if cli.json {
+            print(&format!("{}\n", json!({ "error": error.refusal() })));
+        } else {
+            complain(&chain(&error));
+        }
+        error.exit_code()
+    })
+}
+
+fn client(cli: &Cli, command: &ClientCommand) -> Result<ExitCode, CliError> {
+    match command {
+        ClientCommand::List => ask(cli, "client_list", &json!({}), show::clients),
+        ClientCommand::Show { client } => ask(cli, "client_get", &json!({ "client": client }), show::client),
+        ClientCommand::Adopt { client, name, room, image, ip } => {
+            let params = json!({ "client": client, "name": name, "room": room, "image": image, "ip": ip });
+            ask(cli, "client_adopt", &params, show::adopted)
+        }
+        ClientCommand::Forget { client } => {
+            ask(cli, "client_forget", &json!({ "client": client }), show::forgotten)
+        }
+    }
+}
+
+fn image(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
+    match command {
+        ImageCommand::List => ask(cli, "image_list", &json!({}), show::images),
+        ImageCommand::Show { image } => ask(cli, "image_show", &json!({ "image": image }), show::image),
+        ImageCommand::Remove { image } => ask(cli, "image_remove", &json!({ "image": image }), show::removed),
+        ImageCommand::Import { source, name, sha256, detach } => {
+            // The daemon has another working folder than the person.
+            let source = std::path::absolute(source).unwrap_or_else(|_| source.clone());
+            let params = json!({ "source": source, "name": name, "sha256": sha256 });
+            if *detach {
+                return ask(cli, "image_import", &params, show::started);
+            }
+            let mut link = Link::open(&cli.socket)?;
+            let started: answer::Started = read(&link.ask("image_import", &params)?)?;
+            watch::watch(cli, &mut link, started.job)
+        }
+    }
+}
+
+/// Asks for `method` and prints the answer: as it came, or as `show` puts it for people.
+fn ask<T: DeserializeOwned>(
+    cli: &Cli,
+    method: &str,
+    params: &Value,
+    show: impl FnOnce(&T, usize) -> String,
+) -> Result<ExitCode, CliError> {
+    let answer = Link::open(&cli.socket)?.ask(method, params)?;
+    if cli.json {
+        print(&format!("{answer}\n"));
+    } else {
+        print(&show(&read(&answer)?, width()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks a configuration without a daemon.
+fn check(path: &Path, json: bool) -> ExitCode {
+    let problems = match load::load(path) {
+        Ok(config) => {
+            if json {
+                print(&format!("{}\n", json!({ "ok": true, "problems": [] })));
+            } else {
+                print(&show::checked(path, &config));
+            }
+            return ExitCode::SUCCESS;
+        }
+        Err(problems) => problems,
+    };
+    if json {
+        let problems: Vec<answer::ProblemAt> = problems.0.iter().map(answer::ProblemAt::from).collect();
+        print(&format!("{}\n", json!({ "ok": false, "problems": problems })));
+    } else {
+        print(&format!("{problems}\n{}\n", text::count(problems.0.len(), "problem")));
+    }
+    ExitCode::FAILURE
+}
+
+/// Columns to fill: those of the terminal, or all that are needed where a program or a file takes the output.
+fn width() -> usize {
+    if !io::stdout().is_terminal() {
+        return usize::MAX;
+    }
+    terminal::size(io::stdout()).map_or(text::WIDTH, |(columns, _)| usize::from(columns))
+}
+
+/// Writes to standard output. Nobody reading any more (`bramble … | head`) is no error.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "bramble: {message}");
+}

@@ -1,0 +1,253 @@
+//! What answers look like for people. Pure: an answer and the width of the terminal in, text out.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::text::{count, span, table, wrap};
+use crate::api::answer::{
+    Client, ClientDetail, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
+};
+use crate::config::Config;
+use crate::service::jobs::JobState;
+use crate::service::state::Word;
+use crate::types::{ByteSize, Moment};
+
+/// What stands where there is nothing to say.
+const NOTHING: &str = "-";
+
+pub fn status(status: &Status, width: usize) -> String {
+    let mut text = format!(
+        "Bramble {}, running for {} (process {})\n",
+        status.version,
+        span(status.now.since(status.since)),
+        status.pid
+    );
+    let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<14}"), says, width));
+    line("Configuration", &status.config.display().to_string());
+    let free = status.free.map(|free| format!(" ({free} free)")).unwrap_or_default();
+    line("Data", &format!("{}{free}", status.data.display()));
+    line("Memory", &status.memory.to_string());
+    for (index, network) in status.networks.iter().enumerate() {
+        let pool = match network.pool {
+            Some((first, last)) => format!("addresses {first} to {last}"),
+            None => "reserved addresses only".to_owned(),
+        };
+        let title = if index == 0 { "Networks" } else { "" };
+        line(title, &format!("{} on {}, {}, {pool}", network.name, network.device, network.address));
+    }
+    line("Services", &list(status.services.keys().map(String::as_str)));
+    line("Clients", &list(status.clients.iter().map(|(word, number)| format!("{number} {word}"))));
+    line("Images", &status.images.to_string());
+    line("Jobs", &status.jobs.to_string());
+    if status.problems.is_empty() {
+        text.push_str("All is well.\n");
+    } else {
+        text.push_str("Needs attention:\n");
+        for problem in &status.problems {
+            text.push_str(&wrap("- ", problem, width));
+        }
+    }
+    text
+}
+
+fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| item.as_ref().to_owned()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+pub fn checked(path: &Path, config: &Config) -> String {
+    let networks = list(config.networks.iter().map(|network| &network.name));
+    let mut text = format!(
+        "{}: no problems\nnetworks: {networks}; {}, {}\n",
+        path.display(),
+        count(config.rooms.len(), "room"),
+        count(config.clients.len(), "client")
+    );
+    if !config.enabled {
+        text.push_str("switched off: nothing is served until `option enabled '1'`\n");
+    }
+    text
+}
+
+pub fn clients(clients: &Clients, width: usize) -> String {
+    if clients.clients.is_empty() {
+        return wrap(
+            "",
+            "No client is known. Switch a Pi on that is set to boot from the network, and it appears here.",
+            width,
+        );
+    }
+    let rows: Vec<Vec<String>> = clients
+        .clients
+        .iter()
+        .map(|client| {
+            vec![
+                client.name.to_string(),
+                or_nothing(client.room.as_ref()),
+                client.mac.to_string(),
+                or_nothing(client.ip),
+                client.state.as_str().to_owned(),
+                ago(clients.now, client.since),
+                or_nothing(client.image.as_ref()),
+            ]
+        })
+        .collect();
+    let mut text = table(&["NAME", "ROOM", "MAC", "IP", "STATE", "SINCE", "IMAGE"], &rows, &[0, 1, 6], width);
+    let strange = clients.clients.iter().filter(|client| matches!(client.state, Word::Stuck | Word::New));
+    for client in strange {
+        text.push_str(&wrap(&format!("{}: ", client.name), &client.says, width));
+    }
+    text
+}
+
+pub fn client(detail: &ClientDetail, width: usize) -> String {
+    let ClientDetail { now, client, timeline } = detail;
+    let mut text = format!("{} is {}", client.name, client.state.as_str());
+    if client.since.is_some() {
+        let _ = write!(text, " since {}", ago(*now, client.since));
+    }
+    text = wrap("", &format!("{text}: {}", client.says), width);
+    let mut line = |title: &str, says: String| text.push_str(&wrap(&format!("  {title:<9}"), &says, width));
+    line("MAC", client.mac.to_string());
+    line("IP", or_nothing(client.ip));
+    line("Room", or_nothing(client.room.as_ref()));
+    line("Image", image_of(client));
+    let memory = client.memory.map(|memory| format!(", {memory}")).unwrap_or_default();
+    let serial = client.serial.map(|serial| format!(", serial {serial}")).unwrap_or_default();
+    line("Model", client.model.as_ref().map_or(NOTHING.to_owned(), |model| format!("{model}{memory}{serial}")));
+    if let (Some(last), Some(first)) = (client.last_seen, client.first_seen) {
+        line("Seen", format!("{} ago, for the first time {} ago", ago(*now, Some(last)), ago(*now, Some(first))));
+    }
+    if !client.adopted {
+        let _ = writeln!(text, "Adopt it with: bramble client adopt {} --name NAME --room ROOM", client.mac);
+    }
+    text.push_str(&lines(timeline, width));
+    text
+}
+
+fn image_of(client: &Client) -> String {
+    match (&client.image, &client.booted) {
+        (Some(next), Some(booted)) => format!("{next} (booted {booted})"),
+        (Some(next), None) => next.to_string(),
+        (None, Some(booted)) => format!("none (booted {booted})"),
+        (None, None) => "none; give it or its room one".to_owned(),
+    }
+}
+
+/// A timeline, with seconds from the first event of each boot.
+fn lines(timeline: &[Line], width: usize) -> String {
+    let mut text = String::new();
+    let mut began: Option<(Moment, Moment)> = None;
+    for Line { says, event } in timeline {
+        // A pause that no step of a boot has: what follows is another story.
+        let (start, last) = began.unwrap_or((event.at, Moment::from_millis(i64::MIN)));
+        let start = if event.at.since(last) > Duration::from_mins(5) {
+            let _ = writeln!(text, "From {} UTC", event.at);
+            event.at
+        } else {
+            start
+        };
+        began = Some((start, event.last_at));
+        let times = if event.times > 1 { format!(", {} times", event.times) } else { String::new() };
+        let seconds = event.at.since(start).as_secs_f64();
+        text.push_str(&wrap(&format!("{seconds:>8.1} s  "), &format!("{says}{times}"), width));
+    }
+    text
+}
+
+pub fn events(events: &Events, width: usize) -> String {
+    if events.events.is_empty() {
+        return "No client has done anything since Bramble was started.\n".to_owned();
+    }
+    let line = |event: &crate::api::answer::ClientEvent| {
+        let times = if event.line.event.times > 1 { format!(", {} times", event.line.event.times) } else { String::new() };
+        wrap(&format!("{}  {}: ", event.line.event.at, event.name), &format!("{}{times}", event.line.says), width)
+    };
+    events.events.iter().map(line).collect()
+}
+
+pub fn adopted(detail: &ClientDetail, width: usize) -> String {
+    let client = &detail.client;
+    let boots = match &client.image {
+        Some(image) => format!("it boots {image} when it is next switched on"),
+        None => {
+            "it has no image yet: adopt it again with `--image NAME`, or with the `--room NAME` of a room that has one"
+                .to_owned()
+        }
+    };
+    wrap("", &format!("{} ({}) is adopted; {boots}.", client.name, client.mac), width)
+}
+
+pub fn forgotten(forgotten: &Forgotten, width: usize) -> String {
+    let Forgotten { name, mac } = forgotten;
+    wrap("", &format!("{name} ({mac}) is forgotten. It will be new when it is next seen."), width)
+}
+
+pub fn started(started: &Started, width: usize) -> String {
+    let job = started.job;
+    wrap("", &format!("Job {job} is started; watch it with `bramble job show {job}`."), width)
+}
+
+pub fn jobs(jobs: &Jobs, width: usize) -> String {
+    if jobs.jobs.is_empty() {
+        return "There was no job yet.\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = jobs
+        .jobs
+        .iter()
+        .map(|job| {
+            vec![
+                job.id.to_string(),
+                job.kind.clone(),
+                job.subject.clone(),
+                job.state.as_str().to_owned(),
+                if job.state == JobState::Running { progress(job) } else { job.message.clone() },
+            ]
+        })
+        .collect();
+    table(&["JOB", "KIND", "SUBJECT", "STATE", "HOW"], &rows, &[2, 4], width)
+}
+
+pub fn job(job: &JobStatus, width: usize) -> String {
+    let mut text = format!("Job {}: {} {}, {}\n", job.id, job.kind, job.subject, job.state.as_str());
+    match job.state {
+        JobState::Running => text.push_str(&wrap("  ", &progress(job), width)),
+        JobState::Queued => {}
+        _ => text.push_str(&wrap("  ", &job.message, width)),
+    }
+    text
+}
+
+/// One line about a job at work; below 80 columns.
+pub fn progress(job: &JobStatus) -> String {
+    let mut text = phase(job);
+    if job.done > 0 {
+        let of = if job.of > 0 { format!(" of {}", ByteSize(job.of)) } else { String::new() };
+        let _ = write!(text, "  {}{of}", ByteSize(job.done));
+    }
+    if job.rate > 0 {
+        let _ = write!(text, "  {}/s", ByteSize(job.rate));
+    }
+    if let Some(left) = job.time_left {
+        let _ = write!(text, "  {} left", span(Duration::from_secs(left)));
+    }
+    text
+}
+
+/// What a job does now.
+pub fn phase(job: &JobStatus) -> String {
+    match (job.state, job.phase.as_str()) {
+        (JobState::Queued, _) => "waiting for the job before it".to_owned(),
+        (_, "") => "starting".to_owned(),
+        (_, phase) => phase.to_owned(),
+    }
+}
+
+fn ago(now: Moment, then: Option<Moment>) -> String {
+    then.map_or_else(|| NOTHING.to_owned(), |then| span(now.since(then)))
+}
+
+fn or_nothing(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
+}

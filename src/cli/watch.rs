@@ -1,0 +1,92 @@
+//! Waiting for a job: progress on a terminal, plain lines elsewhere, Ctrl-C cancels it.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::link::{Link, read};
+use super::{Cli, CliError, print, show};
+use crate::api::answer::JobStatus;
+use crate::service::jobs::JobState;
+
+/// How often the daemon is asked.
+const PACE: Duration = Duration::from_millis(300);
+
+/// Watches `job` to its end. Success only if it was done.
+pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Signals)?;
+    let status = runtime.block_on(follow(cli, link, job))?;
+    if cli.json {
+        print(&format!("{}\n", json!(status)));
+    }
+    match status.state {
+        JobState::Done if cli.json => Ok(ExitCode::SUCCESS),
+        JobState::Done => {
+            print(&format!("{}\n", status.message));
+            Ok(ExitCode::SUCCESS)
+        }
+        _ if cli.json => Ok(ExitCode::FAILURE),
+        _ => Err(CliError::Job(status.message)),
+    }
+}
+
+async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<JobStatus, CliError> {
+    let mut interrupts =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(CliError::Signals)?;
+    let mut progress = Progress { quiet: cli.json, live: io::stdout().is_terminal(), last: String::new(), long: 0 };
+    loop {
+        let status: JobStatus = read(&link.ask("job_status", &json!({ "job": job }))?)?;
+        match status.state {
+            JobState::Queued | JobState::Running => progress.show(&status),
+            _ => {
+                progress.end();
+                return Ok(status);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PACE) => {}
+            Some(()) = interrupts.recv() => {
+                // If it ended in this moment there is nothing to cancel, and the next question tells how it ended.
+                let _ = link.ask("job_cancel", &json!({ "job": job }));
+            }
+        }
+    }
+}
+
+/// What has been printed.
+struct Progress {
+    quiet: bool,
+    live: bool,
+    last: String,
+    /// Characters of the line on the terminal.
+    long: usize,
+}
+
+impl Progress {
+    fn show(&mut self, status: &JobStatus) {
+        if self.quiet {
+            return;
+        }
+        if self.live {
+            let line = show::progress(status);
+            let blanks = " ".repeat(self.long.saturating_sub(line.chars().count()));
+            print(&format!("\r{line}{blanks}"));
+            self.long = line.chars().count();
+            return;
+        }
+        // A log gets a line per phase, not one per question.
+        let phase = show::phase(status);
+        if phase != self.last {
+            print(&format!("{phase}\n"));
+            self.last = phase;
+        }
+    }
+
+    fn end(&self) {
+        if self.live && self.long > 0 {
+            print(&format!("\r{}\r", " ".repeat(self.long)));
+        }
+    }
+}
