@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::config::problem::Problem;
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
-use crate::service::images::Facts;
+pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
 use crate::service::state::Word;
 use crate::types::{
@@ -177,6 +177,8 @@ pub struct Image {
     pub versions: Vec<Version>,
     pub release: String,
     pub arch: Option<Arch>,
+    /// Of all versions, on the disk.
+    pub bytes: u64,
     /// Clients that boot it next.
     pub clients: Vec<HostName>,
 }
@@ -187,20 +189,24 @@ pub struct ImageDetail {
     pub name: ImageName,
     pub current: Option<Version>,
     pub clients: Vec<HostName>,
-    pub versions: Vec<VersionDetail>,
+    /// Oldest first.
+    pub versions: Vec<VersionSummary>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionDetail {
-    pub version: Version,
-    pub folder: PathBuf,
-    #[serde(flatten)]
-    pub facts: Facts,
-}
-
-/// Answer of `image_import` and `image_remove`.
+/// Answer of `image_import`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
+    pub job: u64,
+}
+
+/// Answer of `image_remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// What is no longer on record.
+    pub versions: Vec<ImageVersion>,
+    /// What clients of the image boot from now on, if it still has a version.
+    pub current: Option<Version>,
+    /// Deletes the files.
     pub job: u64,
 }
 

@@ -33,7 +33,10 @@ impl Args {
 
     /// An argument that may be left out; an empty text counts as left out, as forms send it.
     pub fn get<T: FromStr<Err: Display>>(&self, field: &'static str) -> Result<Option<T>, ApiError> {
-        debug_assert!(self.method.params.iter().any(|param| param.name == field), "{field} is not in the table");
+        debug_assert!(
+            self.method.params.iter().any(|param| param.name == field),
+            "{field} is not in the table"
+        );
         let bad = |message: String| ApiError::BadValue { field, message };
         let text = match self.values.get(field) {
             None | Some(Value::Null) => return Ok(None),

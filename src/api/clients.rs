@@ -17,7 +17,10 @@ const EVENTS_MOST: u64 = 1000;
 impl Api {
     pub(super) fn client_list(&self) -> Clients {
         let now = now();
-        Clients { now, clients: self.clients.all().into_iter().map(|known| self.client(known, now)).collect() }
+        Clients {
+            now,
+            clients: self.clients.all().into_iter().map(|known| self.client(known, now)).collect(),
+        }
     }
 
     pub(super) fn client_get(&self, args: &Args) -> Result<ClientDetail, ApiError> {
@@ -31,7 +34,10 @@ impl Api {
         let latest = self.events.latest(usize::try_from(count).unwrap_or(usize::MAX));
         let events = latest.into_iter().map(|(client, event)| ClientEvent {
             client,
-            name: names.get(&client).cloned().unwrap_or_else(|| crate::service::clients::default_name(client)),
+            name: names
+                .get(&client)
+                .cloned()
+                .unwrap_or_else(|| crate::service::clients::default_name(client)),
             line: Line::from(event),
         });
         Ok(Events { events: events.collect() })

@@ -19,9 +19,13 @@ pub enum ApiError {
     Missing { field: &'static str, help: &'static str },
     #[error("{message}")]
     BadValue { field: &'static str, message: String },
-    #[error("no client `{who}` is known; name it by its hardware address, its name or its IP address as `bramble client list` shows them, or switch it on once so that it is seen")]
+    #[error(
+        "no client `{who}` is known; name it by its hardware address, its name or its IP address as `bramble client list` shows them, or switch it on once so that it is seen"
+    )]
     NoSuchClient { who: String },
-    #[error("{mac} is not adopted, so there is nothing in the configuration to take out; it is no longer remembered")]
+    #[error(
+        "{mac} is not adopted, so there is nothing in the configuration to take out; it is no longer remembered"
+    )]
     NotAdopted { mac: MacAddr },
     #[error("the name `{name}` belongs to {owner} already; choose another one")]
     NameTaken { name: HostName, owner: MacAddr },
@@ -29,8 +33,8 @@ pub enum ApiError {
     NoSuchRoom { room: RoomName, known: String },
     #[error("there is no image `{image}`; {known}")]
     NoSuchImage { image: ImageRef, known: String },
-    #[error("image `{image}` is what {users} boot; give them another one first")]
-    ImageInUse { image: ImageRef, users: String },
+    #[error("{0}")]
+    ImageInUse(String),
     /// The configuration on the disk has problems, so nothing can be added to it.
     #[error("the configuration has problems and must be put right first: {0}")]
     BadConfig(Problems),
@@ -39,8 +43,6 @@ pub enum ApiError {
     WouldNotWork(Problems),
     #[error("the change could not be written: {0}")]
     NotWritten(String),
-    #[error("{0}")]
-    Refused(String),
     #[error("there is no job {0}; `bramble job list` shows those there are")]
     NoSuchJob(u64),
     #[error("{0}")]
@@ -48,7 +50,9 @@ pub enum ApiError {
     #[error("Bramble is being stopped; ask again when it is back")]
     Stopping,
     /// A fault of ours: the log has the chain, the caller gets where to look.
-    #[error("Bramble could not do this; its log has the reason under request {request} (`logread -e bramble`)")]
+    #[error(
+        "Bramble could not do this; its log has the reason under request {request} (`logread -e bramble`)"
+    )]
     Internal { request: u64 },
 }
 
@@ -64,11 +68,10 @@ impl ApiError {
             Self::NameTaken { .. } => "name_taken",
             Self::NoSuchRoom { .. } => "no_such_room",
             Self::NoSuchImage { .. } => "no_such_image",
-            Self::ImageInUse { .. } => "image_in_use",
+            Self::ImageInUse(_) => "image_in_use",
             Self::BadConfig(_) => "bad_config",
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
-            Self::Refused(_) => "refused",
             Self::NoSuchJob(_) => "no_such_job",
             Self::Job(_) => "job",
             Self::Stopping => "stopping",
@@ -83,13 +86,12 @@ impl ApiError {
             Self::NoSuchClient { .. } | Self::NotAdopted { .. } => Some("client"),
             Self::NameTaken { .. } => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
-            Self::NoSuchImage { .. } | Self::ImageInUse { .. } => Some("image"),
+            Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
             Self::NoSuchJob(_) => Some("job"),
             Self::NoSuchMethod { .. }
             | Self::BadConfig(_)
             | Self::WouldNotWork(_)
             | Self::NotWritten(_)
-            | Self::Refused(_)
             | Self::Job(_)
             | Self::Stopping
             | Self::Internal { .. } => None,

@@ -6,6 +6,7 @@
 
 mod args;
 mod clients;
+mod images;
 mod service;
 
 pub mod answer;
@@ -30,6 +31,7 @@ use crate::service::clients::Clients;
 use crate::service::events::Events;
 use crate::service::health::Health;
 use crate::service::images::Images;
+use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
 use crate::store::Store;
 use crate::types::{Moment, chain};
@@ -44,6 +46,7 @@ pub struct Api {
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
     pub images: Arc<Images>,
+    pub library: Library,
     pub jobs: Jobs,
     pub health: Arc<Health>,
     pub config: watch::Receiver<Arc<Config>>,
@@ -78,6 +81,10 @@ impl Api {
             "events" => value(self.events(&args)?),
             "client_list" => value(self.client_list()),
             "client_get" => value(self.client_get(&args)?),
+            "image_list" => value(self.image_list()?),
+            "image_show" => value(self.image_show(&args)?),
+            "image_import" => value(self.image_import(&args)?),
+            "image_remove" => value(self.image_remove(&args)?),
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
             "job_cancel" => value(self.job_cancel(&args)?),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::answer::{Check, Health, Jobs, JobStatus, NetworkStatus, ProblemAt, Status};
+use super::answer::{Check, Health, JobStatus, Jobs, NetworkStatus, ProblemAt, Status};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
@@ -37,7 +37,12 @@ impl Api {
             memory: resident(),
             free: free(&config.data),
             networks: networks.collect(),
-            services: self.health.services().into_iter().map(|(name, health)| (name.to_owned(), health)).collect(),
+            services: self
+                .health
+                .services()
+                .into_iter()
+                .map(|(name, health)| (name.to_owned(), health))
+                .collect(),
             clients,
             images: names.len(),
             jobs: jobs.iter().filter(|job| matches!(job.state, JobState::Queued | JobState::Running)).count(),

@@ -146,6 +146,9 @@ pub enum ImageCommand {
         /// SHA-256 that the file must have
         #[arg(long, value_name = "HEX")]
         sha256: Option<String>,
+        /// SHA-256 of what is in a compressed file (`extract_sha256` of Raspberry Pi's catalogue)
+        #[arg(long, value_name = "HEX")]
+        content_sha256: Option<String>,
         /// Start the job and do not wait for it
         #[arg(long)]
         detach: bool,
@@ -181,7 +184,9 @@ pub(crate) enum CliError {
 impl CliError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Link(LinkError::NotRunning(_) | LinkError::NotAllowed(_) | LinkError::Lost(_)) => ExitCode::from(3),
+            Self::Link(LinkError::NotRunning(_) | LinkError::NotAllowed(_) | LinkError::Lost(_)) => {
+                ExitCode::from(3)
+            }
             _ => ExitCode::FAILURE,
         }
     }
@@ -244,10 +249,11 @@ fn image(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
         ImageCommand::List => ask(cli, "image_list", &json!({}), show::images),
         ImageCommand::Show { image } => ask(cli, "image_show", &json!({ "image": image }), show::image),
         ImageCommand::Remove { image } => ask(cli, "image_remove", &json!({ "image": image }), show::removed),
-        ImageCommand::Import { source, name, sha256, detach } => {
+        ImageCommand::Import { source, name, sha256, content_sha256, detach } => {
             // The daemon has another working folder than the person.
             let source = std::path::absolute(source).unwrap_or_else(|_| source.clone());
-            let params = json!({ "source": source, "name": name, "sha256": sha256 });
+            let params = json!({ "source": source, "name": name, "sha256": sha256,
+                "content_sha256": content_sha256 });
             if *detach {
                 return ask(cli, "image_import", &params, show::started);
             }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::text::{count, span, table, wrap};
 use crate::api::answer::{
-    Client, ClientDetail, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
+    Client, ClientDetail, Clients, Events, Forgotten, ImageDetail, Images, JobStatus, Jobs, Line, Removed,
+    Started, Status,
 };
 use crate::config::Config;
 use crate::service::jobs::JobState;
 use crate::service::state::Word;
-use crate::types::{ByteSize, Moment};
+use crate::types::{ByteSize, HostName, Moment};
 
 /// What stands where there is nothing to say.
 const NOTHING: &str = "-";
@@ -115,9 +116,15 @@ pub fn client(detail: &ClientDetail, width: usize) -> String {
     line("Image", image_of(client));
     let memory = client.memory.map(|memory| format!(", {memory}")).unwrap_or_default();
     let serial = client.serial.map(|serial| format!(", serial {serial}")).unwrap_or_default();
-    line("Model", client.model.as_ref().map_or(NOTHING.to_owned(), |model| format!("{model}{memory}{serial}")));
+    line(
+        "Model",
+        client.model.as_ref().map_or(NOTHING.to_owned(), |model| format!("{model}{memory}{serial}")),
+    );
     if let (Some(last), Some(first)) = (client.last_seen, client.first_seen) {
-        line("Seen", format!("{} ago, for the first time {} ago", ago(*now, Some(last)), ago(*now, Some(first))));
+        line(
+            "Seen",
+            format!("{} ago, for the first time {} ago", ago(*now, Some(last)), ago(*now, Some(first))),
+        );
     }
     if !client.adopted {
         let _ = writeln!(text, "Adopt it with: bramble client adopt {} --name NAME --room ROOM", client.mac);
@@ -161,8 +168,16 @@ pub fn events(events: &Events, width: usize) -> String {
         return "No client has done anything since Bramble was started.\n".to_owned();
     }
     let line = |event: &crate::api::answer::ClientEvent| {
-        let times = if event.line.event.times > 1 { format!(", {} times", event.line.event.times) } else { String::new() };
-        wrap(&format!("{}  {}: ", event.line.event.at, event.name), &format!("{}{times}", event.line.says), width)
+        let times = if event.line.event.times > 1 {
+            format!(", {} times", event.line.event.times)
+        } else {
+            String::new()
+        };
+        wrap(
+            &format!("{}  {}: ", event.line.event.at, event.name),
+            &format!("{}{times}", event.line.says),
+            width,
+        )
     };
     events.events.iter().map(line).collect()
 }
@@ -182,6 +197,78 @@ pub fn adopted(detail: &ClientDetail, width: usize) -> String {
 pub fn forgotten(forgotten: &Forgotten, width: usize) -> String {
     let Forgotten { name, mac } = forgotten;
     wrap("", &format!("{name} ({mac}) is forgotten. It will be new when it is next seen."), width)
+}
+
+pub fn images(images: &Images, width: usize) -> String {
+    if images.images.is_empty() {
+        return wrap("", "There is no image yet. Import one: bramble image import FILE --name NAME", width);
+    }
+    let rows: Vec<Vec<String>> = images
+        .images
+        .iter()
+        .map(|image| {
+            vec![
+                image.name.to_string(),
+                or_nothing(image.current),
+                image.versions.len().to_string(),
+                or_nothing(image.arch),
+                ByteSize(image.bytes).to_string(),
+                image.clients.len().to_string(),
+                image.release.clone(),
+            ]
+        })
+        .collect();
+    table(&["IMAGE", "CURRENT", "VERSIONS", "ARCH", "SIZE", "CLIENTS", "RELEASE"], &rows, &[0, 6], width)
+}
+
+pub fn image(image: &ImageDetail, width: usize) -> String {
+    let current = image.current.map_or("none".to_owned(), |version| version.to_string());
+    let mut text = wrap(
+        "",
+        &format!(
+            "{}: current version {current}, booted by {}",
+            image.name,
+            list(image.clients.iter().map(HostName::as_str))
+        ),
+        width,
+    );
+    for version in &image.versions {
+        let _ = writeln!(text, "\n{}@{}", image.name, version.version);
+        let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<9}"), says, width));
+        let facts = &version.facts;
+        line("Release", &facts.pretty_name);
+        line("Arch", facts.arch.as_str());
+        line("Models", &list(facts.models.iter()));
+        line(
+            "Kernels",
+            &list(
+                facts
+                    .kernels
+                    .iter()
+                    .map(|kernel| format!("{} {}", kernel.file, kernel.version).trim().to_owned()),
+            ),
+        );
+        line("Size", &format!("{} in {} files", ByteSize(version.bytes), version.files));
+        line("Boot", &format!("{} over TFTP", ByteSize(facts.tftp_bytes)));
+        line("Source", &format!("{}, imported {} UTC", version.source, version.imported_at));
+        line(
+            "Folder",
+            &format!("{}{}", version.path.display(), if version.missing { " (missing)" } else { "" }),
+        );
+        for warning in &facts.warnings {
+            line("Note", warning);
+        }
+    }
+    text
+}
+
+pub fn removed(removed: &Removed, width: usize) -> String {
+    let current = match removed.current {
+        Some(current) => format!("; its clients boot version {current} from now on"),
+        None => String::new(),
+    };
+    let versions = list(removed.versions.iter().map(ToString::to_string));
+    wrap("", &format!("{versions} removed{current}. Job {} deletes the files.", removed.job), width)
 }
 
 pub fn started(started: &Started, width: usize) -> String {

@@ -98,7 +98,10 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
         let rows = [row(&["lab-01", "up"]), row(&["a-longer-name", ""])];
-        assert_eq!(table(&["NAME", "STATE"], &rows, &[0], 80), "NAME           STATE\nlab-01         up\na-longer-name\n");
+        assert_eq!(
+            table(&["NAME", "STATE"], &rows, &[0], 80),
+            "NAME           STATE\nlab-01         up\na-longer-name\n"
+        );
     }
 
     #[test]

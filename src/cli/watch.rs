@@ -16,7 +16,8 @@ const PACE: Duration = Duration::from_millis(300);
 
 /// Watches `job` to its end. Success only if it was done.
 pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Signals)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Signals)?;
     let status = runtime.block_on(follow(cli, link, job))?;
     if cli.json {
         print(&format!("{}\n", json!(status)));
@@ -33,9 +34,10 @@ pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError>
 }
 
 async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<JobStatus, CliError> {
-    let mut interrupts =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).map_err(CliError::Signals)?;
-    let mut progress = Progress { quiet: cli.json, live: io::stdout().is_terminal(), last: String::new(), long: 0 };
+    let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(CliError::Signals)?;
+    let mut progress =
+        Progress { quiet: cli.json, live: io::stdout().is_terminal(), last: String::new(), long: 0 };
     loop {
         let status: JobStatus = read(&link.ask("job_status", &json!({ "job": job }))?)?;
         match status.state {
