@@ -5,6 +5,7 @@ pub mod dhcp;
 pub mod nfs;
 pub mod portmap;
 pub mod ports;
+pub mod records;
 pub mod report;
 pub mod supervisor;
 pub mod tftp;

@@ -1,1 +1,0 @@
-//! Puts the parts together, runs them, reloads them and stops them.

@@ -1,0 +1,209 @@
+//! Puts the parts together: configuration, store, services, sockets; and takes them apart again in order.
+//!
+//! Start: everything that can fail is tried before anything is served, and all failures are told at once. Reload
+//! (SIGHUP, or a method that changes the configuration): check, diff, apply; a bad file changes nothing. Stop: the
+//! services first, then what they collected is stored, then the control socket goes.
+
+mod log;
+mod parts;
+mod services;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use self::log::Log;
+use self::parts::{Parts, StartError};
+use self::services::Services;
+use crate::api::Reload;
+use crate::cli::Serve;
+use crate::config::diff::Change;
+use crate::config::problem::Problems;
+use crate::config::schema::Touches;
+use crate::config::{Config, load};
+use crate::serve::control::Control;
+use crate::store::place;
+use crate::types::chain;
+
+/// Threads that carry packets. Two keep a slow answer from holding up all others; more would cost memory on routers
+/// that have two or four small cores.
+const WORKERS: usize = 2;
+
+/// Threads for what blocks (the store, cold reads of the disk), each only while it is needed.
+const BLOCKING: usize = 16;
+
+/// Stack of each thread, in bytes: an eighth of the usual, and four times what the deepest call was seen to use.
+const STACK: usize = 256 * 1024;
+
+/// Why a run of the daemon ended.
+enum End {
+    /// As told.
+    Stop,
+    /// The configuration asks for something that only a new start can give.
+    Again,
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
+    let log = Log::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_stack_size(STACK)
+        .thread_name("bramble")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "threads cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    loop {
+        match runtime.block_on(run(socket, options, &log)) {
+            Ok(End::Again) => tracing::info!("starting again with the new configuration"),
+            Ok(End::Stop) => return ExitCode::SUCCESS,
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("Bramble was not started; nothing is served");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+}
+
+/// From the configuration to the end; the error is everything that prevented a start.
+async fn run(socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<String>> {
+    let config = load::load(&options.config)
+        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    log.level(config.log_level);
+    if !config.enabled {
+        tracing::info!(
+            "switched off in {}; switch on with `uci set bramble.main.enabled=1; uci commit bramble`",
+            options.config.display()
+        );
+        return Ok(End::Stop);
+    }
+    let one = |error: StartError| vec![chain(&error)];
+    let control = Control::bind(socket).await.map_err(|error| vec![chain(&error)])?;
+    let mut signals = Signals::catch().map_err(|error| vec![chain(&error)])?;
+    let (reload, mut reloads) = mpsc::channel(1);
+    let parts = Parts::open(Arc::new(config), options).map_err(one)?;
+    let mut services = Services::bind(&parts).await?;
+    services.start(&parts);
+    services.answer(control, &parts, reload, &options.config);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
+
+    let end = loop {
+        let asked = tokio::select! {
+            () = signals.stop() => break End::Stop,
+            Some(()) = signals.reload.recv() => None,
+            Some(asked) = reloads.recv() => Some(asked),
+        };
+        let result = apply(&mut services, &parts, options, log).await;
+        let (answer, again) = match result {
+            Ok(again) => (Ok(()), again),
+            Err(problems) => (Err(problems), false),
+        };
+        answer_reload(asked, answer);
+        if again {
+            break End::Again;
+        }
+    };
+    tracing::info!("stopping");
+    services.stop().await;
+    // Waits for an import to clean up behind itself; nothing else runs any more.
+    parts.jobs.close();
+    tracing::info!("stopped");
+    Ok(end)
+}
+
+fn answer_reload(asked: Option<Reload>, answer: Result<(), Problems>) {
+    if let Some(asked) = asked {
+        // Whoever asked may have gone meanwhile.
+        let _: Result<(), Result<(), Problems>> = oneshot::Sender::send(asked, answer);
+    }
+}
+
+/// Loads the configuration again and applies what changed. Whether the daemon must start anew for it; or the problems,
+/// and then nothing has changed.
+async fn apply(
+    services: &mut Services,
+    parts: &Parts,
+    options: &Serve,
+    log: &Log,
+) -> Result<bool, Problems> {
+    let config = match reread(&options.config, options).map(Arc::new) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in &problems.0 {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("the configuration has problems; the old one stays in force, nothing has changed");
+            parts.health.rejected(Some(problems.clone()));
+            return Err(problems);
+        }
+    };
+    parts.health.rejected(None);
+    let change = Change::between(&parts.config(), &config);
+    if change.is_empty() {
+        tracing::info!("configuration read again; nothing in it has changed");
+        return Ok(false);
+    }
+    for part in &change.parts {
+        tracing::info!("configuration: {part}");
+    }
+    if change.touches.contains(&Touches::Daemon) {
+        return Ok(true);
+    }
+    log.level(config.log_level);
+    parts.take(config);
+    if change.touches.contains(&Touches::Sockets) {
+        services.restart_bound(parts).await;
+    }
+    tracing::info!("configuration applied");
+    Ok(false)
+}
+
+/// The configuration on the disk, if the daemon could also be started with it.
+fn reread(path: &Path, options: &Serve) -> Result<Config, Problems> {
+    let config = load::load(path)?;
+    if config.enabled
+        && let Err(error) = place::prepare(&config.data, parts::policy(options))
+    {
+        let mut problems = Problems::default();
+        problems.note_file(&path.display().to_string(), format!("bramble.main.data: {}", chain(&error)));
+        return Err(problems);
+    }
+    Ok(config)
+}
+
+/// The signals we live by.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The services' state: opened once a run, shared by everything that serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::cli::Serve;
+use crate::config::Config;
+use crate::serve::dhcp::Clock;
+use crate::service::boot_tree::BootTree;
+use crate::service::clients::Clients;
+use crate::service::events::Events;
+use crate::service::health::Health;
+use crate::service::images::Images;
+use crate::service::images::library::{Library, LibraryError};
+use crate::service::jobs::Jobs;
+use crate::service::leases::Leases;
+use crate::store::place::{self, BadPlace, Policy};
+use crate::store::{Store, StoreError};
+use crate::types::Moment;
+
+/// The file below `data`.
+const DATABASE: &str = "bramble.db";
+
+/// Why the parts cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Place(#[from] BadPlace),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the images cannot be opened")]
+    Images(#[source] LibraryError),
+}
+
+/// Everything with a state.
+#[derive(Debug)]
+pub struct Parts {
+    config: watch::Sender<Arc<Config>>,
+    pub agents: PathBuf,
+    pub clock: Clock,
+    pub started_at: Moment,
+    pub store: Store,
+    pub health: Arc<Health>,
+    pub clients: Arc<Clients>,
+    pub events: Arc<Events>,
+    pub images: Arc<Images>,
+    pub library: Library,
+    pub jobs: Jobs,
+    pub leases: Arc<Leases>,
+    pub boot_tree: Arc<BootTree>,
+}
+
+/// Where data may be kept.
+pub fn policy(options: &Serve) -> Policy {
+    if options.any_storage { Policy::Anything } else { Policy::Attached }
+}
+
+impl Parts {
+    pub fn open(config: Arc<Config>, options: &Serve) -> Result<Self, StartError> {
+        place::prepare(&config.data, policy(options))?;
+        let clock = Clock::start();
+        let now = clock.now();
+        let store = Store::open(&config.data.join(DATABASE))?;
+        let clients = Arc::new(Clients::load(Arc::clone(&config), &store)?);
+        let events = Arc::new(Events::load(&store)?);
+        adopted(&events, &config);
+        let leases =
+            Leases::open(store.clone(), Arc::clone(&clients), Arc::clone(&events), Arc::clone(&config), now)?;
+        let images = Arc::new(Images::default());
+        let (jobs, _) = Jobs::open(store.clone())?;
+        let library = Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
+            .map_err(StartError::Images)?;
+        Ok(Self {
+            config: watch::Sender::new(config),
+            agents: options.agents.clone(),
+            clock,
+            started_at: now.civil,
+            boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images))),
+            leases: Arc::new(leases),
+            health: Arc::new(Health::default()),
+            store,
+            clients,
+            events,
+            images,
+            library,
+            jobs,
+        })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
+
+    /// Makes `config` the one in force.
+    pub fn take(&self, config: Arc<Config>) {
+        self.clients.set_config(Arc::clone(&config));
+        adopted(&self.events, &config);
+        self.config.send_replace(config);
+    }
+}
+
+fn adopted(events: &Events, config: &Config) {
+    events.set_adopted(config.clients.iter().map(|client| client.mac).collect());
+}

@@ -1,0 +1,202 @@
+//! What listens: sockets are bound all at once, then handed to the services that serve on them.
+//!
+//! A service that fails is started again by the supervisor, with sockets bound anew. A port that another program holds is
+//! told with the program and the way out ([`ports::explain`]).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::parts::Parts;
+use crate::api::{Api, Reload};
+use crate::config::Config;
+use crate::serve::control::{Control, Handler};
+use crate::serve::dhcp::{self, DhcpError};
+use crate::serve::ports::{self, Transport};
+use crate::serve::records::Records;
+use crate::serve::report::{self, ReportError};
+use crate::serve::supervisor::Supervisor;
+use crate::serve::tftp::{self, TftpError};
+use crate::types::chain;
+
+/// A service ended, and why, in full.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
+
+/// Sockets that were bound before their service was first started.
+type Bound<S> = Arc<Mutex<Option<S>>>;
+
+/// All services of the daemon.
+#[derive(Debug)]
+pub struct Services {
+    supervisor: Supervisor,
+    dhcp: Bound<dhcp::Sockets>,
+    tftp: Bound<tftp::Sockets>,
+    report: Bound<report::Sockets>,
+}
+
+impl Services {
+    /// Binds every socket; the error names all that could not be bound.
+    pub async fn bind(parts: &Parts) -> Result<Self, Vec<String>> {
+        let config = parts.config();
+        let mut problems = Vec::new();
+        let services = Self {
+            supervisor: Supervisor::new(Arc::clone(&parts.health)),
+            dhcp: keep(bind_dhcp(&config), &mut problems),
+            tftp: keep(bind_tftp(&config).await, &mut problems),
+            report: keep(bind_report(&config).await, &mut problems),
+        };
+        if problems.is_empty() { Ok(services) } else { Err(problems) }
+    }
+
+    /// Starts what serves clients.
+    pub fn start(&mut self, parts: &Parts) {
+        let records = Records {
+            clients: Arc::clone(&parts.clients),
+            events: Arc::clone(&parts.events),
+            store: parts.store.clone(),
+            health: Arc::clone(&parts.health),
+        };
+        self.supervisor.start("records", move |stop| records.clone().run(stop));
+        self.start_dhcp(parts);
+        self.start_bound(parts);
+    }
+
+    /// Answers the command line; the last step of a start.
+    pub fn answer(&mut self, control: Control, parts: &Parts, reload: mpsc::Sender<Reload>, config_path: &Path) {
+        let api = Arc::new(Api {
+            store: parts.store.clone(),
+            clients: Arc::clone(&parts.clients),
+            events: Arc::clone(&parts.events),
+            images: Arc::clone(&parts.images),
+            library: parts.library.clone(),
+            jobs: parts.jobs.clone(),
+            health: Arc::clone(&parts.health),
+            config: parts.watch(),
+            config_path: config_path.to_owned(),
+            reload,
+            started_at: parts.started_at,
+            faults: AtomicU64::new(0),
+        });
+        let handler: Handler = Arc::new(move |method, params| {
+            let api = Arc::clone(&api);
+            Box::pin(async move {
+                let answer = tokio::task::spawn_blocking(move || api.answer(&method, params)).await;
+                answer.unwrap_or_else(|panic| {
+                    tracing::error!(error = chain(&panic), "a request broke off");
+                    serde_json::json!({ "error": crate::api::ApiError::Internal { request: 0 }.refusal() })
+                })
+            })
+        });
+        self.supervisor.start("control", move |stop| control.clone().run(Arc::clone(&handler), stop));
+    }
+
+    /// After a change of the networks: the services that listen on their addresses listen on the new ones. DHCP sees to
+    /// this itself.
+    pub async fn restart_bound(&mut self, parts: &Parts) {
+        for name in ["tftp", "report"] {
+            self.supervisor.stop(name).await;
+        }
+        self.start_bound(parts);
+        if !self.supervisor.is_running("dhcp") {
+            self.start_dhcp(parts);
+        }
+    }
+
+    pub async fn stop(&mut self) {
+        self.supervisor.stop_all().await;
+    }
+
+    fn start_dhcp(&mut self, parts: &Parts) {
+        let (leases, clock, config, bound) =
+            (Arc::clone(&parts.leases), parts.clock, parts.watch(), Arc::clone(&self.dhcp));
+        self.supervisor.start("dhcp", move |stop| {
+            let (leases, config, bound) = (Arc::clone(&leases), config.clone(), Arc::clone(&bound));
+            async move {
+                let sockets = match take(&bound) {
+                    Some(sockets) => sockets,
+                    None => bind_dhcp(&current(&config)).map_err(Failed)?,
+                };
+                dhcp::run(leases, clock, config, sockets, stop).await.map_err(|error| Failed(explain_dhcp(&error)))
+            }
+        });
+    }
+
+    fn start_bound(&mut self, parts: &Parts) {
+        let (tree, events, config, bound) =
+            (Arc::clone(&parts.boot_tree), Arc::clone(&parts.events), parts.watch(), Arc::clone(&self.tftp));
+        self.supervisor.start("tftp", move |stop| {
+            let (tree, events) = (Arc::clone(&tree), Arc::clone(&events));
+            let (config, bound) = (config.clone(), Arc::clone(&bound));
+            async move {
+                let sockets = match take(&bound) {
+                    Some(sockets) => sockets,
+                    None => bind_tftp(&current(&config)).await.map_err(Failed)?,
+                };
+                tftp::run(tree, events, config, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+            }
+        });
+        let (clients, events, config, bound) =
+            (Arc::clone(&parts.clients), Arc::clone(&parts.events), parts.watch(), Arc::clone(&self.report));
+        self.supervisor.start("report", move |stop| {
+            let (clients, events) = (Arc::clone(&clients), Arc::clone(&events));
+            let (config, bound) = (config.clone(), Arc::clone(&bound));
+            async move {
+                let sockets = match take(&bound) {
+                    Some(sockets) => sockets,
+                    None => bind_report(&current(&config)).await.map_err(Failed)?,
+                };
+                report::run(clients, events, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+            }
+        });
+    }
+}
+
+fn keep<S>(bound: Result<S, String>, problems: &mut Vec<String>) -> Bound<S> {
+    let sockets = bound.map_err(|problem| problems.push(problem)).ok();
+    Arc::new(Mutex::new(sockets))
+}
+
+fn take<S>(bound: &Bound<S>) -> Option<S> {
+    bound.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn current(config: &tokio::sync::watch::Receiver<Arc<Config>>) -> Arc<Config> {
+    Arc::clone(&config.borrow())
+}
+
+fn bind_dhcp(config: &Config) -> Result<dhcp::Sockets, String> {
+    dhcp::Sockets::bind(config).map_err(|error| explain_dhcp(&DhcpError::Bind(error)))
+}
+
+fn explain_dhcp(error: &DhcpError) -> String {
+    match error {
+        DhcpError::Bind(dhcp::BindError::Port { port, device, source }) => {
+            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port);
+            format!("DHCP on {device}: {}", ports::explain(Transport::Udp, any, source))
+        }
+        other => format!("DHCP: {}", chain(other)),
+    }
+}
+
+async fn bind_tftp(config: &Config) -> Result<tftp::Sockets, String> {
+    tftp::Sockets::bind(config).await.map_err(|error| match &error {
+        TftpError::Bind { address, source } => {
+            format!("TFTP: {}", ports::explain(Transport::Udp, *address, source))
+        }
+        other @ TftpError::Receive(_) => chain(other),
+    })
+}
+
+async fn bind_report(config: &Config) -> Result<report::Sockets, String> {
+    report::Sockets::bind(config).await.map_err(|error| match &error {
+        ReportError::Bind { address, source } => {
+            format!("reports of agents: {}", ports::explain(Transport::Udp, *address, source))
+        }
+        other @ ReportError::Receive(_) => chain(other),
+    })
+}
