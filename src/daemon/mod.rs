@@ -102,8 +102,10 @@ async fn run(socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<Strin
 
     let end = loop {
         let asked = tokio::select! {
-            () = signals.stop() => break End::Stop,
-            Some(()) = signals.reload.recv() => None,
+            told = signals.next() => match told {
+                Told::Stop => break End::Stop,
+                Told::Reload => None,
+            },
             Some(asked) = reloads.recv() => Some(asked),
         };
         let result = apply(&mut services, &parts, options, log).await;
@@ -184,6 +186,12 @@ fn reread(path: &Path, options: &Serve) -> Result<Config, Problems> {
     Ok(config)
 }
 
+/// What a signal means.
+enum Told {
+    Stop,
+    Reload,
+}
+
 /// The signals we live by.
 struct Signals {
     terminate: Signal,
@@ -200,10 +208,11 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.reload.recv() => Told::Reload,
         }
     }
 }

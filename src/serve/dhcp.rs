@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
+use super::supervisor::stopped;
 use crate::config::{Config, DhcpMode};
 use crate::proto::dhcp::decide::{Destination, ROM_HOLD};
 use crate::proto::dhcp::{Packet, SERVER_PORT, Uptime, frame};
@@ -165,7 +166,7 @@ impl Server {
         loop {
             let due = self.next_due();
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Ok(End::Stop),
+                () = stopped(stop) => return Ok(End::Stop),
                 Ok(()) = config.changed() => {
                     let new = Arc::clone(&config.borrow_and_update());
                     if sockets::wanted(&new) != sockets::wanted(served) {
