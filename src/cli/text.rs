@@ -1,5 +1,6 @@
 //! Text for people: tables, wrapped sentences, durations. Pure; what is printed where is decided elsewhere.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Columns of a terminal that does not say how many it has.
@@ -30,7 +31,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>], may_shrink: &[usize], width:
     for row in std::iter::once(&titles).chain(rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{:width$}  ", cut(cell, *width)));
+            let _ = write!(line, "{:width$}  ", cut(cell, *width));
         }
         text.push_str(line.trim_end());
         text.push('\n');

@@ -1,6 +1,6 @@
 //! The services' state: opened once a run, shared by everything that serves.
 
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -8,14 +8,19 @@ use tokio::sync::watch;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::serve::dhcp::Clock;
+use crate::serve::nfs;
 use crate::service::boot_tree::BootTree;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
+use crate::service::exports::Exports;
+use crate::service::exports::tree::Handles;
+use crate::service::exports::virtuals::{Personality, Sources};
 use crate::service::health::Health;
 use crate::service::images::Images;
 use crate::service::images::library::{Library, LibraryError};
 use crate::service::jobs::Jobs;
 use crate::service::leases::Leases;
+use crate::service::personality::personality;
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
 use crate::types::Moment;
@@ -32,13 +37,14 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("the images cannot be opened")]
     Images(#[source] LibraryError),
+    #[error("a random number could not be drawn from `/dev/urandom`")]
+    Random(#[source] io::Error),
 }
 
 /// Everything with a state.
 #[derive(Debug)]
 pub struct Parts {
     config: watch::Sender<Arc<Config>>,
-    pub agents: PathBuf,
     pub clock: Clock,
     pub started_at: Moment,
     pub store: Store,
@@ -50,6 +56,8 @@ pub struct Parts {
     pub jobs: Jobs,
     pub leases: Arc<Leases>,
     pub boot_tree: Arc<BootTree>,
+    /// Everything that NFS connections share; it outlives restarts of the service.
+    pub nfs: Arc<nfs::Shared>,
 }
 
 /// Where data may be kept.
@@ -70,11 +78,17 @@ impl Parts {
             Leases::open(store.clone(), Arc::clone(&clients), Arc::clone(&events), Arc::clone(&config), now)?;
         let images = Arc::new(Images::default());
         let (jobs, _) = Jobs::open(store.clone())?;
-        let library = Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
-            .map_err(StartError::Images)?;
+        let library =
+            Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
+                .map_err(StartError::Images)?;
+        let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
+        let config = watch::Sender::new(config);
+        let sources =
+            Sources { agents: options.agents.clone(), personality: personalities(config.subscribe()) };
+        let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         Ok(Self {
-            config: watch::Sender::new(config),
-            agents: options.agents.clone(),
+            config,
+            nfs: nfs::Shared::new(Arc::new(exports), Arc::clone(&events)),
             clock,
             started_at: now.civil,
             boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images))),
@@ -104,6 +118,21 @@ impl Parts {
         adopted(&self.events, &config);
         self.config.send_replace(config);
     }
+}
+
+/// Tells each client who it is, by the configuration in force when it asks.
+fn personalities(config: watch::Receiver<Arc<Config>>) -> Personality {
+    Box::new(move |seat, tree| {
+        let config = Arc::clone(&config.borrow());
+        personality(&config, seat, &tree.image).map(|who| who.encode()).unwrap_or_default()
+    })
+}
+
+/// For secrets.
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn adopted(events: &Events, config: &Config) {

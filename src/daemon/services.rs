@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 
 use super::parts::Parts;
 use crate::api::{Api, Reload};
-use crate::config::Config;
+use crate::config::{Config, NfsBackend};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
+use crate::serve::nfs;
+use crate::serve::portmap;
 use crate::serve::ports::{self, Transport};
 use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
@@ -37,6 +39,8 @@ pub struct Services {
     dhcp: Bound<dhcp::Sockets>,
     tftp: Bound<tftp::Sockets>,
     report: Bound<report::Sockets>,
+    nfs: Bound<Vec<nfs::Port>>,
+    portmap: Bound<Vec<nfs::Port>>,
 }
 
 impl Services {
@@ -49,6 +53,8 @@ impl Services {
             dhcp: keep(bind_dhcp(&config), &mut problems),
             tftp: keep(bind_tftp(&config).await, &mut problems),
             report: keep(bind_report(&config).await, &mut problems),
+            nfs: keep(bind_nfs(&config), &mut problems),
+            portmap: keep(bind_portmap(&config), &mut problems),
         };
         if problems.is_empty() { Ok(services) } else { Err(problems) }
     }
@@ -67,7 +73,13 @@ impl Services {
     }
 
     /// Answers the command line; the last step of a start.
-    pub fn answer(&mut self, control: Control, parts: &Parts, reload: mpsc::Sender<Reload>, config_path: &Path) {
+    pub fn answer(
+        &mut self,
+        control: Control,
+        parts: &Parts,
+        reload: mpsc::Sender<Reload>,
+        config_path: &Path,
+    ) {
         let api = Arc::new(Api {
             store: parts.store.clone(),
             clients: Arc::clone(&parts.clients),
@@ -98,13 +110,10 @@ impl Services {
     /// After a change of the networks: the services that listen on their addresses listen on the new ones. DHCP sees to
     /// this itself.
     pub async fn restart_bound(&mut self, parts: &Parts) {
-        for name in ["tftp", "report"] {
+        for name in ["tftp", "report", "nfs", "portmap"] {
             self.supervisor.stop(name).await;
         }
         self.start_bound(parts);
-        if !self.supervisor.is_running("dhcp") {
-            self.start_dhcp(parts);
-        }
     }
 
     pub async fn stop(&mut self) {
@@ -121,7 +130,9 @@ impl Services {
                     Some(sockets) => sockets,
                     None => bind_dhcp(&current(&config)).map_err(Failed)?,
                 };
-                dhcp::run(leases, clock, config, sockets, stop).await.map_err(|error| Failed(explain_dhcp(&error)))
+                dhcp::run(leases, clock, config, sockets, stop)
+                    .await
+                    .map_err(|error| Failed(explain_dhcp(&error)))
             }
         });
     }
@@ -151,6 +162,23 @@ impl Services {
                     None => bind_report(&current(&config)).await.map_err(Failed)?,
                 };
                 report::run(clients, events, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+            }
+        });
+        let (shared, config, bound) = (Arc::clone(&parts.nfs), parts.watch(), Arc::clone(&self.nfs));
+        self.supervisor.start("nfs", move |stop| {
+            let (shared, config, bound) = (Arc::clone(&shared), config.clone(), Arc::clone(&bound));
+            async move {
+                let ports = take(&bound).map_or_else(|| bind_nfs(&current(&config)), Ok).map_err(Failed)?;
+                nfs::run(shared, ports, stop).await.map_err(|error| Failed(chain(&error)))
+            }
+        });
+        let (shared, config, bound) = (Arc::clone(&parts.nfs), parts.watch(), Arc::clone(&self.portmap));
+        self.supervisor.start("portmap", move |stop| {
+            let (shared, config, bound) = (Arc::clone(&shared), config.clone(), Arc::clone(&bound));
+            async move {
+                let ports =
+                    take(&bound).map_or_else(|| bind_portmap(&current(&config)), Ok).map_err(Failed)?;
+                portmap::run(shared, ports, stop).await.map_err(|error| Failed(chain(&error)))
             }
         });
     }
@@ -199,4 +227,25 @@ async fn bind_report(config: &Config) -> Result<report::Sockets, String> {
         }
         other @ ReportError::Receive(_) => chain(other),
     })
+}
+
+/// Where NFS is answered: nowhere if another server has the images.
+fn nfs_addresses(config: &Config) -> Vec<Ipv4Addr> {
+    match config.nfs.backend {
+        NfsBackend::Embedded => config.networks.iter().map(|network| network.address).collect(),
+        NfsBackend::External { .. } => Vec::new(),
+    }
+}
+
+fn bind_nfs(config: &Config) -> Result<Vec<nfs::Port>, String> {
+    nfs::bind(&nfs_addresses(config)).map_err(|error| explain_nfs("NFS", &error))
+}
+
+fn bind_portmap(config: &Config) -> Result<Vec<nfs::Port>, String> {
+    portmap::bind(&nfs_addresses(config)).map_err(|error| explain_nfs("portmapper", &error))
+}
+
+fn explain_nfs(service: &str, error: &nfs::BindError) -> String {
+    let transport = if error.protocol == "TCP" { Transport::Tcp } else { Transport::Udp };
+    format!("{service}: {}", ports::explain(transport, error.address, &error.source))
 }

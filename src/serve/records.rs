@@ -56,10 +56,14 @@ impl Records {
                 Err(panic) => Some(chain(&panic)),
             };
             if let Some(error) = error.as_ref().filter(|_| !failing) {
-                tracing::error!(error, "what clients did cannot be stored; it is kept in memory and tried again");
+                tracing::error!(
+                    error,
+                    "what clients did cannot be stored; it is kept in memory and tried again"
+                );
             }
             failing = error.is_some();
-            self.health.trouble("store", error.map(|error| format!("what clients did cannot be stored: {error}")));
+            self.health
+                .trouble("store", error.map(|error| format!("what clients did cannot be stored: {error}")));
             if stopping || *stop.borrow() {
                 return Ok(());
             }

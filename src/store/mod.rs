@@ -17,6 +17,7 @@ pub mod leases;
 pub mod migrate;
 mod open;
 pub mod place;
+pub mod secrets;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,7 +8,7 @@ mod log;
 mod parts;
 mod services;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -135,19 +135,16 @@ fn answer_reload(asked: Option<Reload>, answer: Result<(), Problems>) {
 
 /// Loads the configuration again and applies what changed. Whether the daemon must start anew for it; or the problems,
 /// and then nothing has changed.
-async fn apply(
-    services: &mut Services,
-    parts: &Parts,
-    options: &Serve,
-    log: &Log,
-) -> Result<bool, Problems> {
+async fn apply(services: &mut Services, parts: &Parts, options: &Serve, log: &Log) -> Result<bool, Problems> {
     let config = match reread(&options.config, options).map(Arc::new) {
         Ok(config) => config,
         Err(problems) => {
             for problem in &problems.0 {
                 tracing::error!("{problem}");
             }
-            tracing::error!("the configuration has problems; the old one stays in force, nothing has changed");
+            tracing::error!(
+                "the configuration has problems; the old one stays in force, nothing has changed"
+            );
             parts.health.rejected(Some(problems.clone()));
             return Err(problems);
         }
