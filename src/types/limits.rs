@@ -220,8 +220,9 @@ pub const INDEX_FILES: usize = 4_000_000;
 /// NFS connections at once: four rooms of a hundred Pis with one each, and those of the boot before not yet noticed as dead.
 pub const NFS_CONNECTIONS: usize = 512;
 
-/// NFS connections of one address: what Linux opens with `nconnect=16`.
-pub const NFS_CLIENT_CONNECTIONS: usize = 16;
+/// NFS connections of one address: what Linux opens with `nconnect=16`, and the same again three times that a client which
+/// was unplugged has not closed.
+pub const NFS_CLIENT_CONNECTIONS: usize = 64;
 
 /// NFS and portmapper connections of addresses that are no client's: enough for somebody to look, too few to be in the way.
 pub const NFS_STRANGERS: usize = 32;

@@ -8,6 +8,9 @@ mod call;
 mod connection;
 mod doorman;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

@@ -26,6 +26,8 @@ pub mod tree;
 pub mod virtuals;
 
 #[cfg(test)]
+pub mod house;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
