@@ -230,3 +230,74 @@ fn a_folder_that_is_not_there_is_named() {
     let error = Store::open(&path).expect_err("no folder");
     assert!(error.to_string().contains("check that the disk is mounted"), "{error}");
 }
+
+/// What a release made, and what this program makes of it: one text file a release, in `tests/vectors/db`.
+///
+/// The text is the file as SQL, so that it can be reviewed: its schema as that release made it, and a row or two of each
+/// table. `BRAMBLE_BLESS=1 cargo test --test store` writes the one of this version while it is not released.
+#[test]
+fn a_file_of_every_release_opens_with_what_was_in_it() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/db");
+    let current = vectors.join(concat!(env!("CARGO_PKG_VERSION"), ".sql"));
+    if std::env::var_os("BRAMBLE_BLESS").is_some() {
+        let (_folder, path) = folder();
+        drop(Store::open(&path).expect("new"));
+        fs::create_dir_all(&vectors).expect("the folder is made");
+        fs::write(&current, dump(&path)).expect("the vector is written");
+    }
+    let (_fresh_folder, fresh) = folder();
+    drop(Store::open(&fresh).expect("new"));
+    let mut opened = 0;
+    for name in names(&vectors) {
+        let (_folder, path) = folder();
+        let db = rusqlite::Connection::open(&path).expect("a database");
+        db.execute_batch(&fs::read_to_string(vectors.join(&name)).expect("a vector"))
+            .expect("the vector is SQL");
+        drop(db);
+        let store = Store::open(&path).unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
+        assert_eq!(secrets(&store), ["handles"], "{name}: what was in it is still in it");
+        drop(store);
+        assert_eq!(
+            schema(&path),
+            schema(&fresh),
+            "{name} becomes another schema than a new file has; before a release: BRAMBLE_BLESS=1 cargo test --test \
+             store; after it: add a step to MIGRATIONS"
+        );
+        opened += 1;
+    }
+    assert!(current.exists() && opened >= 1, "run `BRAMBLE_BLESS=1 cargo test --test store`");
+}
+
+/// The definitions of a database, sorted, without comments and layout.
+fn schema(path: &Path) -> Vec<String> {
+    let db = rusqlite::Connection::open(path).expect("a database");
+    let mut query = db.prepare("SELECT sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY sql").expect("SQL");
+    let rows = query.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    let plain = |sql: String| {
+        let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default().split_whitespace());
+        lines.flatten().collect::<Vec<_>>().join(" ")
+    };
+    rows.map(|sql| plain(sql.expect("a definition"))).collect()
+}
+
+/// The database as SQL, with a secret in it.
+fn dump(path: &Path) -> String {
+    let db = rusqlite::Connection::open(path).expect("a database");
+    let mut query = db
+        .prepare(
+            "SELECT sql FROM sqlite_schema WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid",
+        )
+        .expect("SQL");
+    let rows = query.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    let definitions: Vec<String> = rows.map(|sql| sql.expect("a definition") + ";").collect();
+    let number =
+        |name: &str| -> i64 { db.pragma_query_value(None, name, |row| row.get(0)).expect("a number") };
+    format!(
+        "-- bramble.db as Bramble {} made it.\nPRAGMA application_id = {};\nPRAGMA user_version = {};\n{}\n\
+         INSERT INTO secret (name, value) VALUES ('handles', x'00112233');\n",
+        env!("CARGO_PKG_VERSION"),
+        number("application_id"),
+        number("user_version"),
+        definitions.join("\n")
+    )
+}

@@ -1,0 +1,71 @@
+-- bramble.db as Bramble 0.1.0 made it.
+PRAGMA application_id = 1114792301;
+PRAGMA user_version = 1;
+CREATE TABLE lease (
+            ip         INTEGER PRIMARY KEY,     -- IPv4 as an unsigned number
+            mac        TEXT,                    -- MacAddr; NULL for a client without an Ethernet address
+            client_id  BLOB NOT NULL,           -- key of the lease, see types of service/leases: never interpreted
+            network    TEXT NOT NULL,           -- logical name, such as lan
+            state      TEXT NOT NULL CHECK (state IN ('bound', 'released', 'declined')),
+            hostname   TEXT,                    -- what the client calls itself, checked
+            vendor     TEXT,                    -- option 60, printable part
+            granted_at INTEGER NOT NULL,        -- Moment: ms since 1970, UTC
+            expires_at INTEGER                  -- Moment; NULL never runs out
+        ) STRICT;
+CREATE UNIQUE INDEX lease_client ON lease (network, client_id) WHERE state = 'bound';
+CREATE TABLE seen (
+            mac        TEXT PRIMARY KEY,
+            serial     TEXT,                    -- Serial, eight hex digits
+            revision   INTEGER,                 -- Revision code
+            first_at   INTEGER NOT NULL,
+            last_at    INTEGER NOT NULL,
+            network    TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+CREATE TABLE boot (
+            mac        TEXT PRIMARY KEY,
+            image      TEXT NOT NULL,
+            version    INTEGER NOT NULL,
+            at         INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+CREATE TABLE image (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            name       TEXT NOT NULL UNIQUE,
+            created_at INTEGER NOT NULL,
+            current    INTEGER,                 -- version clients get that do not pin one
+            last       INTEGER NOT NULL         -- highest version there ever was: numbers are not used again
+        ) STRICT;
+CREATE TABLE version (
+            tree        INTEGER PRIMARY KEY AUTOINCREMENT,
+            image       INTEGER NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+            version     INTEGER NOT NULL,
+            nonce       INTEGER NOT NULL,       -- ties handles to this tree, not to its number alone
+            source      TEXT NOT NULL,
+            sha256      TEXT,
+            bytes       INTEGER NOT NULL,
+            files       INTEGER NOT NULL,
+            facts       TEXT NOT NULL,          -- JSON of what inspection found
+            imported_at INTEGER NOT NULL,
+            UNIQUE (image, version)
+        ) STRICT;
+CREATE TABLE job (
+            id          INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind        TEXT NOT NULL,
+            subject     TEXT NOT NULL,
+            state       TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')),
+            message     TEXT NOT NULL,
+            started_at  INTEGER NOT NULL,
+            ended_at    INTEGER
+        ) STRICT;
+CREATE TABLE event (
+            id     INTEGER PRIMARY KEY AUTOINCREMENT,
+            at     INTEGER NOT NULL,
+            client TEXT,                        -- MacAddr
+            kind   TEXT NOT NULL,
+            detail TEXT NOT NULL                -- JSON
+        ) STRICT;
+CREATE INDEX event_client ON event (client, id);
+CREATE TABLE secret (
+            name  TEXT PRIMARY KEY,
+            value BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO secret (name, value) VALUES ('handles', x'00112233');
