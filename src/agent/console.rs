@@ -47,6 +47,12 @@ impl Console {
         self.report(phase, message);
     }
 
+    /// The last word of a boot; only the server can still hear it.
+    pub fn last_word(&mut self, message: &str) {
+        self.line(5, message);
+        self.report(Phase::Off, message);
+    }
+
     /// Something did not work, and the boot goes on.
     pub fn trouble(&mut self, message: &str) {
         self.line(3, message);
@@ -66,7 +72,7 @@ impl Console {
         }
     }
 
-    /// `level` as the kernel numbers them: 2 critical, 3 error, 6 information.
+    /// `level` as the kernel numbers them: 2 critical, 3 error, 5 notice, 6 information.
     fn line(&mut self, level: u8, message: &str) {
         let line = format!("<{level}>bramble-agent: {}\n", message.replace(['\n', '\r'], " "));
         match &mut self.log {
@@ -80,7 +86,11 @@ impl Console {
 
     fn report(&self, phase: Phase, message: &str) {
         if let Some(server) = &self.server {
-            let _ = server.send(&Report::new(phase, message).encode());
+            let datagram = Report::new(phase, message).encode();
+            // An error is about an earlier datagram (nobody listened); this one is sent after it.
+            if server.send(&datagram).is_err() {
+                let _ = server.send(&datagram);
+            }
         }
     }
 }

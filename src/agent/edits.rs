@@ -54,7 +54,8 @@ pub fn hosts(text: &str, name: &HostName, domain: Option<&str>) -> String {
 
 /// `dhcpcd.conf` that leaves `link` alone. The line goes first: what follows an `interface` line belongs to it.
 pub fn dhcpcd(text: &str, link: &str) -> String {
-    format!("{MARK}the root file system comes over this link\ndenyinterfaces {link}\n{text}")
+    let ours = format!("{MARK}the root file system comes over this link\ndenyinterfaces {link}\n");
+    if text.starts_with(&ours) { text.to_owned() } else { ours + text }
 }
 
 /// ifupdown's `interfaces` without those lines that would bring `link` up or down.

@@ -104,7 +104,7 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    if let Err(error) = shutdown::install() {
+    if let Err(error) = shutdown::install(link.as_ref().and_then(|link| link.server)) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
     }
     hand_over(console, arguments)

@@ -120,7 +120,7 @@ const EVERYWHERE: &[Rule] = &[
     Rule {
         does: Does::Write {
             path: "etc/systemd/journald.conf.d/bramble.conf",
-            needs: "etc/systemd",
+            needs: "lib/systemd",
             text: |_| {
                 Some("# The root forgets everything, so the journal need not be written twice.\n[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n".to_owned())
             },
@@ -130,7 +130,7 @@ const EVERYWHERE: &[Rule] = &[
     Rule {
         does: Does::Write {
             path: "etc/systemd/timesyncd.conf.d/bramble.conf",
-            needs: "etc/systemd",
+            needs: "lib/systemd",
             text: |client| Some(format!("[Time]\nNTP={}\n", client.ntp()?)),
         },
         why: "the network has a clock of its own",

@@ -6,15 +6,21 @@
 //! connection; then the client switches off or starts again.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use super::console::Console;
+
 /// Where systemd looks.
 const FOLDER: &str = "/run/initramfs";
+
+/// File in it with the address of the server.
+const SERVER: &str = "server";
 
 /// How often an unmount is tried again while the last processes let go.
 const TRIES: usize = 20;
@@ -25,7 +31,9 @@ const TRIES: usize = 20;
 pub struct InstallError(#[from] io::Error);
 
 /// Puts a copy of the running agent where systemd looks for the last program.
-pub fn install() -> Result<(), InstallError> {
+///
+/// It will tell `server`, whose address it could not find out by then.
+pub fn install(server: Option<Ipv4Addr>) -> Result<(), InstallError> {
     let mut own = File::open("/proc/self/exe")?;
     let bytes = own.metadata()?.len();
     match fs::create_dir(FOLDER) {
@@ -33,7 +41,7 @@ pub fn install() -> Result<(), InstallError> {
         _ => {}
     }
     // `/run` may not run programs, and this one must not be written to: a mount of its own, as large as is needed.
-    let size = format!("mode=0755,size={}k", bytes.div_ceil(1024) + 64);
+    let size = format!("mode=0755,size={}k", bytes.div_ceil(1024) + 128);
     mount(
         Some("bramble"),
         FOLDER,
@@ -45,6 +53,9 @@ pub fn install() -> Result<(), InstallError> {
     let mut copy = File::create(format!("{FOLDER}/shutdown"))?;
     io::copy(&mut own, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(0o755))?;
+    if let Some(server) = server {
+        fs::write(format!("{FOLDER}/{SERVER}"), server.to_string())?;
+    }
     Ok(())
 }
 
@@ -58,16 +69,22 @@ pub fn run(verb: &OsStr) -> ! {
         std::thread::sleep(std::time::Duration::from_millis(100));
         left = unmount_below("/oldroot");
     }
-    say(if left {
-        "the root file system could not be unmounted"
-    } else {
-        "the root file system is unmounted"
-    });
-    let mode = match verb.to_str() {
-        Some("poweroff") => RebootMode::RB_POWER_OFF,
-        Some("halt") => RebootMode::RB_HALT_SYSTEM,
-        _ => RebootMode::RB_AUTOBOOT,
+    let mut console = Console::default();
+    console.open();
+    // The folder is the root by now.
+    let server = fs::read_to_string(format!("/{SERVER}")).ok().and_then(|text| text.parse().ok());
+    if let Some(server) = server {
+        console.report_to(server);
+    }
+    if left {
+        console.trouble("the root file system could not be unmounted");
+    }
+    let (mode, message) = match verb.to_str() {
+        Some("poweroff") => (RebootMode::RB_POWER_OFF, "the system has ended; switching off"),
+        Some("halt") => (RebootMode::RB_HALT_SYSTEM, "the system has ended"),
+        _ => (RebootMode::RB_AUTOBOOT, "the system has ended; starting again"),
     };
+    console.last_word(message);
     loop {
         let _ = reboot(mode);
         std::thread::sleep(std::time::Duration::from_secs(1));
@@ -91,12 +108,6 @@ fn points_below(mounts: &str, place: &str) -> Vec<String> {
         |point: &&str| point.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     // Spaces and such are written as octal numbers (proc_pid_mounts(5)); a space is the only one that occurs.
     points.filter(below).map(|point| point.replace("\\040", " ")).collect()
-}
-
-fn say(message: &str) {
-    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = log.write_all(format!("<5>bramble-agent: {message}\n").as_bytes());
-    }
 }
 
 #[cfg(test)]

@@ -94,6 +94,8 @@ pub enum Phase {
     Personality,
     /// The agent hands over to the image's own init.
     Handover,
+    /// The system has ended and let go of its root; the client switches off or starts again.
+    Off,
     /// Something did not work; the boot goes on.
     Trouble,
     /// The boot cannot go on; the client shows why and tries again.
@@ -107,6 +109,7 @@ impl Phase {
             Self::Root => "root",
             Self::Personality => "personality",
             Self::Handover => "handover",
+            Self::Off => "off",
             Self::Trouble => "trouble",
             Self::Failed => "failed",
         }

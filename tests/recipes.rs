@@ -1,0 +1,365 @@
+//! What the agent makes of a tree of each release: planned and applied in a folder, then looked at file by file.
+//!
+//! The trees have the shapes of the real ones (`sim::sample`), with the files added that the recipes are about, as
+//! pi-gen and the packages of each release leave them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use bramble::agent::plan::{Client, Plan, apply, plan};
+use bramble::agent::recipes::RECIPES;
+use bramble::agent::root::Root;
+use bramble::proto::agent::{Personality, VERSION};
+use bramble::sim::sample::{Release, write_tree};
+use bramble::types::{ImageVersion, Version};
+
+fn personality() -> Personality {
+    Personality {
+        version: VERSION,
+        name: "lab-01".parse().expect("a name"),
+        mac: "dc:a6:32:01:02:03".parse().expect("an address"),
+        machine_id: "d29cfae469264929aa9460cee7a1af19".parse().expect("an id"),
+        server: [192, 168, 77, 1].into(),
+        image: ImageVersion { name: "image".parse().expect("a name"), version: Version::FIRST },
+        domain: Some("lan".parse().expect("a domain")),
+        dns: vec![[192, 168, 77, 1].into(), [9, 9, 9, 9].into()],
+        ntp: vec![[192, 168, 77, 1].into()],
+        timezone: Some("Europe/Berlin".parse().expect("a zone")),
+        mask: vec!["bluetooth.service".parse().expect("a unit")],
+    }
+}
+
+/// A tree to be changed.
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    fn new(release: Release) -> Self {
+        let tree = Self(tempfile::tempdir().expect("a folder"));
+        write_tree(tree.0.path(), release).expect("the sample tree");
+        tree.file("usr/share/zoneinfo/Europe/Berlin", "TZif2");
+        tree.link("etc/localtime", "/usr/share/zoneinfo/Europe/London");
+        tree.file("etc/timezone", "Europe/London\n");
+        tree.unit("apt-daily.timer");
+        tree
+    }
+
+    fn file(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("folders");
+        fs::write(path, text).expect("written");
+    }
+
+    fn link(&self, path: &str, target: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("folders");
+        let _ = fs::remove_file(&path);
+        symlink(target, path).expect("linked");
+    }
+
+    fn unit(&self, name: &str) {
+        self.file(&format!("usr/lib/systemd/system/{name}"), "[Unit]\n");
+    }
+
+    /// What Raspberry Pi OS has in each release.
+    fn pi_os(&self) {
+        self.file("etc/rpi-issue", "Raspberry Pi reference\n");
+        self.unit("userconfig.service");
+        self.link(
+            "etc/systemd/system/multi-user.target.wants/userconfig.service",
+            "/lib/systemd/system/userconfig.service",
+        );
+        self.file("etc/xdg/autostart/piwiz.desktop", "[Desktop Entry]\nExec=piwiz --useronly\n");
+        self.file("etc/sudoers.d/010_wiz-nopasswd", "rpi-first-boot-wizard ALL=(ALL) NOPASSWD: ALL\n");
+        self.file("etc/ssh/sshd_config.d/rename_user.conf", "Banner /usr/share/userconf-pi/sshd_banner\n");
+        self.file(
+            "etc/lightdm/lightdm.conf",
+            "[Seat:*]\ngreeter-session=pi-greeter\nautologin-user=rpi-first-boot-wizard\n",
+        );
+        self.unit("rpi-eeprom-update.service");
+    }
+
+    fn bootstrapped(&self, personality: &Personality) -> Plan {
+        let root = Root::open(self.0.path()).expect("a root");
+        let plan = plan(&root, Client { personality, link: "eth0" });
+        assert_eq!(apply(&root, &plan), Vec::<String>::new());
+        plan
+    }
+
+    /// Text of a file, `-> TARGET` of a link, `(nothing)`.
+    fn shown(&self, path: &str) -> String {
+        let path = self.0.path().join(path);
+        match fs::read_link(&path) {
+            Ok(target) => format!("-> {}", target.display()),
+            Err(_) => fs::read_to_string(&path).unwrap_or_else(|_| "(nothing)".to_owned()),
+        }
+    }
+
+    fn assert(&self, rows: &[(&str, &str)]) {
+        for (path, expected) in rows {
+            assert_eq!(self.shown(path), *expected, "{path}");
+        }
+    }
+
+    /// Every file with its kind and content, to see what changed.
+    fn everything(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.0.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                let name = path.strip_prefix(self.0.path()).expect("below").display().to_string();
+                let about = fs::symlink_metadata(&path).expect("there");
+                if about.is_dir() {
+                    folders.push(path);
+                } else if about.is_symlink() {
+                    found.insert(name, format!("-> {}", fs::read_link(&path).expect("a link").display()));
+                } else {
+                    let content = fs::read(&path).expect("a file");
+                    found.insert(
+                        name,
+                        format!("{:o} {}", about.permissions().mode(), String::from_utf8_lossy(&content)),
+                    );
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What every client is, whatever it boots.
+fn assert_is_lab_01(tree: &Tree) {
+    tree.assert(&[
+        ("etc/hostname", "lab-01\n"),
+        ("etc/hosts", "127.0.0.1\tlocalhost\n127.0.1.1\tlab-01.lan\tlab-01\n"),
+        ("etc/machine-id", "d29cfae469264929aa9460cee7a1af19\n"),
+        (
+            "etc/resolv.conf",
+            "# Written at boot by bramble-agent.\nsearch lan\nnameserver 192.168.77.1\nnameserver 9.9.9.9\n",
+        ),
+        ("etc/localtime", "-> /usr/share/zoneinfo/Europe/Berlin"),
+        ("etc/timezone", "Europe/Berlin\n"),
+        ("etc/systemd/timesyncd.conf.d/bramble.conf", "[Time]\nNTP=192.168.77.1\n"),
+        ("etc/systemd/system/bluetooth.service", "-> /dev/null"),
+        ("etc/systemd/system/apt-daily.timer", "-> /dev/null"),
+    ]);
+}
+
+/// Nothing of the first-boot wizard is left, and the console has its log-in prompt again.
+fn assert_no_wizard(tree: &Tree) {
+    tree.assert(&[
+        ("etc/systemd/system/userconfig.service", "-> /dev/null"),
+        ("etc/systemd/system/getty.target.wants/getty@tty1.service", "-> /lib/systemd/system/getty@.service"),
+        ("etc/xdg/autostart/piwiz.desktop", "(nothing)"),
+        ("etc/sudoers.d/010_wiz-nopasswd", "(nothing)"),
+        ("etc/ssh/sshd_config.d/rename_user.conf", "(nothing)"),
+        (
+            "etc/lightdm/lightdm.conf",
+            "[Seat:*]\ngreeter-session=pi-greeter\n# bramble: autologin-user=rpi-first-boot-wizard\n",
+        ),
+        ("etc/systemd/system/rpi-eeprom-update.service", "-> /dev/null"),
+    ]);
+}
+
+#[test]
+fn bullseye() {
+    let tree = Tree::new(Release::Bullseye);
+    tree.pi_os();
+    tree.file("etc/dhcpcd.conf", "hostname\ninterface wlan0\nstatic ip_address=10.0.0.9/24\n");
+    tree.file("etc/init.d/resize2fs_once", "#!/bin/sh\n");
+    tree.unit("dphys-swapfile.service");
+    let plan = tree.bootstrapped(&personality());
+    assert_eq!(plan.recipe, "Raspberry Pi OS Bullseye");
+    assert_eq!(plan.troubles, Vec::<String>::new());
+    assert_is_lab_01(&tree);
+    assert_no_wizard(&tree);
+    tree.assert(&[
+        (
+            "etc/dhcpcd.conf",
+            "# bramble: the root file system comes over this link\ndenyinterfaces eth0\n\
+             hostname\ninterface wlan0\nstatic ip_address=10.0.0.9/24\n",
+        ),
+        ("etc/systemd/system/resize2fs_once.service", "-> /dev/null"),
+        ("etc/systemd/system/dphys-swapfile.service", "-> /dev/null"),
+        (
+            "etc/fstab",
+            "proc            /proc           proc    defaults          0       0\n\
+             # bramble: PARTUUID=b12ab1e5-01  /boot  vfat    defaults          0       2\n\
+             # bramble: PARTUUID=b12ab1e5-02  /               ext4    defaults,noatime  0       1\n",
+        ),
+        ("etc/NetworkManager/conf.d/90-bramble.conf", "(nothing)"),
+    ]);
+}
+
+#[test]
+fn bookworm() {
+    let tree = Tree::new(Release::Bookworm);
+    tree.pi_os();
+    tree.file("etc/NetworkManager/NetworkManager.conf", "[main]\nplugins=ifupdown,keyfile\n");
+    tree.file("etc/init.d/resize2fs_once", "#!/bin/sh\n");
+    tree.unit("dphys-swapfile.service");
+    tree.unit("regenerate_ssh_host_keys.service");
+    let plan = tree.bootstrapped(&personality());
+    assert_eq!(plan.recipe, "Raspberry Pi OS Bookworm");
+    assert_is_lab_01(&tree);
+    assert_no_wizard(&tree);
+    tree.assert(&[
+        (
+            "etc/NetworkManager/conf.d/90-bramble.conf",
+            "# The root file system comes over this link, and its address must stay.\n\
+             [device-bramble]\nmatch-device=mac:dc:a6:32:01:02:03\nmanaged=0\n\n\
+             [keyfile]\nunmanaged-devices+=mac:dc:a6:32:01:02:03\n",
+        ),
+        ("etc/systemd/system/resize2fs_once.service", "-> /dev/null"),
+        ("etc/systemd/system/dphys-swapfile.service", "-> /dev/null"),
+        // Without host keys in the image, sshd would not start unless they are made.
+        ("etc/systemd/system/regenerate_ssh_host_keys.service", "(nothing)"),
+    ]);
+    tree.file("etc/ssh/ssh_host_ed25519_key", "-----BEGIN OPENSSH PRIVATE KEY-----\n");
+    tree.bootstrapped(&personality());
+    tree.assert(&[("etc/systemd/system/regenerate_ssh_host_keys.service", "-> /dev/null")]);
+}
+
+#[test]
+fn trixie() {
+    let tree = Tree::new(Release::Trixie);
+    tree.pi_os();
+    tree.file("etc/NetworkManager/NetworkManager.conf", "[main]\n");
+    tree.file("etc/rpi/swap.conf", "[Main]\nMechanism=auto\n");
+    tree.file("etc/cloud/cloud.cfg", "datasource_list: [ NoCloud ]\n");
+    tree.file("var/lib/dbus/machine-id", "0123\n");
+    tree.unit("rpi-resize.service");
+    tree.link("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
+    let plan = tree.bootstrapped(&personality());
+    assert_eq!(plan.recipe, "Raspberry Pi OS Trixie");
+    assert_is_lab_01(&tree);
+    assert_no_wizard(&tree);
+    tree.assert(&[
+        ("etc/cloud/cloud-init.disabled", "bramble\n"),
+        ("etc/systemd/system/rpi-resize.service", "-> /dev/null"),
+        (
+            "etc/rpi/swap.conf.d/bramble.conf",
+            "# A file to write compressed pages back to would itself be in memory.\n[Main]\nMechanism=zram\n",
+        ),
+        ("var/lib/dbus/machine-id", "-> /etc/machine-id"),
+        ("etc/systemd/system/resize2fs_once.service", "(nothing)"),
+    ]);
+}
+
+#[test]
+fn plain_debian() {
+    let tree = Tree::new(Release::Debian);
+    tree.file(
+        "etc/network/interfaces",
+        "source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\n",
+    );
+    tree.file("etc/network/interfaces.d/setup", "auto eth0\niface eth0 inet dhcp\n");
+    tree.file("etc/systemd/network/90-all.network", "[Match]\nName=*\n[Network]\nDHCP=yes\n");
+    tree.unit("systemd-networkd-wait-online.service");
+    tree.file("etc/systemd/journald.conf", "[Journal]\n");
+    tree.file("etc/chrony/sources.d/README", "");
+    let plan = tree.bootstrapped(&personality());
+    assert_eq!(plan.recipe, "Debian");
+    tree.assert(&[
+        ("etc/hostname", "lab-01\n"),
+        ("etc/network/interfaces", "source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\n"),
+        ("etc/network/interfaces.d/setup", "# bramble: auto eth0\niface eth0 inet dhcp\n"),
+        (
+            "etc/systemd/network/00-bramble.network",
+            "# The root file system comes over this link, and its address must stay.\n\
+             [Match]\nMACAddress=dc:a6:32:01:02:03\n\n[Link]\nUnmanaged=yes\n",
+        ),
+        ("etc/systemd/system/systemd-networkd-wait-online.service", "-> /dev/null"),
+        ("etc/systemd/timesyncd.conf.d/bramble.conf", "[Time]\nNTP=192.168.77.1\n"),
+        ("etc/chrony/sources.d/bramble.sources", "server 192.168.77.1 iburst\n"),
+        ("etc/systemd/system/userconfig.service", "(nothing)"),
+    ]);
+}
+
+/// A release that came after this program is treated like Raspberry Pi OS, as far as its files are known.
+#[test]
+fn an_unknown_release_gets_what_fits() {
+    let tree = Tree::new(Release::Trixie);
+    tree.pi_os();
+    tree.link("etc/os-release", "../usr/lib/os-release");
+    tree.file("usr/lib/os-release", "ID=debian\nVERSION_CODENAME=\"forky\"\n");
+    tree.file("etc/NetworkManager/NetworkManager.conf", "[main]\n");
+    assert_eq!(tree.bootstrapped(&personality()).recipe, "Raspberry Pi OS of a release not known to Bramble");
+    assert_no_wizard(&tree);
+    assert_ne!(tree.shown("etc/NetworkManager/conf.d/90-bramble.conf"), "(nothing)");
+}
+
+/// Whatever a tree lacks, nothing fails, and a second boot of what the first one left changes nothing more.
+#[test]
+fn an_empty_tree_and_a_second_time() {
+    let empty = Tree(tempfile::tempdir().expect("a folder"));
+    let plan = empty.bootstrapped(&personality());
+    assert_eq!(
+        plan.troubles,
+        [
+            "the image does not know the time zone `Europe/Berlin`; install `tzdata` in it, or choose another zone"
+        ]
+    );
+    for release in Release::ALL {
+        let tree = Tree::new(release);
+        tree.bootstrapped(&personality());
+        let once = tree.everything();
+        tree.bootstrapped(&personality());
+        let twice = tree.everything();
+        let changed = twice.iter().filter(|(path, what)| once.get(*path) != Some(what)).map(|(path, _)| path);
+        assert_eq!(changed.collect::<Vec<_>>(), Vec::<&String>::new(), "{release:?}");
+        assert_eq!(once.len(), twice.len(), "{release:?}: nothing is taken away by a second boot");
+    }
+}
+
+/// A file that is not what its name says is a sentence for the screen, and everything else is done.
+#[test]
+fn one_failure_stops_nothing() {
+    let tree = Tree::new(Release::Bookworm);
+    fs::remove_file(tree.0.path().join("etc/fstab")).expect("removed");
+    fs::create_dir(tree.0.path().join("etc/fstab")).expect("a folder in its place");
+    fs::remove_file(tree.0.path().join("etc/timezone")).expect("removed");
+    fs::create_dir(tree.0.path().join("etc/timezone")).expect("a folder in its place");
+    let root = Root::open(tree.0.path()).expect("a root");
+    let personality = personality();
+    let plan = plan(&root, Client { personality: &personality, link: "eth0" });
+    assert_eq!(
+        plan.troubles,
+        ["`/etc/fstab` cannot be read and stays as it is: not a text file of reasonable size"]
+    );
+    let failed = apply(&root, &plan);
+    assert_eq!(
+        failed,
+        ["`/etc/timezone` could not be changed (the time zone of the room): Is a directory (os error 21)"]
+    );
+    tree.assert(&[("etc/hostname", "lab-01\n"), ("etc/localtime", "-> /usr/share/zoneinfo/Europe/Berlin")]);
+}
+
+/// The table itself: every path stays inside, and each recipe can be reached.
+#[test]
+fn recipes_are_well_formed() {
+    use bramble::agent::recipes::Does;
+    for recipe in RECIPES {
+        for rule in recipe.rules.iter().copied().flatten() {
+            let paths: Vec<&str> = match rule.does {
+                Does::Mask(units) => {
+                    assert!(
+                        units.iter().all(|unit| unit.parse::<bramble::types::UnitName>().is_ok()),
+                        "{units:?}"
+                    );
+                    vec![]
+                }
+                Does::Remove(paths) => paths.to_vec(),
+                Does::Link { path, needs, .. } | Does::Write { path, needs, .. } => vec![path, needs],
+                Does::Edit { path, .. } => vec![path],
+                Does::MaskIfMade { folder, .. } => vec![folder],
+            };
+            assert!(
+                paths.iter().all(|path| Path::new(path).is_relative() && !path.contains("..")),
+                "{paths:?}"
+            );
+            assert!(!rule.why.is_empty() && !rule.why.ends_with('.'), "{}", rule.why);
+        }
+    }
+}
