@@ -6,6 +6,7 @@
 //!
 //! Run with `cargo net`.
 
+mod dhcp;
 mod harness;
 mod lab;
 mod rom;
