@@ -120,11 +120,17 @@ fn decided(packet: &Packet, client: &Client, table: &Table, scope: &Scope) -> De
     decide(packet, Facts { scope, client, table, now: NOW })
 }
 
+/// Shows, option 54, option 50, `ciaddr`, table, expected.
+type RequestCase<'a> = (&'a str, Option<Ipv4Addr>, Option<Ipv4Addr>, Ipv4Addr, &'a [Change], Says);
+
+/// Shows, packet, client, table, expected.
+type NoteCase<'a> = (&'a str, Packet, &'a Client, &'a Table, Silence, Vec<Change>);
+
 /// RFC 2131 §4.3.2, one row per sentence that says MUST or SHOULD, and our rules as the authority of the network.
 #[test]
 fn request_in_every_client_state() {
     let me = client(1);
-    let later = Some(NOW.plus(Duration::from_secs(60)));
+    let later = Some(NOW.plus(Duration::from_mins(1)));
     let own = [bound(&me, A, later)];
     let others = [bound(&client(2), A, later)];
     let ended = [bound(&client(2), A, later), Change::Free { ip: A }];
@@ -132,8 +138,7 @@ fn request_in_every_client_state() {
     let offer = [offered(&me, A, true)];
     let nothing: [Change; 0] = [];
     let held_elsewhere = [bound(&me, B, later)];
-    let cases: &[(&str, Option<Ipv4Addr>, Option<Ipv4Addr>, Ipv4Addr, &[Change], Says)] = &[
-        // shows, option 54, option 50, ciaddr, table, expected
+    let cases: &[RequestCase<'_>] = &[
         ("SELECTING us", Some(ME), Some(A), NONE, &offer, Says::Ack(A)),
         ("SELECTING us, address in ciaddr", Some(ME), None, A, &offer, Says::Ack(A)),
         (
@@ -209,7 +214,7 @@ fn request_in_every_client_state() {
 /// RFC 2131 §3.1, §4.3.1.
 #[test]
 fn discover_by_standing_and_table() {
-    let (me, later) = (client(1), Some(NOW.plus(Duration::from_secs(60))));
+    let (me, later) = (client(1), Some(NOW.plus(Duration::from_mins(1))));
     let pi = Client { standing: Standing::Adopted, ..client(1) };
     let reserved = Client { fixed: Some(OUTSIDE_POOL), ..client(1) };
     let ignored = Client { standing: Standing::Ignored, ..client(1) };
@@ -312,7 +317,7 @@ fn decline_and_release() {
     let free = vec![Change::Free { ip: A }];
     let (decline, release) = (Some(MessageType::Decline), Some(MessageType::Release));
     #[rustfmt::skip]
-    let cases: [(&str, Packet, &Client, &Table, Silence, Vec<Change>); 9] = [
+    let cases: [NoteCase<'_>; 9] = [
         ("declines its own",           packet(1, decline, Some(ME), Some(A), NONE),    &me, &own,    Silence::Declined,       rest.clone()),
         ("a Pi declines its own",      packet(1, decline, Some(ME), Some(A), NONE),    &pi, &own,    Silence::Declined,       rest),
         ("declines another's",         packet(1, decline, Some(ME), Some(A), NONE),    &me, &others, Silence::NotItsAddress,  vec![]),

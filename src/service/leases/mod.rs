@@ -11,7 +11,7 @@
 mod options;
 mod scopes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::service::clients::Clients;
 use crate::service::events::{Events, Happening};
 use crate::store::leases::{LeaseRow, LeaseState, LeaseWrite};
 use crate::store::{Durability, Store, StoreError};
-use crate::types::{HostName, MacAddr, Moment, Stage};
+use crate::types::{HostName, MacAddr, Moment, Stage, Subnet};
 use scopes::{Scopes, Served};
 
 /// Both clocks, read at one moment.
@@ -120,6 +120,8 @@ struct Inner {
     table: Table,
     scopes: Arc<Scopes>,
     unsaved: Unsaved,
+    /// The relay agent last heard of each relayed subnet: a client renews without it and must not lose its router.
+    relays: HashMap<Subnet, Ipv4Addr>,
 }
 
 /// What differs from the store, by address: a later change of an address replaces an earlier one.
@@ -153,7 +155,7 @@ impl Leases {
             table.restore(ip, entry);
         }
         let scopes = Arc::new(Scopes::new(Arc::clone(&config)));
-        let inner = Inner { table, scopes, unsaved: Unsaved::default() };
+        let inner = Inner { table, scopes, unsaved: Unsaved::default(), relays: HashMap::new() };
         let leases = Self { inner: Mutex::new(inner), store, clients, events };
         leases.set_config(config, now);
         Ok(leases)
@@ -212,7 +214,10 @@ impl Leases {
         let served = scopes.select(packet, from.device)?;
         let before = packet.hardware.mac().is_some_and(|mac| self.clients.is_seen(mac));
         let client = scopes.client(served, packet, before)?;
-        let network = &served.scope.network;
+        let (network, subnet) = (&served.scope.network, served.scope.subnet);
+        if served.scope.relayed && subnet.contains(packet.giaddr) {
+            inner.relays.insert(subnet, packet.giaddr);
+        }
         let seat = client.mac.filter(|_| client.standing.is_pi());
         if let Some(mac) = seat {
             let rom = client.rom;
@@ -241,7 +246,8 @@ impl Leases {
             Action::Probe(ip) => Ok(Outcome::Probe { ip, client: client.mac }),
             Action::Reply(reply) => {
                 self.record(seat, &client, &reply, now);
-                let message = options::compose(scopes, served, packet, &client, &reply);
+                let relay = inner.relays.get(&subnet).copied();
+                let message = options::compose(scopes, served, packet, &client, &reply, relay);
                 Ok(Outcome::Send(outgoing(packet, served, &client, &reply, &message, after_save)))
             }
         }

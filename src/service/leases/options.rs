@@ -16,7 +16,16 @@ use crate::proto::dhcp::{LeaseTime, Message, MessageType, Packet, code, pi};
 use crate::types::{HostName, Stage};
 
 /// The whole answer.
-pub fn compose(scopes: &Scopes, served: &Served, packet: &Packet, client: &Client, reply: &Reply) -> Message {
+///
+/// `relay`: the relay agent of the subnet, which is its router unless the configuration names another.
+pub fn compose(
+    scopes: &Scopes,
+    served: &Served,
+    packet: &Packet,
+    client: &Client,
+    reply: &Reply,
+    relay: Option<Ipv4Addr>,
+) -> Message {
     let mut message = Message::answering(packet);
     message.yiaddr = reply.yiaddr;
     message.ciaddr = reply.ciaddr;
@@ -41,7 +50,7 @@ pub fn compose(scopes: &Scopes, served: &Served, packet: &Packet, client: &Clien
     }
     message.siaddr = served.scope.server;
     message.options.push(DhcpOption::SubnetMask(served.scope.subnet.netmask()));
-    let composer = Composer { scopes, served, packet, tags: scopes.tags(served, packet) };
+    let composer = Composer { scopes, served, packet, tags: scopes.tags(served, packet), relay };
     composer.boot(client.stage, &mut message);
     composer.network(&mut message);
     echo(&mut message, packet);
@@ -62,7 +71,7 @@ pub fn compose_proxy(
     message.push_kind(kind);
     message.options.push(DhcpOption::ServerIdentifier(served.scope.server));
     let stage = pi::stage(packet);
-    let composer = Composer { scopes, served, packet, tags: scopes.tags(served, packet) };
+    let composer = Composer { scopes, served, packet, tags: scopes.tags(served, packet), relay: None };
     if stage != Stage::Rom {
         composer.rule().filter(|_| packet.vendor_class().starts_with(pi::PXE_CLASS))?;
         message.push_raw(code::VENDOR_CLASS, pi::PXE_CLASS);
@@ -79,6 +88,8 @@ struct Composer<'a> {
     served: &'a Served,
     packet: &'a Packet,
     tags: Vec<&'a str>,
+    /// The relay agent of this subnet, as far as one was heard.
+    relay: Option<Ipv4Addr>,
 }
 
 impl Composer<'_> {
@@ -124,7 +135,7 @@ impl Composer<'_> {
         let relayed = self.served.scope.relayed;
         let routers = match self.served.router {
             Some(router) => vec![router],
-            None if relayed => Vec::new(),
+            None if relayed => self.relay.into_iter().collect(),
             None => network.options.routers.clone(),
         };
         let broadcast = self.served.scope.subnet.broadcast();
