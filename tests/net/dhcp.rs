@@ -1,8 +1,12 @@
 //! DHCP with the clients, relays and servers that are out there.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real programs take real time, and a test gives up at some point"
+)]
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -206,5 +210,287 @@ fn busybox_udhcpc_gets_an_address_with_what_the_network_gives() {
         let other = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x12]));
         let notes = room.udhcpc(&other, &[]);
         assert_ne!(told(&notes, "ip").expect("an address"), ip.to_string());
+    });
+}
+
+/// Whether a process is there and not only waiting to be reaped by whoever inherited it.
+fn is_running(pid: nix::unistd::Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
+}
+
+#[test]
+fn dhclient_renews_is_told_no_and_releases() {
+    isolated(|| {
+        if !has("dhclient") {
+            return cannot_run("dhclient", "isc-dhcp-client is not installed");
+        }
+        let mut room = Room::new();
+        let running = room.serve("\tlist network 'lan'\n", DHCP);
+        let laptop = room.client(LAPTOP);
+        let folder = room.folder.path().to_owned();
+        let dhclient = |more: &[&str]| {
+            let (script, notes) = room.script();
+            let mut command = laptop.command("dhclient");
+            command.args(["-v", "-1", "-cf", "/dev/null", "-lf"]).arg(folder.join("leases"));
+            command.arg("-pf").arg(folder.join("pid")).arg("-sf").arg(script).args(more).arg("eth0");
+            let output = command.output().expect("dhclient runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            format!("{said}\n{}", std::fs::read_to_string(notes).unwrap_or_default())
+        };
+        let stop = || {
+            let mut pid = None;
+            eventually("dhclient runs in the background", || {
+                pid =
+                    std::fs::read_to_string(folder.join("pid")).ok().and_then(|pid| pid.trim().parse().ok());
+                pid.is_some()
+            });
+            let pid = nix::unistd::Pid::from_raw(pid.expect("waited for"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+            eventually("dhclient ends", || !is_running(pid));
+            std::fs::remove_file(folder.join("pid")).expect("its own");
+        };
+        let first = dhclient(&[]);
+        let ip = told(&first, "new_ip_address").unwrap_or_else(|| panic!("no address:\n{first}")).to_owned();
+        assert!(first.contains("DHCPACK"), "{first}");
+        stop();
+
+        // INIT-REBOOT: it asks for what it had, and gets it.
+        let again = dhclient(&[]);
+        assert!(
+            again.contains(&format!("DHCPREQUEST for {ip}")) && !again.contains("DHCPDISCOVER"),
+            "{again}"
+        );
+        assert_eq!(told(&again, "new_ip_address"), Some(ip.as_str()), "{again}");
+        stop();
+
+        // Another network: what it had is wrong here, and it starts over.
+        let leases = std::fs::read_to_string(folder.join("leases")).expect("its leases");
+        std::fs::write(folder.join("leases"), leases.replace(&ip, "10.1.2.3")).expect("written");
+        let moved = dhclient(&[]);
+        assert!(moved.contains("DHCPNAK") && moved.contains("DHCPDISCOVER"), "{moved}");
+        assert_eq!(told(&moved, "new_ip_address"), Some(ip.as_str()), "{moved}");
+
+        let released = dhclient(&["-r"]);
+        assert!(released.contains("DHCPRELEASE"), "{released}");
+        eventually("the release arrives", || running.addresses().is_empty());
+    });
+}
+
+#[test]
+fn udhcpc_renews_and_releases() {
+    isolated(|| {
+        if !has("busybox") {
+            return cannot_run("udhcpc", "busybox is not installed");
+        }
+        let mut room = Room::new();
+        let running = room.serve("\tlist network 'lan'\n", DHCP);
+        let laptop = room.client(LAPTOP);
+        let (script, notes) = room.script();
+        let mut command = laptop.command("busybox");
+        command.args(["udhcpc", "-i", "eth0", "-f", "-R", "-s"]).arg(script).stderr(Stdio::null());
+        let udhcpc = start(command);
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(udhcpc.0.id()).expect("a process number"));
+        let heard = |event: &str| std::fs::read_to_string(&notes).is_ok_and(|notes| notes.contains(event));
+        eventually("udhcpc is bound", || heard("EVENT=bound"));
+        assert_eq!(running.addresses().len(), 1);
+        // RENEWING: straight to the server, from the address.
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).expect("it runs");
+        eventually("udhcpc has renewed", || heard("EVENT=renew"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR2).expect("it runs");
+        eventually("udhcpc has released", || running.addresses().is_empty());
+    });
+}
+
+#[test]
+fn an_address_that_somebody_took_is_not_offered() {
+    isolated(|| {
+        if !has("busybox") {
+            return cannot_run("probe", "busybox is not installed");
+        }
+        let mut room = Room::new();
+        // Two addresses; somebody has set one of them by hand.
+        let dhcp = DHCP.replace("option limit '50'", "option limit '2'");
+        let running = room.serve("\tlist network 'lan'\n", &dhcp);
+        let squatter = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x66]));
+        squatter.address("eth0", Ipv4Addr::new(192, 168, 77, 100), 24).expect("an address");
+        for last in [0x21, 0x22] {
+            let client = room.client(MacAddr::new([2, 0, 0, 0, 0, last]));
+            let notes = room.udhcpc(&client, &[]);
+            assert_ne!(told(&notes, "ip"), Some("192.168.77.100"), "{notes}");
+        }
+        let free = Ipv4Addr::new(192, 168, 77, 101);
+        assert_eq!(running.addresses().into_iter().map(|(ip, _)| ip).collect::<Vec<_>>(), [free]);
+    });
+}
+
+/// A client that is none: sends what a test wants, and hears every DHCP packet that reaches its card.
+struct Raw {
+    socket: bramble::sys::ethernet::Ethernet,
+    mac: MacAddr,
+}
+
+impl Raw {
+    fn open(machine: &Machine, mac: MacAddr) -> Self {
+        let socket = machine.run(|| bramble::sys::ethernet::Ethernet::open("eth0")).expect("a socket");
+        Self { socket, mac }
+    }
+
+    fn send(&self, message: &Message) {
+        let bytes = message.encode(None).bytes;
+        let (from, to) = ((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67));
+        let packet = bramble::proto::dhcp::frame::udp(from, to, &bytes);
+        let frame = [[0xff; 6].as_slice(), &self.mac.octets(), &[8, 0], &packet].concat();
+        self.socket.send(&frame).expect("sent");
+    }
+
+    /// The next answer with its destination, hardware and IP address.
+    fn hear(&self, patience: Duration) -> Option<(Packet, MacAddr, Ipv4Addr)> {
+        let begin = Instant::now();
+        let mut frame = [0; 2048];
+        while let Some(left) = patience.checked_sub(begin.elapsed()) {
+            let len = self.socket.receive(&mut frame, left).expect("it is up")?;
+            let (Some(mac), Some(ip)) = (frame[..6].first_chunk(), frame[30..34].first_chunk::<4>()) else {
+                continue;
+            };
+            let to_client = frame[23] == 17 && frame[36..38] == [0, 68];
+            if let (true, Ok(packet)) = (to_client, Packet::parse(frame.get(42..len).unwrap_or_default())) {
+                return Some((packet, MacAddr::new(*mac), Ipv4Addr::from(*ip)));
+            }
+        }
+        None
+    }
+
+    fn discover(&self, with: impl FnOnce(&mut Message)) -> Message {
+        let mut message = Message::request(0x26f3_0339, Hardware::ethernet(self.mac));
+        message.push_kind(MessageType::Discover);
+        with(&mut message);
+        message
+    }
+}
+
+/// What the ROM of a Pi 3 says: the same number in option 97 and the same xid on every board.
+fn pi3(message: &mut Message) {
+    let id = [[0].as_slice(), &[0x44; 16]].concat();
+    message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00000:UNDI:002001");
+    message.push_raw(code::MACHINE_ID, id);
+}
+
+/// pi-netboot 2.3: the Pi 3 misses an instant reply, does not answer ARP while it loads, and all have one xid.
+#[test]
+fn pi_3_roms_are_answered_late_by_frame_and_pinned() {
+    isolated(|| {
+        let mut room = Room::new();
+        let (first, second) =
+            (MacAddr::new([0xb8, 0x27, 0xeb, 1, 1, 1]), MacAddr::new([0xb8, 0x27, 0xeb, 1, 1, 2]));
+        let adopted = format!(
+            "\tlist network 'lan'\nconfig client\n\toption mac '{first}'\n\toption name 'one'\nconfig client\n\
+             \toption mac '{second}'\n\toption name 'two'\nconfig client\n\toption mac '{PI}'\n\toption name 'three'\n"
+        );
+        let running = room.serve(&adopted, DHCP);
+        let [one, two, three] = [first, second, PI].map(|mac| Raw::open(&room.client(mac), mac));
+        let begin = Instant::now();
+        one.send(&one.discover(pi3));
+        two.send(&two.discover(pi3));
+        three.send(&three.discover(|message| message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00011")));
+        let (offer, to, ip) = three.hear(Duration::from_secs(1)).expect("nobody else waits for a Pi 3");
+        assert_eq!((to, ip), (PI, offer.yiaddr), "unicast to an address that is not yet in ARP");
+        let (late, to, ip) = one.hear(Duration::from_secs(10)).expect("an offer");
+        assert!(begin.elapsed() >= pi::PI3_REPLY_DELAY, "after {:?}", begin.elapsed());
+        assert_eq!(
+            (to, ip, late.options.get(code::VENDOR)),
+            (first, late.yiaddr, Some(pi::ROM_VENDOR_OPTIONS))
+        );
+        let (other, to, _) = two.hear(Duration::from_secs(10)).expect("an offer");
+        assert_eq!((to, other.hardware.mac()), (second, Some(second)), "each hears its own");
+        assert_ne!(late.yiaddr, other.yiaddr);
+        assert!(one.hear(Duration::from_millis(200)).is_none(), "and nobody else's");
+
+        let neighbours = || {
+            room.server
+                .run(|| std::fs::read_to_string("/proc/thread-self/net/arp"))
+                .expect("the neighbour table")
+        };
+        let pinned = |ip: Ipv4Addr| {
+            neighbours().lines().any(|line| line.starts_with(&format!("{ip} ")) && line.contains(" 0x6 "))
+        };
+        assert!(pinned(late.yiaddr), "static while it boots:\n{}", neighbours());
+        assert_eq!(
+            running.clients.at(late.yiaddr).map(|seat| seat.mac),
+            Some(first),
+            "the ROM never sends a REQUEST"
+        );
+        // The kernel asks again: from now on ARP works.
+        let mut request = Message::request(9, Hardware::ethernet(first));
+        request.push_kind(MessageType::Request);
+        request.push_raw(code::SERVER_ID, SERVER.octets());
+        request.push_raw(code::REQUESTED_IP, late.yiaddr.octets());
+        one.send(&request);
+        let (ack, ..) = one.hear(Duration::from_secs(5)).expect("an answer");
+        assert_eq!((ack.kind, ack.yiaddr), (Some(MessageType::Ack), late.yiaddr));
+        assert_eq!(
+            ack.options.get(code::LEASE_TIME),
+            Some(LeaseTime::Infinite.seconds().to_be_bytes().as_slice())
+        );
+        eventually("the entry is given back", || !pinned(late.yiaddr));
+        let stages: Vec<_> = running.events.timeline(first).into_iter().map(|event| event.what).collect();
+        assert!(stages.contains(&Happening::Lease { ip: late.yiaddr, stage: Stage::System }), "{stages:?}");
+    });
+}
+
+#[test]
+fn two_strangers_at_once_are_offered_two_addresses() {
+    isolated(|| {
+        let mut room = Room::new();
+        let _running = room.serve("\tlist network 'lan'\n", DHCP);
+        let machine = room.client(LAPTOP);
+        let raw = Raw::open(&machine, LAPTOP);
+        let count = 30;
+        for last in 0..count {
+            let stranger = MacAddr::new([2, 0, 0, 0, 9, last]);
+            let mut message = Message::request(last.into(), Hardware::ethernet(stranger));
+            message.push_kind(MessageType::Discover);
+            message.broadcast = true;
+            raw.send(&message);
+        }
+        let offers: Vec<_> =
+            (0..count).map(|_| raw.hear(Duration::from_secs(10)).expect("an offer").0.yiaddr).collect();
+        let different: std::collections::HashSet<_> = offers.iter().collect();
+        assert_eq!(different.len(), offers.len(), "{offers:?}");
+    });
+}
+
+#[test]
+fn a_network_that_is_added_is_served_without_a_restart() {
+    isolated(|| {
+        let mut room = Room::new();
+        let running = room.serve("\tlist network 'lan'\n", DHCP);
+        let (far, ip) = (room.lab.segment().expect("a segment"), Ipv4Addr::new(10, 5, 0, 1));
+        room.lab.plug(&room.server, &far, "br-lab", MacAddr::new([2, 0, 0, 0, 0, 0xfe])).expect("plugged in");
+        room.server.address("br-lab", ip, 24).expect("an address");
+        let pi = room.lab.client(&far, PI).expect("a client");
+        let raw = Raw::open(&pi, PI);
+        raw.send(&raw.discover(|_| ()));
+        assert!(raw.hear(Duration::from_millis(800)).is_none(), "not served yet");
+
+        let network = format!(
+            "{NETWORK}config interface 'lab'\n\toption device 'br-lab'\n\toption proto 'static'\n\
+             \toption ipaddr '{ip}'\n\toption netmask '255.255.255.0'\n"
+        );
+        let dhcp = format!("{DHCP}config dhcp 'lab'\n\toption interface 'lab'\n");
+        let both = "\tlist network 'lan'\n\tlist network 'lab'\n";
+        running.config.send_replace(Arc::new(configuration(room.folder.path(), both, &network, &dhcp)));
+        let mut offer = None;
+        eventually("the new network is served", || {
+            raw.send(&raw.discover(|_| ()));
+            offer = raw.hear(Duration::from_secs(1));
+            offer.is_some()
+        });
+        let (offer, ..) = offer.expect("waited for");
+        assert_eq!(
+            (offer.server_id, offer.yiaddr.octets()[0]),
+            (Some(ip), 10),
+            "answers leave where they came in"
+        );
     });
 }
