@@ -23,10 +23,6 @@ pub enum ApiError {
         "no client `{who}` is known; name it by its hardware address, its name or its IP address as `bramble client list` shows them, or switch it on once so that it is seen"
     )]
     NoSuchClient { who: String },
-    #[error(
-        "{mac} is not adopted, so there is nothing in the configuration to take out; it is no longer remembered"
-    )]
-    NotAdopted { mac: MacAddr },
     #[error("the name `{name}` belongs to {owner} already; choose another one")]
     NameTaken { name: HostName, owner: MacAddr },
     #[error("there is no room `{room}`; {known}")]
@@ -35,11 +31,8 @@ pub enum ApiError {
     NoSuchImage { image: ImageRef, known: String },
     #[error("{0}")]
     ImageInUse(String),
-    /// The configuration on the disk has problems, so nothing can be added to it.
-    #[error("the configuration has problems and must be put right first: {0}")]
-    BadConfig(Problems),
     /// The change itself would make a configuration with problems.
-    #[error("that would not be a configuration that works: {0}")]
+    #[error("nothing was changed, because the configuration would not be right:\n{0}")]
     WouldNotWork(Problems),
     #[error("the change could not be written: {0}")]
     NotWritten(String),
@@ -64,12 +57,10 @@ impl ApiError {
             Self::Missing { .. } => "missing",
             Self::BadValue { .. } => "bad_value",
             Self::NoSuchClient { .. } => "no_such_client",
-            Self::NotAdopted { .. } => "not_adopted",
             Self::NameTaken { .. } => "name_taken",
             Self::NoSuchRoom { .. } => "no_such_room",
             Self::NoSuchImage { .. } => "no_such_image",
             Self::ImageInUse(_) => "image_in_use",
-            Self::BadConfig(_) => "bad_config",
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
             Self::NoSuchJob(_) => "no_such_job",
@@ -83,13 +74,12 @@ impl ApiError {
     pub const fn field(&self) -> Option<&'static str> {
         match self {
             Self::Missing { field, .. } | Self::BadValue { field, .. } => Some(field),
-            Self::NoSuchClient { .. } | Self::NotAdopted { .. } => Some("client"),
+            Self::NoSuchClient { .. } => Some("client"),
             Self::NameTaken { .. } => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
             Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
             Self::NoSuchJob(_) => Some("job"),
             Self::NoSuchMethod { .. }
-            | Self::BadConfig(_)
             | Self::WouldNotWork(_)
             | Self::NotWritten(_)
             | Self::Job(_)

@@ -4,6 +4,7 @@
 //! later. It blocks (the store, the disk), so its callers give it a thread for that. Whatever takes long is a job, and
 //! the method that starts it answers at once.
 
+mod adopt;
 mod args;
 mod clients;
 mod images;
@@ -81,6 +82,8 @@ impl Api {
             "events" => value(self.events(&args)?),
             "client_list" => value(self.client_list()),
             "client_get" => value(self.client_get(&args)?),
+            "client_adopt" => value(self.client_adopt(&args)?),
+            "client_forget" => value(self.client_forget(&args)?),
             "image_list" => value(self.image_list()?),
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use self::link::{Link, LinkError, read};
 use crate::api::Refusal;
 use crate::api::answer;
-use crate::config::load;
+use crate::config;
 use crate::sys::terminal;
 use crate::types::{HostName, ImageName, ImageRef, RoomName, chain};
 
@@ -282,13 +282,13 @@ fn ask<T: DeserializeOwned>(
 
 /// Checks a configuration without a daemon.
 fn check(path: &Path, json: bool) -> ExitCode {
-    let problems = match load::load(path) {
-        Ok(config) => {
-            if json {
-                print(&format!("{}\n", json!({ "ok": true, "problems": [] })));
-            } else {
-                print(&show::checked(path, &config));
-            }
+    let problems = match config::check::check(path) {
+        Ok(_) if json => {
+            print(&format!("{}\n", json!({ "ok": true, "problems": [] })));
+            return ExitCode::SUCCESS;
+        }
+        Ok(summary) => {
+            print(&format!("{summary}\n"));
             return ExitCode::SUCCESS;
         }
         Err(problems) => problems,

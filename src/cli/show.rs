@@ -1,15 +1,13 @@
 //! What answers look like for people. Pure: an answer and the width of the terminal in, text out.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use super::text::{count, span, table, wrap};
+use super::text::{span, table, wrap};
 use crate::api::answer::{
     Client, ClientDetail, Clients, Events, Forgotten, ImageDetail, Images, JobStatus, Jobs, Line, Removed,
     Started, Status,
 };
-use crate::config::Config;
 use crate::service::jobs::JobState;
 use crate::service::state::Word;
 use crate::types::{ByteSize, HostName, Moment};
@@ -55,20 +53,6 @@ pub fn status(status: &Status, width: usize) -> String {
 fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
     let items: Vec<String> = items.map(|item| item.as_ref().to_owned()).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
-}
-
-pub fn checked(path: &Path, config: &Config) -> String {
-    let networks = list(config.networks.iter().map(|network| &network.name));
-    let mut text = format!(
-        "{}: no problems\nnetworks: {networks}; {}, {}\n",
-        path.display(),
-        count(config.rooms.len(), "room"),
-        count(config.clients.len(), "client")
-    );
-    if !config.enabled {
-        text.push_str("switched off: nothing is served until `option enabled '1'`\n");
-    }
-    text
 }
 
 pub fn clients(clients: &Clients, width: usize) -> String {

@@ -1,0 +1,113 @@
+//! Methods that write `/etc/config/bramble`: adopting a client and forgetting one.
+//!
+//! What would clash (a name, a room that is not there) is refused before the file is touched, with the argument at
+//! fault; everything else is caught by the check of the whole file. When the file is written the daemon reads it as it
+//! does at SIGHUP, and only then is the caller answered.
+
+use std::net::Ipv4Addr;
+
+use tokio::sync::oneshot;
+
+use super::Api;
+use super::answer::{ClientDetail, Forgotten};
+use super::args::Args;
+use super::error::ApiError;
+use crate::config::edit::{self, Edit, EditError, NewValue};
+use crate::config::uci::Document;
+use crate::types::{HostName, ImageRef, MacAddr, RoomName, chain};
+
+impl Api {
+    pub(super) fn client_adopt(&self, args: &Args) -> Result<ClientDetail, ApiError> {
+        let mac = self.meant(args)?;
+        let name: HostName = args.need("name")?;
+        let room: Option<RoomName> = args.get("room")?;
+        let image: Option<ImageRef> = args.get("image")?;
+        let ip: Option<Ipv4Addr> = args.get("ip")?;
+        let config = self.config.borrow().clone();
+        if let Some(owner) = config.clients.iter().find(|client| client.name == name && client.mac != mac) {
+            return Err(ApiError::NameTaken { name, owner: owner.mac });
+        }
+        if let Some(room) = &room
+            && !config.rooms.iter().any(|known| known.name == *room)
+        {
+            let rooms: Vec<&str> = config.rooms.iter().map(|room| room.name.as_str()).collect();
+            let known = match rooms.as_slice() {
+                [] => format!("there is none yet: `uci set bramble.{room}=room; uci commit bramble`"),
+                rooms => format!("there are {}", rooms.join(", ")),
+            };
+            return Err(ApiError::NoSuchRoom { room: room.clone(), known });
+        }
+        if let Some(image) = &image
+            && self.images.resolve(image).is_none()
+        {
+            return Err(self.no_such_image(image.clone()));
+        }
+        let values = [
+            ("name", Some(name.to_string())),
+            ("room", room.map(|room| room.to_string())),
+            ("image", image.map(|image| image.to_string())),
+            ("ip", ip.map(|ip| ip.to_string())),
+        ];
+        let values =
+            values.into_iter().filter_map(|(option, value)| Some((option.to_owned(), NewValue::One(value?))));
+        let edits: Vec<Edit> = if let Some(section) = self.section_of(mac)? {
+            values.map(|(option, value)| Edit::Set { section: section.clone(), option, value }).collect()
+        } else {
+            let mac = ("mac".to_owned(), NewValue::One(mac.to_string()));
+            let options = std::iter::once(mac).chain(values).collect();
+            vec![Edit::Add { kind: "client".to_owned(), name: None, options }]
+        };
+        self.change(&edits)?;
+        tracing::info!(client = %mac, name = %name, "client adopted");
+        let known = self.clients.get(mac).ok_or(ApiError::NoSuchClient { who: mac.to_string() })?;
+        Ok(self.detail(known))
+    }
+
+    pub(super) fn client_forget(&self, args: &Args) -> Result<Forgotten, ApiError> {
+        let known = self.known(args)?;
+        if let Some(section) = self.section_of(known.mac)? {
+            self.change(&[Edit::Remove { section }])?;
+        }
+        self.clients.forget(known.mac);
+        self.events.forget(known.mac, &self.store).map_err(|error| self.failed(&error))?;
+        tracing::info!(client = %known.mac, name = %known.name, "client forgotten");
+        Ok(Forgotten { mac: known.mac, name: known.name })
+    }
+
+    /// Whom the argument `client` means, where a hardware address may be one that was never seen.
+    fn meant(&self, args: &Args) -> Result<MacAddr, ApiError> {
+        let who: String = args.need("client")?;
+        match who.parse::<MacAddr>() {
+            Ok(mac) if !mac.is_unicast() => Err(ApiError::BadValue {
+                field: "client",
+                message: format!(
+                    "`{mac}` is the address of a group, not of one machine; look at `bramble client list`"
+                ),
+            }),
+            Ok(mac) => Ok(mac),
+            Err(_) => Ok(self.known(args)?.mac),
+        }
+    }
+
+    /// The section of `mac` in the file as it is now, such as `@client[0]`.
+    fn section_of(&self, mac: MacAddr) -> Result<Option<String>, ApiError> {
+        let text =
+            fs_err::read(&self.config_path).map_err(|error| ApiError::NotWritten(error.to_string()))?;
+        let document = Document::read(&text);
+        let is = |section: &&crate::config::uci::Section| {
+            section.value("mac").is_some_and(|value| value.value.parse() == Ok(mac))
+        };
+        Ok(document.of_kind("client").find(is).map(crate::config::uci::Section::path))
+    }
+
+    /// Makes the edits and has the daemon take them over.
+    fn change(&self, edits: &[Edit]) -> Result<(), ApiError> {
+        edit::apply(&self.config_path, edits).map_err(|error| match error {
+            EditError::Problems(problems) => ApiError::WouldNotWork(problems),
+            other => ApiError::NotWritten(chain(&other)),
+        })?;
+        let (asked, answered) = oneshot::channel();
+        self.reload.blocking_send(asked).map_err(|_| ApiError::Stopping)?;
+        answered.blocking_recv().map_err(|_| ApiError::Stopping)?.map_err(ApiError::WouldNotWork)
+    }
+}
