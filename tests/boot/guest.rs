@@ -140,7 +140,7 @@ impl Guest {
     pub fn output(&mut self, line: &str) -> String {
         let (output, code) = self.run(line);
         assert_eq!(code, 0, "`{line}` in the guest:\n{output}");
-        output.trim_end().to_owned()
+        output.trim().to_owned()
     }
 
     /// Waits for the end of the machine; everything its console showed.
