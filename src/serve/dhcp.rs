@@ -30,6 +30,9 @@ use crate::types::{MacAddr, Moment, chain, limits};
 use sockets::Interface;
 pub use sockets::{BindError, Sockets};
 
+/// How often a store that keeps failing is complained about: clients ask every few seconds, and all say the same.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
+
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DhcpError {
@@ -113,6 +116,8 @@ struct Server {
     probes: JoinSet<Probed>,
     /// Neighbour entries of ours: interface and when they go at the latest.
     pinned: HashMap<Ipv4Addr, (usize, Instant)>,
+    /// When a failure of the store was last told.
+    complained: Option<Instant>,
 }
 
 struct Probed {
@@ -153,6 +158,7 @@ impl Server {
             numbered: 0,
             probes: JoinSet::new(),
             pinned: HashMap::new(),
+            complained: None,
         }
     }
 
@@ -263,11 +269,17 @@ impl Server {
                 self.start_commit();
             }
             // Not tried again at once: the clients will ask again, and the disk may need a moment.
-            Err(error) => tracing::error!(
-                error = chain(&error),
-                answers = answers.len(),
-                "leases could not be stored, so nobody was told; check the data disk (`bramble status`)"
-            ),
+            Err(error) => {
+                let now = Instant::now();
+                if self.complained.is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY) {
+                    self.complained = Some(now);
+                    tracing::error!(
+                        error = chain(&error),
+                        answers = answers.len(),
+                        "leases could not be stored, so nobody was told; check the data disk (`bramble status`)"
+                    );
+                }
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use bramble::store::Store;
 use bramble::types::{MacAddr, Stage};
 use tokio::sync::watch;
 
-use crate::harness::{cannot_run, isolated};
+use crate::harness::{isolated, program};
 
 const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
 const LAPTOP: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x11]);
@@ -157,10 +157,6 @@ fn told<'a>(notes: &'a str, name: &str) -> Option<&'a str> {
     Some(line.trim_matches('\''))
 }
 
-fn has(program: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
-}
-
 /// Ends a program when the test ends.
 struct Held(Child);
 
@@ -187,8 +183,8 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 #[test]
 fn busybox_udhcpc_gets_an_address_with_what_the_network_gives() {
     isolated(|| {
-        if !has("busybox") {
-            return cannot_run("udhcpc", "busybox is not installed");
+        if program("busybox", "busybox").is_none() {
+            return;
         }
         let mut room = Room::new();
         let running = room.serve("\tlist network 'lan'\n", DHCP);
@@ -222,8 +218,8 @@ fn is_running(pid: nix::unistd::Pid) -> bool {
 #[test]
 fn dhclient_renews_is_told_no_and_releases() {
     isolated(|| {
-        if !has("dhclient") {
-            return cannot_run("dhclient", "isc-dhcp-client is not installed");
+        if program("dhclient", "isc-dhcp-client").is_none() {
+            return;
         }
         let mut room = Room::new();
         let running = room.serve("\tlist network 'lan'\n", DHCP);
@@ -280,8 +276,8 @@ fn dhclient_renews_is_told_no_and_releases() {
 #[test]
 fn udhcpc_renews_and_releases() {
     isolated(|| {
-        if !has("busybox") {
-            return cannot_run("udhcpc", "busybox is not installed");
+        if program("busybox", "busybox").is_none() {
+            return;
         }
         let mut room = Room::new();
         let running = room.serve("\tlist network 'lan'\n", DHCP);
@@ -305,8 +301,8 @@ fn udhcpc_renews_and_releases() {
 #[test]
 fn an_address_that_somebody_took_is_not_offered() {
     isolated(|| {
-        if !has("busybox") {
-            return cannot_run("probe", "busybox is not installed");
+        if program("busybox", "busybox").is_none() {
+            return;
         }
         let mut room = Room::new();
         // Two addresses; somebody has set one of them by hand.
@@ -492,5 +488,208 @@ fn a_network_that_is_added_is_served_without_a_restart() {
             (Some(ip), 10),
             "answers leave where they came in"
         );
+    });
+}
+
+#[test]
+fn a_relay_brings_clients_of_another_network() {
+    isolated(|| {
+        let Some(dhcrelay) = program("dhcrelay", "isc-dhcp-relay") else { return };
+        let mut room = Room::new();
+        let subnet = "config subnet 'far'\n\toption network 'lan'\n\toption subnet '172.16.5.0/24'\n\
+            \toption start '20'\n\toption limit '10'\n";
+        let running = room.serve(&format!("\tlist network 'lan'\n{subnet}"), DHCP);
+        let far = room.lab.segment().expect("a segment");
+        let (outside, inside) = (Ipv4Addr::new(192, 168, 77, 2), Ipv4Addr::new(172, 16, 5, 1));
+        let relay = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x31]));
+        room.lab.plug(&relay, &far, "eth1", MacAddr::new([2, 0, 0, 0, 0, 0x32])).expect("plugged in");
+        relay.address("eth0", outside, 24).expect("an address");
+        relay.address("eth1", inside, 24).expect("an address");
+        relay.set("ipv4/ip_forward", "1").expect("it is a router");
+        room.server.default_route(outside).expect("a route");
+        let mut command = relay.command(dhcrelay);
+        command.args(["-4", "-d", "-a", "-iu", "eth0", "-id", "eth1", "192.168.77.1"]).stderr(Stdio::null());
+        let _relay = start(command);
+        let laptop = room.lab.client(&far, LAPTOP).expect("a client");
+        let mut notes = String::new();
+        eventually("the relay is up", || {
+            notes = room.udhcpc(&laptop, &[]);
+            told(&notes, "ip").is_some()
+        });
+        let ip: Ipv4Addr = told(&notes, "ip").expect("waited for").parse().expect("an address");
+        assert!(ip.octets()[..3] == [172, 16, 5] && (20..30).contains(&ip.octets()[3]), "{ip}");
+        assert_eq!(told(&notes, "router"), Some("172.16.5.1"), "{notes}");
+        assert_eq!(told(&notes, "serverid"), Some("192.168.77.1"), "{notes}");
+        assert_eq!(running.addresses(), [(ip, Some(LAPTOP))]);
+    });
+}
+
+/// dnsmasq on a machine of its own beside us.
+fn dnsmasq(machine: &Machine, folder: &Path, range: &str) -> Option<Held> {
+    let mut command = machine.command(program("dnsmasq", "dnsmasq-base")?);
+    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping"]);
+    command.args([
+        "--pid-file=",
+        "--interface=eth0",
+        "--pxe-service=0,Raspberry Pi Boot",
+        "--log-facility=-",
+    ]);
+    command.arg(format!("--dhcp-leasefile={}", folder.join("dnsmasq.leases").display()));
+    command.arg(format!("--dhcp-range={range}")).stderr(Stdio::null());
+    Some(start(command))
+}
+
+#[test]
+fn beside_dnsmasq_a_pi_takes_its_address_there_and_its_boot_server_here() {
+    isolated(|| {
+        let mut room = Room::new();
+        let other = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x41]));
+        let address = Ipv4Addr::new(192, 168, 77, 2);
+        other.address("eth0", address, 24).expect("an address");
+        let Some(_dnsmasq) = dnsmasq(&other, room.folder.path(), "192.168.77.200,192.168.77.220,1h") else {
+            return;
+        };
+        let proxy = "\tlist network 'lan'\nconfig dhcp 'dhcp'\n\toption mode 'proxy'\n";
+        let running = room.serve(proxy, DHCP);
+        let pi = room.client(PI);
+        let raw = Raw::open(&pi, PI);
+        let (mut ours, mut theirs) = (None, None);
+        eventually("both have answered", || {
+            raw.send(&raw.discover(pi3));
+            while let Some((offer, ..)) = raw.hear(Duration::from_secs(2)) {
+                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = Some(offer) }
+            }
+            ours.is_some() && theirs.is_some()
+        });
+        let (ours, theirs) = (ours.expect("waited for"), theirs.expect("waited for"));
+        assert_eq!((ours.yiaddr, ours.siaddr), (Ipv4Addr::UNSPECIFIED, SERVER));
+        assert_eq!(ours.options.get(code::VENDOR), Some(pi::ROM_VENDOR_OPTIONS));
+        assert_eq!((theirs.server_id, theirs.yiaddr.octets()[3] >= 200), (Some(address), true));
+        let mut request = Message::request(9, Hardware::ethernet(PI));
+        request.push_kind(MessageType::Request);
+        request.push_raw(code::SERVER_ID, address.octets());
+        request.push_raw(code::REQUESTED_IP, theirs.yiaddr.octets());
+        pi3(&mut request);
+        raw.send(&request);
+        let (ack, ..) = raw.hear(Duration::from_secs(5)).expect("an answer");
+        assert_eq!(
+            (ack.kind, ack.server_id),
+            (Some(MessageType::Ack), Some(address)),
+            "only one server gives addresses"
+        );
+        eventually("we know who has the address", || {
+            running.clients.at(ack.yiaddr).is_some_and(|seat| seat.mac == PI)
+        });
+        let laptop = room.client(LAPTOP);
+        let notes = room.udhcpc(&laptop, &[]);
+        assert_eq!(told(&notes, "serverid"), Some("192.168.77.2"), "other devices hear nothing from us");
+    });
+}
+
+#[test]
+fn a_dnsmasq_in_proxy_mode_beside_us_does_no_harm() {
+    isolated(|| {
+        let mut room = Room::new();
+        let other = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x41]));
+        other.address("eth0", Ipv4Addr::new(192, 168, 77, 2), 24).expect("an address");
+        let Some(_dnsmasq) = dnsmasq(&other, room.folder.path(), "192.168.77.0,proxy") else { return };
+        let _running = room.serve("\tlist network 'lan'\n", DHCP);
+        let pi = room.client(PI);
+        let raw = Raw::open(&pi, PI);
+        let mut theirs = false;
+        let mut ours = None;
+        eventually("both have answered", || {
+            raw.send(&raw.discover(pi3));
+            while let Some((offer, ..)) = raw.hear(Duration::from_secs(3)) {
+                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = true }
+            }
+            theirs && ours.is_some()
+        });
+        assert!((100..150).contains(&ours.expect("waited for").yiaddr.octets()[3]));
+    });
+}
+
+/// The daemon itself, as a process that can be killed.
+fn daemon(room: &Room, folder: &Path) -> Held {
+    let socket = folder.join("socket");
+    let _ = std::fs::remove_file(&socket);
+    let mut command = room.server.command(env!("CARGO_BIN_EXE_bramble"));
+    command
+        .arg("--socket")
+        .arg(&socket)
+        .args(["serve", "--any-storage", "--config"])
+        .arg(folder.join("bramble"));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let daemon = start(command);
+    eventually("the daemon is up", || socket.exists());
+    daemon
+}
+
+fn nth(n: u16) -> MacAddr {
+    let [high, low] = n.to_be_bytes();
+    MacAddr::new([0xdc, 0xa6, 0x32, 0xaa, high, low])
+}
+
+fn broadcast_request(n: u16, ip: Ipv4Addr) -> Message {
+    let mut message = Message::request(n.into(), Hardware::ethernet(nth(n)));
+    message.push_kind(MessageType::Request);
+    message.push_raw(code::REQUESTED_IP, ip.octets());
+    message.broadcast = true;
+    message
+}
+
+/// A room asks for addresses all at once and the daemon is killed in the middle: everybody who was told an address still
+/// has it, and nobody else gets it. The same from a copy of the files taken while it worked, which is all that a power cut
+/// leaves.
+#[test]
+fn killed_in_the_middle_no_acknowledged_lease_is_lost() {
+    isolated(|| {
+        let mut room = Room::new();
+        let dhcp = DHCP.replace("option limit '50'", "option limit '140'");
+        configuration(room.folder.path(), "\tlist network 'lan'\n", NETWORK, &dhcp);
+        let machine = room.client(LAPTOP);
+        let raw = Raw::open(&machine, LAPTOP);
+        let mut running = daemon(&room, room.folder.path());
+        let wish = |n: u16| Ipv4Addr::new(192, 168, 77, 100 + u8::try_from(n).expect("a small room"));
+        for n in 0..120 {
+            raw.send(&broadcast_request(n, wish(n)));
+        }
+        let mut told = Vec::new();
+        while told.len() < 40 {
+            let (ack, ..) = raw.hear(Duration::from_secs(10)).expect("an answer");
+            told.push((ack.hardware.mac(), ack.yiaddr));
+        }
+        // Stopped where it stands, so that the two files belong together.
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(running.0.id()).expect("a process number"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it runs");
+        let copy = tempfile::tempdir().expect("a folder");
+        while let Some((ack, ..)) = raw.hear(Duration::from_millis(200)) {
+            told.push((ack.hardware.mac(), ack.yiaddr));
+        }
+        for name in ["bramble.db", "bramble.db-wal"] {
+            let _ = std::fs::copy(room.store().with_file_name(name), copy.path().join(name));
+        }
+        running.0.kill().expect("it runs");
+        running.0.wait().expect("killed");
+        for folder in [copy.path(), room.folder.path()] {
+            let write = |name: &str| {
+                let text = std::fs::read_to_string(room.folder.path().join(name)).expect("a file");
+                let (from, to) = (room.folder.path().display().to_string(), folder.display().to_string());
+                std::fs::write(folder.join(name), text.replace(&from, &to)).expect("a file");
+            };
+            ["bramble", "network", "dhcp"].into_iter().for_each(write);
+            let _running = daemon(&room, folder);
+            while raw.hear(Duration::from_millis(200)).is_some() {}
+            for (mac, ip) in &told {
+                let n = u16::from(ip.octets()[3]) - 100;
+                assert_eq!(*mac, Some(nth(n)));
+                raw.send(&broadcast_request(1000 + n, *ip));
+                let (nak, ..) = raw.hear(Duration::from_secs(10)).expect("an answer");
+                assert_eq!(nak.kind, Some(MessageType::Nak), "{ip} is {mac:?}'s, and nobody else's");
+                raw.send(&broadcast_request(n, *ip));
+                let (ack, ..) = raw.hear(Duration::from_secs(10)).expect("an answer");
+                assert_eq!((ack.kind, ack.yiaddr), (Some(MessageType::Ack), *ip), "{mac:?} still has it");
+            }
+        }
     });
 }

@@ -118,3 +118,6 @@ impl fmt::Display for LeaseTime {
         }
     }
 }
+
+#[cfg(test)]
+mod vector_tests;

@@ -345,9 +345,12 @@ fn an_acknowledgement_waits_for_the_store_and_a_renewal_of_a_pi_does_not() {
     request.push_raw(code::REQUESTED_IP, [192, 168, 77, 110]);
     let (ack, outgoing) = bench.reply(&request, LAN, at(1));
     assert!(ack.kind == Some(MessageType::Ack) && outgoing.after_save && bench.leases.has_unsaved());
+    let survives_power_cut = || bench.leases.lock().unsaved.power;
+    assert!(survives_power_cut(), "a new holder is on the disk itself");
     bench.leases.save().expect("saved");
     assert!(!bench.leases.has_unsaved());
     assert!(bench.reply(&request, LAN, at(9)).1.after_save, "its end has moved");
+    assert!(!survives_power_cut(), "which the client will tell us again");
     bench.leases.save().expect("saved");
 
     let ip = bench.lease(PI, |_| (), LAN, at(1));
