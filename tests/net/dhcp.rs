@@ -369,6 +369,8 @@ impl Raw {
 fn pi3(message: &mut Message) {
     let id = [[0].as_slice(), &[0x44; 16]].concat();
     message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00000:UNDI:002001");
+    message.push_raw(code::ARCHITECTURE, [0, 0]);
+    message.push_raw(94, [1, 2, 1]);
     message.push_raw(code::MACHINE_ID, id);
 }
 
@@ -620,9 +622,7 @@ fn daemon(room: &Room, folder: &Path) -> Held {
         .args(["serve", "--any-storage", "--config"])
         .arg(folder.join("bramble"));
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let daemon = start(command);
-    eventually("the daemon is up", || socket.exists());
-    daemon
+    start(command)
 }
 
 fn nth(n: u16) -> MacAddr {
@@ -650,6 +650,13 @@ fn killed_in_the_middle_no_acknowledged_lease_is_lost() {
         let machine = room.client(LAPTOP);
         let raw = Raw::open(&machine, LAPTOP);
         let mut running = daemon(&room, room.folder.path());
+        let answers = |n: u16, ip: Ipv4Addr| {
+            eventually("the daemon serves", || {
+                raw.send(&broadcast_request(n, ip));
+                raw.hear(Duration::from_secs(1)).is_some()
+            });
+        };
+        answers(0, Ipv4Addr::new(192, 168, 77, 100));
         let wish = |n: u16| Ipv4Addr::new(192, 168, 77, 100 + u8::try_from(n).expect("a small room"));
         for n in 0..120 {
             raw.send(&broadcast_request(n, wish(n)));
@@ -679,6 +686,7 @@ fn killed_in_the_middle_no_acknowledged_lease_is_lost() {
             };
             ["bramble", "network", "dhcp"].into_iter().for_each(write);
             let _running = daemon(&room, folder);
+            answers(2000, Ipv4Addr::new(10, 0, 0, 1));
             while raw.hear(Duration::from_millis(200)).is_some() {}
             for (mac, ip) in &told {
                 let n = u16::from(ip.octets()[3]) - 100;
