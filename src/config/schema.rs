@@ -1,7 +1,7 @@
 //! What may stand in `/etc/config/bramble`: the one description of each section and option.
 //!
 //! The checks of [`super::load`], the default file `openwrt/files/bramble.config`, the reference that
-//! [`reference`] prints and what a reload restarts ([`super::diff`]) all come from this table or are tested against it.
+//! [`reference()`] prints and what a reload restarts ([`super::diff`]) all come from this table or are tested against it.
 //! To add an option: a row here, a field in [`super::Config`], the line in [`super::load`] that fills it.
 
 use std::net::Ipv4Addr;

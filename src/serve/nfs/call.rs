@@ -1,4 +1,4 @@
-//! One RPC record → one reply: which program and procedure, who asks, and the answer of [`Exports`].
+//! One RPC record → one reply: which program and procedure, who asks, and the answer of [`Exports`](crate::service::exports::Exports).
 //!
 //! Knows no socket, so that the same function answers inline, in the pool, and over UDP.
 

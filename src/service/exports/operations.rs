@@ -1,6 +1,6 @@
 //! The procedures of NFSv3 on published trees: each takes typed arguments and appends its results.
 //!
-//! Everything that writes is refused with `NFS3ERR_ROFS` in [`Exports::refuse_write`]; what trees may be written is decided
+//! Everything that writes is refused with `NFS3ERR_ROFS` in `refuse_write`; what trees may be written is decided
 //! there, by the handle's space, when there are such trees.
 
 use std::os::unix::ffi::OsStrExt;

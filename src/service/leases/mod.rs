@@ -1,6 +1,6 @@
 //! Addresses: who gets which, for how long, and that it is on the disk before it is said.
 //!
-//! [`Leases::answer`] reads the facts, calls [`decide`](crate::proto::dhcp::decide::decide), notes the changes in the
+//! [`Leases::answer`] reads the facts, calls [`crate::proto::dhcp::decide`], notes the changes in the
 //! table, and hands back the answer; the caller sends it after [`Leases::save`] if it says so. Many answers may share one
 //! save. A save that fails keeps what it could not write for the next one, and its answers are never sent: the clients
 //! ask again.
