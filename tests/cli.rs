@@ -1,0 +1,353 @@
+//! The command line and the daemon behind it, as a person uses them: two processes, a control socket, no root.
+//!
+//! The daemon under test serves a network on the loopback device with everything switched off that needs root, so each
+//! test has an address of 127.0.0.0/8 for itself. The same services on their real ports are in `tests/net`.
+#![expect(clippy::disallowed_methods, reason = "a test that waits for another process needs an end")]
+
+use std::fs;
+use std::io::Read;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bramble");
+
+/// A folder with configuration and data; with [`Site::serve`] a daemon.
+struct Site {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Site {
+    /// `last` is the last octet of its address: one per test.
+    fn new(last: u8) -> Self {
+        let site = Self { folder: tempfile::tempdir().expect("a folder"), daemon: None };
+        site.write(
+            "network",
+            &format!(
+                "config interface 'lan'\n\toption device 'lo'\n\toption proto 'static'\n\
+                 \toption ipaddr '127.77.0.{last}'\n\toption netmask '255.255.255.0'\n"
+            ),
+        );
+        site.write("dhcp", "");
+        site.configure("");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("written");
+    }
+
+    /// Writes the configuration, with `more` at its end.
+    fn configure(&self, more: &str) {
+        let data = self.path("data");
+        let text = format!(
+            "config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n\tlist network 'lan'\n\n\
+             config dhcp 'dhcp'\n\toption mode 'off'\n\nconfig tftp 'tftp'\n\toption enabled '0'\n\n\
+             config nfs 'nfs'\n\toption backend 'external'\n\toption server '127.77.0.99'\n\toption path '/srv'\n\n\
+             config room 'lab'\n\toption image 'trixie'\n\n\
+             config client\n\toption mac 'dc:a6:32:01:02:03'\n\toption name 'lab-01'\n\toption room 'lab'\n{more}",
+            data.display()
+        );
+        self.write("bramble", &text);
+    }
+
+    fn serve(&mut self) {
+        let log = fs::File::create(self.path("log")).expect("a log");
+        let daemon = Command::new(PROGRAM)
+            .args(["serve", "--any-storage", "--config"])
+            .arg(self.path("bramble"))
+            .arg("--socket")
+            .arg(self.path("socket"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("started");
+        self.daemon = Some(daemon);
+        self.until("it answers", |site| site.ask(&["status"]).status.success());
+    }
+
+    /// Waits for something that must come; gives up after a time no test needs.
+    fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(began.elapsed() < Duration::from_mins(1), "{what}: never; the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn ask(&self, args: &[&str]) -> Output {
+        Command::new(PROGRAM).arg("--socket").arg(self.path("socket")).args(args).output().expect("ran")
+    }
+
+    /// Standard output of a command that must succeed.
+    fn told(&self, args: &[&str]) -> String {
+        let output = self.ask(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Standard error of a command that must be refused.
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.ask(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        kill(Pid::from_raw(daemon.id().try_into().expect("a process number")), signal).expect("sent");
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        self.daemon.take().expect("it ran").wait().expect("it ends")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `bramble serve` of a site that cannot start: exit code and what it said.
+fn fails_to_serve(site: &Site) -> (Option<i32>, String) {
+    let mut daemon = Command::new(PROGRAM)
+        .args(["serve", "--any-storage", "--config"])
+        .arg(site.path("bramble"))
+        .arg("--socket")
+        .arg(site.path("socket"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = String::new();
+    daemon.stderr.take().expect("piped").read_to_string(&mut said).expect("read");
+    (daemon.wait().expect("ended").code(), said)
+}
+
+#[test]
+fn without_a_daemon_one_is_told_how_to_start_it() {
+    let socket = Path::new("/nonexistent/bramble.sock");
+    let ask =
+        |args: &[&str]| Command::new(PROGRAM).arg("--socket").arg(socket).args(args).output().expect("ran");
+    let output = ask(&["client", "list"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        text(&output.stderr),
+        "bramble: Bramble is not running: nobody answers at `/nonexistent/bramble.sock`; start it with \
+         `/etc/init.d/bramble start`, or by hand with `bramble serve`; if it runs with another socket, name that with \
+         `--socket PATH`\n"
+    );
+    let output = ask(&["--json", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["error"]["code"], "not_running");
+    assert_eq!(ask(&["client", "sell"]).status.code(), Some(2), "usage");
+}
+
+#[test]
+fn check_needs_no_daemon() {
+    let site = Site::new(2);
+    let file = site.path("bramble");
+    let check = || Command::new(PROGRAM).args(["check", "--config"]).arg(&file).output().expect("ran");
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check().stdout));
+    site.configure("\toption imag 'x'\n\nconfig room 'lab-2'\n");
+    let output = check();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stdout),
+        format!(
+            "{0}:24:9: @client[0].imag: a `client` section has no option of this name; did you mean `image`?\n\
+             {0}:26:13: a name has only letters, digits and `_`\n2 problems\n",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn clients_are_adopted_and_forgotten() {
+    let mut site = Site::new(3);
+    site.serve();
+    assert_eq!(
+        site.told(&["client", "list"]),
+        "NAME    ROOM  MAC                IP  STATE  SINCE  IMAGE\n\
+         lab-01  lab   dc:a6:32:01:02:03  -   off    -      trixie\n"
+    );
+    let before = fs::read_to_string(site.path("bramble")).expect("there");
+    assert_eq!(
+        site.told(&["client", "adopt", "B8-27-EB-01-02-03", "--name", "lab-02", "--room", "lab"]),
+        "lab-02 (b8:27:eb:01:02:03) is adopted; it boots trixie when it is next switched on.\n"
+    );
+    let after = fs::read_to_string(site.path("bramble")).expect("there");
+    assert!(after.starts_with(&before), "what was there stays as it was");
+    assert_eq!(
+        site.told(&["client", "show", "lab-02"]),
+        "lab-02 is off: never heard from\n  MAC      b8:27:eb:01:02:03\n  IP       -\n  Room     lab\n  \
+         Image    trixie\n  Model    -\n"
+    );
+    assert_eq!(
+        site.refused(&["client", "adopt", "b8:27:eb:01:02:04", "--name", "lab-02"]),
+        "bramble: the name `lab-02` belongs to b8:27:eb:01:02:03 already; choose another one\n"
+    );
+    assert_eq!(
+        site.refused(&["client", "adopt", "b8:27:eb:01:02:04", "--name", "lab-03", "--room", "attic"]),
+        "bramble: there is no room `attic`; there are lab\n"
+    );
+    assert_eq!(
+        site.refused(&["client", "adopt", "b8:27:eb:01:02:04", "--name", "lab-03", "--image", "bullseye"]),
+        "bramble: there is no image `bullseye`; none has been imported yet: `bramble image import FILE --name NAME`\n"
+    );
+    assert!(
+        site.refused(&["client", "adopt", "b8:27:eb:01:02:04", "--name", "lab-03", "--ip", "10.0.0.1"])
+            .starts_with("bramble: nothing was changed, because the configuration would not be right:\n")
+    );
+    assert_eq!(fs::read_to_string(site.path("bramble")).expect("there"), after, "refusals change nothing");
+    assert_eq!(
+        site.told(&["client", "forget", "lab-02"]),
+        "lab-02 (b8:27:eb:01:02:03) is forgotten. It will be new when it is next seen.\n"
+    );
+    assert_eq!(
+        site.refused(&["client", "show", "lab-02"]),
+        "bramble: no client `lab-02` is known; name it by its hardware address, its name or its IP address as `bramble \
+         client list` shows them, or switch it on once so that it is seen\n"
+    );
+    let refusal = site.ask(&["--json", "client", "show", "lab-02"]);
+    let refusal: serde_json::Value = serde_json::from_slice(&refusal.stdout).expect("JSON");
+    assert_eq!(
+        (&refusal["error"]["code"], &refusal["error"]["field"]),
+        (&"no_such_client".into(), &"client".into())
+    );
+}
+
+#[test]
+fn an_import_is_watched_to_its_end() {
+    let mut site = Site::new(4);
+    site.serve();
+    assert_eq!(
+        site.told(&["image", "list"]),
+        "There is no image yet. Import one: bramble image import FILE --name NAME\n"
+    );
+    assert!(
+        site.refused(&["image", "import", "/nonexistent.img", "--name", "x"]).contains("/nonexistent.img")
+    );
+    assert_eq!(
+        site.refused(&["image", "show", "x"]),
+        "bramble: there is no image `x`; none has been imported yet: `bramble image import FILE --name NAME`\n"
+    );
+    assert_eq!(
+        site.refused(&["job", "show", "7"]),
+        "bramble: there is no job 7; `bramble job list` shows those there are\n"
+    );
+    assert_eq!(site.told(&["job", "list"]), "There was no job yet.\n");
+
+    let tree = site.path("tree");
+    for folder in ["etc", "sbin", "usr/lib"] {
+        fs::create_dir_all(tree.join(folder)).expect("made");
+    }
+    fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"Test OS 1\"\nVERSION_CODENAME=test\n")
+        .expect("written");
+    fs::copy(PROGRAM, tree.join("sbin/init")).expect("copied");
+    let import = ["image", "import", tree.to_str().expect("UTF-8"), "--name", "tiny"];
+    let output = site.ask(&import);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("tiny@1"), "the job's own words: {said}");
+    let list = site.told(&["image", "list"]);
+    assert!(list.starts_with("IMAGE  CURRENT  VERSIONS  ARCH"), "{list}");
+    assert!(list.contains("Test OS 1"), "{list}");
+    assert!(site.told(&["image", "show", "tiny"]).contains("\ntiny@1\n  Release  Test OS 1\n"));
+    assert!(site.told(&["job", "list"]).contains("import"), "it is remembered");
+    let adopted = site.told(&["client", "adopt", "lab-01", "--name", "lab-01", "--image", "tiny"]);
+    assert_eq!(
+        adopted,
+        "lab-01 (dc:a6:32:01:02:03) is adopted; it boots tiny when it is next switched on.\n"
+    );
+    assert_eq!(
+        site.refused(&["image", "remove", "tiny"]),
+        "bramble: `tiny@1` is in use by lab-01; give it another image first, and restart what still runs from it\n"
+    );
+    site.told(&["client", "forget", "lab-01"]);
+    assert!(site.told(&["image", "remove", "tiny"]).starts_with("tiny@1 removed. Job "));
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_a_good_one_is_applied() {
+    let mut site = Site::new(5);
+    site.serve();
+    site.configure("\nconfig client\n\toption mac 'no mac'\n\toption name 'lab-02'\n");
+    site.signal(Signal::SIGHUP);
+    site.until("the refusal is in the log", |site| site.log().contains("the old one stays in force"));
+    assert!(site.log().contains("`no mac` is not a hardware address"), "{}", site.log());
+    assert!(!site.told(&["client", "list"]).contains("lab-02"));
+    let status = site.told(&["status"]);
+    assert!(
+        status.contains("Needs attention:\n- the configuration on the disk is not in force: "),
+        "{status}"
+    );
+    assert!(site.told(&["client", "list"]).contains("lab-01"), "the old configuration still holds");
+
+    site.configure("\nconfig client\n\toption mac 'b8:27:eb:01:02:03'\n\toption name 'lab-02'\n");
+    site.signal(Signal::SIGHUP);
+    site.until("the new client is known", |site| site.told(&["client", "list"]).contains("lab-02"));
+    assert!(site.log().contains("configuration: client lab-02 is new"), "{}", site.log());
+    assert!(site.told(&["status"]).ends_with("All is well.\n"));
+
+    site.signal(Signal::SIGTERM);
+    assert!(site.ended().success());
+    assert!(!site.path("socket").exists(), "the control socket goes with the daemon");
+}
+
+#[test]
+fn a_port_that_is_held_is_named_with_its_holder() {
+    let site = Site::new(6);
+    let held = UdpSocket::bind("127.77.0.6:8467").expect("free");
+    let (code, said) = fails_to_serve(&site);
+    drop(held);
+    assert_eq!(code, Some(1));
+    let me = std::process::id();
+    assert!(said.contains("UDP port 8467 of 127.77.0.6 is held by `"), "{said}");
+    assert!(
+        said.contains(&format!("(process {me}); stop that program, or keep it from this port")),
+        "{said}"
+    );
+    assert!(said.contains("Bramble was not started; nothing is served"), "{said}");
+}
+
+#[test]
+fn two_daemons_do_not_share_a_socket() {
+    let mut site = Site::new(7);
+    site.serve();
+    let (code, said) = fails_to_serve(&site);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another Bramble answers at"), "{said}");
+    assert!(site.ask(&["status"]).status.success(), "the first one is not disturbed");
+}
+
+#[test]
+fn switched_off_is_no_failure() {
+    let site = Site::new(8);
+    site.write("bramble", "config bramble 'main'\n\toption enabled '0'\n\toption data '/mnt/x'\n");
+    let (code, said) = fails_to_serve(&site);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("switched off in"), "{said}");
+}

@@ -1,0 +1,93 @@
+//! The table of methods is held to: names, help, a command for each, and refusals that programs can tell apart.
+
+use std::collections::BTreeSet;
+
+use bramble::api::methods::{Access, METHODS};
+use bramble::api::{ApiError, methods};
+use bramble::cli::Cli;
+use clap::CommandFactory;
+
+/// Which command carries each method, or why none does.
+const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
+    ("status", Ok(&["status"])),
+    ("health", Err("`status` shows the same problems; this is for programs that watch")),
+    ("check", Err("`bramble check` does this without a daemon")),
+    ("events", Ok(&["events"])),
+    ("client_list", Ok(&["client", "list"])),
+    ("client_get", Ok(&["client", "show"])),
+    ("client_adopt", Ok(&["client", "adopt"])),
+    ("client_forget", Ok(&["client", "forget"])),
+    ("image_list", Ok(&["image", "list"])),
+    ("image_show", Ok(&["image", "show"])),
+    ("image_import", Ok(&["image", "import"])),
+    ("image_remove", Ok(&["image", "remove"])),
+    ("job_list", Ok(&["job", "list"])),
+    ("job_status", Ok(&["job", "show"])),
+    ("job_cancel", Ok(&["job", "cancel"])),
+];
+
+#[test]
+fn names_are_unique_and_everything_is_explained() {
+    let names: BTreeSet<&str> = METHODS.iter().map(|method| method.name).collect();
+    assert_eq!(names.len(), METHODS.len(), "a name stands twice");
+    for method in METHODS {
+        assert!(method.help.len() > 10, "{}: what is it for?", method.name);
+        assert!(method.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", method.name);
+        let params: BTreeSet<&str> = method.params.iter().map(|param| param.name).collect();
+        assert_eq!(params.len(), method.params.len(), "{}: an argument stands twice", method.name);
+        for param in method.params {
+            assert!(!param.help.is_empty(), "{}.{}", method.name, param.name);
+        }
+    }
+    assert_eq!(methods::find("client_adopt").map(|method| method.access), Some(Access::Write));
+    assert_eq!(methods::find("client_sell"), None);
+}
+
+#[test]
+fn every_method_has_a_command_or_a_reason() {
+    let listed: BTreeSet<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
+    let methods: BTreeSet<&str> = METHODS.iter().map(|method| method.name).collect();
+    assert_eq!(listed, methods);
+    let cli = Cli::command();
+    for (method, command) in COMMANDS {
+        match command {
+            Ok(path) => {
+                let mut at = &cli;
+                for word in *path {
+                    at = at.find_subcommand(word).unwrap_or_else(|| panic!("{method}: no command {path:?}"));
+                }
+                assert!(at.get_about().is_some(), "{path:?} has no help");
+            }
+            Err(reason) => assert!(!reason.is_empty(), "{method}"),
+        }
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn refusals_have_a_word_a_text_and_the_field_at_fault() {
+    let mac = "dc:a6:32:01:02:03".parse().expect("MAC");
+    #[rustfmt::skip]
+    let rows = [
+        (ApiError::NoSuchMethod { method: "x".into(), known: "status".into() }, "no_such_method", None),
+        (ApiError::Missing { field: "name", help: "give a name" }, "missing", Some("name")),
+        (ApiError::BadValue { field: "ip", message: "`x` is no address".into() }, "bad_value", Some("ip")),
+        (ApiError::NoSuchClient { who: "x".into() }, "no_such_client", Some("client")),
+        (ApiError::NameTaken { name: "a".parse().expect("name"), owner: mac }, "name_taken", Some("name")),
+        (ApiError::NoSuchRoom { room: "a".parse().expect("room"), known: "there are b".into() }, "no_such_room", Some("room")),
+        (ApiError::NoSuchImage { image: "a".parse().expect("image"), known: "there are b".into() }, "no_such_image", Some("image")),
+        (ApiError::NoSuchJob(7), "no_such_job", Some("job")),
+        (ApiError::Stopping, "stopping", None),
+        (ApiError::Internal { request: 7 }, "internal", None),
+    ];
+    for (error, code, field) in rows {
+        let refusal = error.refusal();
+        assert_eq!((refusal.code.as_str(), refusal.field.as_deref()), (code, field));
+        assert_eq!(refusal.message, error.to_string());
+        assert!(refusal.message.len() > 10, "{code} says too little");
+    }
+}
