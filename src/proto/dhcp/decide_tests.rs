@@ -221,6 +221,7 @@ fn discover_by_standing_and_table() {
     let full: Vec<Change> =
         (100..=103).map(|n| bound(&client(n), Ipv4Addr::new(10, 0, 0, n), later)).collect();
     let full_but_one = [full.as_slice(), &[Change::Free { ip: B }]].concat();
+    let rest = |ip| Change::Decline { ip, until: NOW.plus(DECLINED_REST) };
     let took_reserved = [bound(&client(2), OUTSIDE_POOL, later)];
     let cases: &[(&str, &Client, &[Change], Says)] = &[
         ("a stranger waits for the probe", &me, &[], Says::Probe),
@@ -228,6 +229,7 @@ fn discover_by_standing_and_table() {
         ("the wire is silent", &me, &[offered(&me, B, true)], Says::Offer(B)),
         ("who has an address is offered that", &me, &[bound(&me, B, later)], Says::Offer(B)),
         ("who had one, too", &me, &[bound(&me, B, later), Change::Free { ip: B }], Says::Offer(B)),
+        ("but not one that somebody else uses", &me, &[bound(&me, B, later), rest(B)], Says::Probe),
         ("a known Pi never waits", &pi, &full_but_one, Says::Offer(B)),
         ("a reservation is not probed", &reserved, &[], Says::Offer(OUTSIDE_POOL)),
         ("but not given while another has it", &reserved, &took_reserved, Says::Probe),
@@ -239,6 +241,18 @@ fn discover_by_standing_and_table() {
         let decision = decided(&discover_packet(1), client, &table(changes), &scope());
         assert_eq!(says(&decision), *expected, "{shows}");
     }
+}
+
+#[test]
+fn an_address_that_was_set_aside_meanwhile_goes_to_whom_it_is_for() {
+    let mut scope = scope();
+    scope.reserved = Arc::from([B]);
+    let table =
+        table(&[bound(&client(1), B, Some(NOW.plus(Duration::from_mins(1)))), Change::Free { ip: B }]);
+    let decision = decided(&discover_packet(1), &client(1), &table, &scope);
+    assert!(matches!(decision.action, Action::Probe(ip) if ip != B), "{decision:?}");
+    let owner = Client { fixed: Some(B), ..client(2) };
+    assert_eq!(says(&decided(&discover_packet(2), &owner, &table, &scope)), Says::Offer(B));
 }
 
 #[test]

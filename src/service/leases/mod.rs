@@ -486,11 +486,8 @@ fn row(binding: &Binding, entry: Option<&Entry>, now: Now) -> LeaseRow {
 /// A stored lease as it stands now. `order`: its place among those that were used longer ago.
 fn restored(row: LeaseRow, order: usize, now: Now) -> Option<Entry> {
     let key = ClientKey::from_bytes(&row.client_id)?;
-    // A clock that is behind the grant has not been set since the router started: the whole lease is still to come.
-    let left = |end: Moment| {
-        let whole = end.since(row.granted_at);
-        if now.civil < row.granted_at { whole } else { end.since(now.civil).min(whole) }
-    };
+    // Never more than was granted: a clock that is behind the grant has not been set since the router started.
+    let left = |end: Moment| end.since(now.civil).min(end.since(row.granted_at));
     let until = row.expires_at.map(|end| now.up.plus(left(end)));
     let over = until.is_some_and(|until| until <= now.up);
     let state = match (row.state, until) {
