@@ -8,6 +8,8 @@ mod images {
     pub mod archives;
     pub mod disks;
     pub mod hostile;
+    pub mod inspection;
     pub mod library;
+    pub mod stopped;
     pub mod support;
 }

@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-fn open(folder: &Path) -> (Library, Jobs, Vec<JobStatus>) {
+pub fn open(folder: &Path) -> (Library, Jobs, Vec<JobStatus>) {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).expect("a data folder");
     let store = Store::open(&data.join("bramble.db")).expect("a store");
