@@ -250,8 +250,14 @@ fn image(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
         ImageCommand::Show { image } => ask(cli, "image_show", &json!({ "image": image }), show::image),
         ImageCommand::Remove { image } => ask(cli, "image_remove", &json!({ "image": image }), show::removed),
         ImageCommand::Import { source, name, sha256, content_sha256, detach } => {
-            // The daemon has another working folder than the person.
-            let source = std::path::absolute(source).unwrap_or_else(|_| source.clone());
+            // The daemon has another working folder than the person. An address of the web is no path: it is refused
+            // by the daemon, with what to do.
+            let is_url = source.to_str().is_some_and(|text| text.contains("://"));
+            let source = if is_url {
+                source.clone()
+            } else {
+                std::path::absolute(source).unwrap_or_else(|_| source.clone())
+            };
             let params = json!({ "source": source, "name": name, "sha256": sha256,
                 "content_sha256": content_sha256 });
             if *detach {

@@ -148,7 +148,7 @@ fn links_lead_into_the_tree() {
     });
     assert_eq!((found.pretty_name.as_str(), found.arch), ("Debian GNU/Linux 13 (trixie)", Arch::Arm64));
     let lost = facts(Release::Trixie, |root| {
-        sh(root, "rm usr/lib/os-release; ln -sf /../../../../etc/os-release usr/lib/os-release")
+        sh(root, "rm usr/lib/os-release; ln -sf /../../../../etc/os-release usr/lib/os-release");
     });
     assert_eq!(lost.pretty_name, "unknown system", "a circle inside the tree, not this machine's release");
 }
