@@ -85,7 +85,7 @@ async fn receive(
         match accept(datagram, from, &clients) {
             Ok((client, report)) if allowance.take(client, Instant::now()) => {
                 let phase = report.phase.as_str();
-                tracing::info!(client = %client, phase, message = report.message, "agent reports");
+                tracing::info!(client = %client, phase, said = report.message, "agent reports");
                 let what = Happening::Agent { phase: phase.to_owned(), message: report.message };
                 events.record(client, Moment::from(SystemTime::now()), what);
             }
