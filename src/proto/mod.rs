@@ -8,6 +8,7 @@ pub mod dhcp;
 pub mod mbr;
 pub mod mount;
 pub mod nfs3;
+pub mod nfsacl;
 pub mod packed;
 pub mod pi;
 pub mod portmap;

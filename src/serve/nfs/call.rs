@@ -9,14 +9,14 @@ use crate::proto::nfs3::access::Identity;
 use crate::proto::nfs3::{self, Procedure};
 use crate::proto::rpc::{AuthStat, Call, reply};
 use crate::proto::xdr::XdrError;
-use crate::proto::{mount, portmap};
+use crate::proto::{mount, nfsacl, portmap};
 use crate::service::events::Happening;
 use crate::service::exports::{Patience, Payload, Visitor};
 
 /// Which programs are behind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// NFS and MOUNT: TCP 2049.
+    /// NFS with its access control lists, and MOUNT: TCP 2049.
     Nfs,
     /// MOUNT alone: UDP 2049.
     Mount,
@@ -84,6 +84,7 @@ fn dispatch(
 ) -> Answer {
     let version = match (call.program, caller.door) {
         (nfs3::PROGRAM, Door::Nfs) => nfs3::VERSION,
+        (nfsacl::PROGRAM, Door::Nfs) => nfsacl::VERSION,
         (mount::PROGRAM, Door::Nfs | Door::Mount) => mount::VERSION,
         (portmap::PROGRAM, Door::Portmap) => portmap::VERSION,
         _ => {
@@ -97,6 +98,7 @@ fn dispatch(
     }
     match call.program {
         nfs3::PROGRAM => nfs(shared, caller, call, patience, out),
+        nfsacl::PROGRAM => nfsacl(shared, caller, &call, patience, out),
         mount::PROGRAM => mount(shared, caller, &call, patience, out),
         _ => portmap(&call, out),
     }
@@ -134,6 +136,39 @@ fn nfs(
         Ok(Some(payload)) => Answer::Send(payload),
         Err(_) => Answer::Later,
     }
+}
+
+fn nfsacl(
+    shared: &Shared,
+    caller: &Caller,
+    call: &Call<'_>,
+    patience: Patience,
+    out: &mut Vec<u8>,
+) -> Answer {
+    let args = nfsacl::Args::parse(call.procedure, call.args);
+    let Some(args) = understood(args, call.xid, out) else { return Answer::Ready };
+    if args != nfsacl::Args::Null && !shared.is_privileged(caller) {
+        reply::auth_error(out, call.xid, AuthStat::TooWeak);
+        return Answer::Ready;
+    }
+    match args {
+        nfsacl::Args::Null => reply::success(out, call.xid),
+        nfsacl::Args::SetAcl => {
+            reply::success(out, call.xid);
+            nfsacl::refused(out);
+        }
+        nfsacl::Args::GetAcl { object, wanted } => {
+            let who = Identity::of(&call.credential);
+            let mut getattr = Vec::new();
+            let args = nfs3::Args::GetAttr(object);
+            if shared.exports.nfs(&caller.visitor, &who, &args, patience, &mut getattr).is_err() {
+                return Answer::Later;
+            }
+            reply::success(out, call.xid);
+            nfsacl::no_lists(out, &getattr, wanted);
+        }
+    }
+    Answer::Ready
 }
 
 fn mount(shared: &Shared, caller: &Caller, call: &Call<'_>, patience: Patience, out: &mut Vec<u8>) -> Answer {

@@ -283,6 +283,34 @@ async fn what_we_do_not_speak_is_said() {
     assert!(peer.is_closed().await);
 }
 
+/// An overlay on the client asks before anybody but root may start a program; without an answer nobody may.
+#[tokio::test]
+async fn there_are_no_access_control_lists() {
+    let running = start(false);
+    let mut peer = Peer::connect(running.nfs).await;
+    let root = peer.mount().await;
+    let attributes = peer.getattr(&root).await.expect("attributes");
+    let ask = |handle: &[u8]| {
+        let mut out = Vec::new();
+        call(&mut out, 9, (100_227, 3, 1), |out| {
+            let mut w = Writer(out);
+            w.opaque(handle);
+            w.u32(3);
+        });
+        out
+    };
+    peer.0.write_all(&ask(&root)).await.expect("sent");
+    let (_, record) = peer.reply().await;
+    let mut r = results(&record);
+    assert_eq!((r.u32(), r.bool()), (Ok(0), Ok(true)), "success, with attributes");
+    assert_eq!(Attributes::parse(&mut r), Ok(attributes));
+    assert_eq!([r.u32(), r.u32(), r.u32(), r.u32(), r.u32()], [3, 0, 0, 0, 0].map(Ok));
+
+    peer.0.write_all(&ask(b"not a handle")).await.expect("sent");
+    let (_, record) = peer.reply().await;
+    assert_eq!(results(&record).rest().len(), 8, "a failure, without attributes");
+}
+
 #[tokio::test]
 async fn the_portmapper_and_mount_answer_datagrams() {
     let running = start(false);
