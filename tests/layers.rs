@@ -40,6 +40,7 @@ fn breaches(src: &Path) -> Vec<String> {
     let mut files = Vec::new();
     collect(src, &mut files);
     files.sort();
+    files.retain(|file| !only_in_tests(file));
     files.iter().flat_map(|file| breaches_of(src, file)).collect()
 }
 
@@ -52,6 +53,22 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+/// Whether the module that declares `file` does so below `#[cfg(test)]`: as `mod tests;`, or by its path.
+fn only_in_tests(file: &Path) -> bool {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+        return false;
+    };
+    let stem = name.trim_end_matches(".rs");
+    let declared = [format!("#[cfg(test)]\nmod {stem};"), format!("#[cfg(test)]\n#[path = \"{name}\"]")];
+    let beside =
+        fs::read_dir(folder).expect("the folder can be listed").map(|entry| entry.expect("entry").path());
+    let above = std::iter::once(folder.with_extension("rs"));
+    beside
+        .chain(above)
+        .filter_map(|parent| fs::read_to_string(parent).ok())
+        .any(|text| declared.iter().any(|line| text.contains(line.as_str())))
 }
 
 fn breaches_of(src: &Path, file: &Path) -> Vec<String> {
@@ -159,9 +176,16 @@ fn the_test_itself_can_fail() {
     fs::write(dir.path().join("proto/tftp.rs"), bad).expect("file");
     fs::write(dir.path().join("sim/pi.rs"), "use crate::store::Store;\nuse crate::proto::dhcp;\n")
         .expect("file");
+    fs::create_dir_all(dir.path().join("proto/dhcp")).expect("folder");
+    let parent = "#[cfg(test)]\nmod tests;\nmod more_tests;\n";
+    fs::write(dir.path().join("proto/dhcp.rs"), parent).expect("file");
+    for name in ["tests", "more_tests"] {
+        fs::write(dir.path().join(format!("proto/dhcp/{name}.rs")), "use std::fs;\n").expect("file");
+    }
     assert_eq!(
         breaches(dir.path()),
         [
+            "src/proto/dhcp/more_tests.rs:1: `std::fs` in a pure module; take it as an argument",
             "src/proto/tftp.rs:1: `proto` may not use `store`",
             "src/proto/tftp.rs:2: `Instant::now` in a pure module; take it as an argument",
             "src/proto/tftp.rs:3: `proto` may not use `service`",
