@@ -329,7 +329,7 @@ fn spawn(program: &Path, machine: &Machine, site: &Site) -> Result<Child, Server
         .command(program)
         .arg("--socket")
         .arg(site.socket())
-        .args(["serve", "--config"])
+        .args(["serve", "--any-storage", "--config"])
         .arg(site.config())
         .arg("--agents")
         .arg(site.agents())
