@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::net::{Lab, NetError, Segment};
+use super::net::{Lab, Machine, NetError, Segment};
 use super::pi::{Board, Failure, News, Options, Up, power_on};
 use super::sample::{Release, write_tree};
 use super::server::{Seat, Server, ServerError, Site};
@@ -40,6 +40,8 @@ pub struct Classroom {
     lan: Segment,
     pub server: Server,
     pub boards: Vec<Board>,
+    /// One for each board, from the first [`Self::boot`] on.
+    machines: Vec<Machine>,
 }
 
 impl Classroom {
@@ -56,7 +58,7 @@ impl Classroom {
         raise_file_limit();
         let (lab, lan, machine) = Lab::with_server(&site.device)?;
         let server = Server::start(program, &machine, site)?;
-        Ok(Self { lab, lan, server, boards })
+        Ok(Self { lab, lan, server, boards, machines: Vec::new() })
     }
 
     /// Writes the sample tree of `release` and imports it as the site's image, the way an administrator would.
@@ -81,15 +83,16 @@ impl Classroom {
         options: Options,
         mut watch: impl FnMut(Option<(usize, News)>) -> ControlFlow<()>,
     ) -> Result<Vec<Outcome>, ClassroomError> {
-        let machines = self
-            .boards
-            .iter()
-            .map(|board| self.lab.client(&self.lan, board.mac))
-            .collect::<Result<Vec<_>, _>>()?;
+        for board in self.boards.iter().skip(self.machines.len()) {
+            self.machines.push(self.lab.client(&self.lan, board.mac)?);
+        }
         let (tell, news) = sync_channel(WAITING);
         let mut pis = Vec::new();
-        for (id, (board, machine)) in self.boards.iter().zip(machines).enumerate() {
-            pis.push(power_on(*board, machine, options, id, tell.clone()).map_err(ClassroomError::PowerOn)?);
+        for (id, (board, machine)) in self.boards.iter().zip(&self.machines).enumerate() {
+            pis.push(
+                power_on(*board, machine.clone(), options, id, tell.clone())
+                    .map_err(ClassroomError::PowerOn)?,
+            );
         }
         drop(tell);
         loop {

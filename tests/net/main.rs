@@ -7,6 +7,14 @@
 //! Run with `cargo net`.
 
 mod dhcp;
+#[cfg(test)]
+mod classroom;
+#[cfg(test)]
+mod demo;
 mod harness;
+#[cfg(test)]
 mod lab;
+#[cfg(test)]
+mod nonsense;
+#[cfg(test)]
 mod rom;

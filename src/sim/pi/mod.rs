@@ -28,6 +28,9 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{SockaddrIn, SockaddrStorage};
+
 use self::address::Given;
 use self::census::Census;
 pub use self::rom::{Board, Rom};
@@ -161,6 +164,7 @@ impl Pi {
     }
 
     fn boot(&mut self, options: Options) -> Result<Up, String> {
+        forget_addresses().map_err(|error| format!("the network card keeps its old address: {error}"))?;
         let mut given = self.rom()?;
         let handover = self.firmware(&mut given)?;
         release(&given)?;
@@ -264,6 +268,20 @@ fn same_address(before: &Given, now: &Given, who: &str) -> Result<(), String> {
 fn take(given: &Given) -> Result<(), String> {
     let set = || Netlink::open()?.add_address(CARD, given.address, given.prefix);
     set().map_err(|error| format!("could not set the address {}: {error}", given.address))
+}
+
+/// A Pi that was up before is switched off and on.
+fn forget_addresses() -> io::Result<()> {
+    let mut netlink = Netlink::open()?;
+    for interface in getifaddrs()?.filter(|interface| interface.interface_name == CARD) {
+        let ip =
+            |address: Option<SockaddrStorage>| address.and_then(|a| a.as_sockaddr_in().map(SockaddrIn::ip));
+        if let (Some(address), Some(mask)) = (ip(interface.address), ip(interface.netmask)) {
+            let prefix = u8::try_from(u32::from(mask).leading_ones()).unwrap_or(32);
+            netlink.remove_address(CARD, address, prefix)?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets the address, as the next stage of a boot starts without one.

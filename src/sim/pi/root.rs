@@ -64,6 +64,13 @@ fn status(code: u32) -> String {
     name.to_owned()
 }
 
+/// A file that a client has open: its handle outlives connections, and must outlive the server's process.
+#[derive(Clone, Debug)]
+pub struct Open {
+    path: String,
+    handle: Handle,
+}
+
 /// A mounted root.
 #[derive(Debug)]
 pub struct Root {
@@ -113,13 +120,24 @@ impl Root {
 
     /// The file at `path` from the root, read whole; symbolic links are not followed.
     pub fn file(&mut self, path: &str) -> Result<Vec<u8>, RootError> {
+        let open = self.open(path)?;
+        self.content(&open)
+    }
+
+    /// Finds the file at `path`, as a program that opens it does; symbolic links are not followed.
+    pub fn open(&mut self, path: &str) -> Result<Open, RootError> {
         let mut handle = self.top.clone();
         for name in path.split('/').filter(|name| !name.is_empty()) {
             handle = self.lookup(&handle, name.as_bytes(), path)?;
         }
-        let size = self.attributes(&handle, path)?.size;
+        Ok(Open { path: path.to_owned(), handle })
+    }
+
+    /// What is in an open file now, by its handle alone.
+    pub fn content(&mut self, open: &Open) -> Result<Vec<u8>, RootError> {
+        let size = self.attributes(&open.handle, &open.path)?.size;
         let mut content = Vec::new();
-        self.read(&handle, path, size, |piece| content.extend(piece))?;
+        self.read(&open.handle, &open.path, size, |piece| content.extend(piece))?;
         Ok(content)
     }
 
