@@ -182,8 +182,9 @@ impl<'a> Shelf<'a> {
         if let Some(found) = self.root.file(&self.boot().join(path))? {
             return Ok(Some(found));
         }
-        // Names from a `pxelinux.cfg` of ours, which begin at the root of the tree.
-        if path.starts_with("boot/") || path.starts_with(DEVICE_TREES) {
+        // Names from a `pxelinux.cfg` of ours for a tree without firmware, which begin at the root of the tree.
+        let plain = self.tree.facts.boot_dir.is_none();
+        if plain && (path.starts_with("boot/") || path.starts_with(DEVICE_TREES)) {
             return self.root.file(Path::new(path));
         }
         match LOADERS.iter().find(|(name, _)| *name == path) {
