@@ -18,3 +18,4 @@ mod lab;
 mod nonsense;
 #[cfg(test)]
 mod rom;
+mod tftp;
