@@ -37,7 +37,7 @@ fn a_classroom_boots_and_reads_exactly_what_was_imported() {
         let (folder, mut room) = classroom(6);
         let ups = boot(&mut room, Options::default());
         let original = Census::of(&folder.path().join("sample"), READ as usize).expect("the sample");
-        assert!(original.files > 300 && original.bytes > 10_000_000, "{original:?}");
+        assert!(original.files > 250 && original.bytes > 10_000_000, "{original:?}");
         for (up, n) in ups.iter().zip(1..) {
             assert_eq!(up.census, original, "{:?}", up.board);
             assert_eq!(up.personality.name.to_string(), format!("seat-{n:02}"));
@@ -82,6 +82,7 @@ fn reload_and_crash_take_nothing_from_running_clients() {
         check(&mut ups, "after a bad configuration");
         assert!(ups.iter().all(|up| up.root.reconnects() == 0), "a reload closes no connection");
         room.server.site_mut().more_bramble.clear();
+        room.server.site().write().expect("written");
 
         room.server.kill().expect("killed");
         room.server.again().expect("started again");

@@ -6,16 +6,11 @@
 //!
 //! Run with `cargo net`.
 
-mod dhcp;
-#[cfg(test)]
 mod classroom;
-#[cfg(test)]
 mod demo;
+mod dhcp;
 mod harness;
-#[cfg(test)]
 mod lab;
-#[cfg(test)]
 mod nonsense;
-#[cfg(test)]
 mod rom;
 mod tftp;

@@ -36,7 +36,7 @@ use self::census::Census;
 pub use self::rom::{Board, Rom};
 use self::root::Root;
 use self::tftp::Tftp;
-use super::net::Machine;
+use super::net::{Machine, NetNs};
 use crate::proto::agent::{Personality, Phase};
 use crate::sys::ethernet::Ethernet;
 use crate::sys::netlink::Netlink;
@@ -134,7 +134,11 @@ pub fn power_on(
 ) -> io::Result<JoinHandle<Result<Box<Up>, Failure>>> {
     std::thread::Builder::new().name(format!("pi-{id}")).stack_size(512 * 1024).spawn(move || {
         let mut pi = Pi { board, id, tell, began: Instant::now(), stages: Vec::new(), tftp_bytes: 0 };
-        let up = machine.ns().enter().map_err(|error| error.to_string()).and_then(|()| pi.boot(options));
+        let up = machine
+            .ns()
+            .enter()
+            .map_err(|error| error.to_string())
+            .and_then(|()| pi.boot(machine.ns(), options));
         up.map(Box::new).map_err(|reason| {
             pi.news(News::Failed(reason.clone()));
             let stage = pi.stages.last().map_or(Stage::Address, |(stage, _)| *stage);
@@ -163,7 +167,7 @@ impl Pi {
         self.news(News::Stage(stage));
     }
 
-    fn boot(&mut self, options: Options) -> Result<Up, String> {
+    fn boot(&mut self, home: &NetNs, options: Options) -> Result<Up, String> {
         forget_addresses().map_err(|error| format!("the network card keeps its old address: {error}"))?;
         let mut given = self.rom()?;
         let handover = self.firmware(&mut given)?;
@@ -180,7 +184,7 @@ impl Pi {
 
         self.stage(Stage::Mount);
         let mut root =
-            Root::mount(again.address, nfsroot.server, &nfsroot.path).map_err(|error| chain(&error))?;
+            Root::mount(home, again.address, nfsroot.server, &nfsroot.path).map_err(|error| chain(&error))?;
 
         self.stage(Stage::Agent);
         kernel::report(again.address, nfsroot.server, &[Phase::Started]).map_err(|error| chain(&error))?;

@@ -15,6 +15,7 @@ use crate::proto::nfs3::reply::client;
 use crate::proto::nfs3::{self, Args, Attributes, FileType, Handle, Procedure, args::Entry};
 use crate::proto::xdr::{Reader, Writer, XdrError};
 use crate::proto::{mount, portmap};
+use crate::sys::netns::NetNs;
 
 /// Bytes of one READ, as `rsize=131072` asks.
 pub const READ: u32 = 131_072;
@@ -81,18 +82,19 @@ pub struct Root {
 }
 
 impl Root {
-    /// Mounts `path` of `server` from the address `from`.
-    pub fn mount(from: Ipv4Addr, server: Ipv4Addr, path: &str) -> Result<Self, RootError> {
+    /// Mounts `path` of `server` from the address `from`, in the namespace `home`, which must be the calling thread's;
+    /// what is mounted can be used from any thread.
+    pub fn mount(home: &NetNs, from: Ipv4Addr, server: Ipv4Addr, path: &str) -> Result<Self, RootError> {
         let ask = |request: &Request| call_udp(from, server, portmap::PORT, request);
         let port = port_of(mount::PROGRAM, "MOUNT", ask)?;
-        let mut portmapper = Rpc::new(from, server, portmap::PORT);
+        let mut portmapper = Rpc::new(home.clone(), from, server, portmap::PORT);
         let nfs = port_of(nfs3::PROGRAM, "NFS", |request| portmapper.call(request))?;
 
         let mut args = Vec::new();
         Writer(&mut args).opaque(path.as_bytes());
         let request = Request { program: mount::PROGRAM, version: mount::VERSION, procedure: 1, args };
         let doing = || format!("could not ask for the mount of `{path}`");
-        let result = Rpc::new(from, server, port)
+        let result = Rpc::new(home.clone(), from, server, port)
             .call(&request)
             .map_err(|source| RootError::Rpc { doing: doing(), source })?;
         let garbage = |source| RootError::Garbage { op: "MOUNT", path: path.to_owned(), source };
@@ -105,7 +107,8 @@ impl Root {
         let root = Handle::from_slice(handle)
             .map_err(|_| RootError::Mount { path: path.to_owned(), code: 10001 })?;
 
-        let mut mounted = Self { rpc: Rpc::new(from, server, nfs), top: root.clone(), bytes: 0 };
+        let mut mounted =
+            Self { rpc: Rpc::new(home.clone(), from, server, nfs), top: root.clone(), bytes: 0 };
         // What the kernel asks before it believes in the mount.
         mounted.raw("FSINFO", "/", Procedure::FsInfo, &Args::FsInfo(&root))?;
         mounted.raw("PATHCONF", "/", Procedure::PathConf, &Args::PathConf(&root))?;

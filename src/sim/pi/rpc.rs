@@ -15,6 +15,7 @@ use nix::sys::time::TimeVal;
 
 use crate::proto::rpc::{Call, Credential, reply};
 use crate::proto::xdr::Reader;
+use crate::sys::netns::NetNs;
 
 /// How long a client goes on before its boot counts as failed; a real one would never stop.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -66,6 +67,8 @@ impl Request {
 /// A connection that comes back.
 #[derive(Debug)]
 pub struct Rpc {
+    /// Where connections are made, whichever thread calls.
+    home: NetNs,
     from: Ipv4Addr,
     server: SocketAddrV4,
     stream: Option<TcpStream>,
@@ -75,10 +78,10 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    /// Nothing is sent before the first call.
-    pub fn new(from: Ipv4Addr, server: Ipv4Addr, port: u16) -> Self {
+    /// Connects from the namespace `home`, at the first call.
+    pub fn new(home: NetNs, from: Ipv4Addr, server: Ipv4Addr, port: u16) -> Self {
         let xid = u32::from(from).wrapping_mul(0x9e37_79b1);
-        Self { from, server: SocketAddrV4::new(server, port), stream: None, xid, reconnects: 0 }
+        Self { home, from, server: SocketAddrV4::new(server, port), stream: None, xid, reconnects: 0 }
     }
 
     pub fn call(&mut self, request: &Request) -> Result<Vec<u8>, RpcError> {
@@ -118,7 +121,8 @@ impl Rpc {
         results: &mut [Option<Vec<u8>>],
     ) -> Result<(), Problem> {
         if self.stream.is_none() {
-            self.stream = Some(connect_from_privileged_port(self.from, self.server)?);
+            let connect = || Ok(connect_from_privileged_port(self.from, self.server));
+            self.stream = Some(self.home.run(connect).map_err(Problem::Lost)??);
         }
         let Some(stream) = &mut self.stream else { return Ok(()) };
         let mut out = Vec::new();
