@@ -6,6 +6,8 @@
 //!
 //! Run with `cargo net`.
 
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
+
 mod classroom;
 mod demo;
 mod dhcp;

@@ -1,7 +1,5 @@
 //! TFTP with real clients: curl, tftp-hpa, busybox and atftp; and, packet by packet, what a Pi's boot ROM does.
 
-#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
-
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
