@@ -59,6 +59,13 @@ pub struct Engine {
     next_serial: u64,
 }
 
+/// Room for packets that arrive.
+#[derive(Default)]
+pub struct Room {
+    requests: Inbox,
+    answers: Inbox,
+}
+
 /// The line in front of one of the sockets that files are sent from.
 #[derive(Default)]
 struct Carrier {
@@ -105,9 +112,9 @@ impl Engine {
         }
     }
 
-    /// Does all that can be done now. Ends only with an error of a socket that asking again would not mend.
-    /// `inbox` is room for packets that arrive.
-    pub fn poll(&mut self, context: &mut Context<'_>, inbox: &mut Inbox) -> Poll<io::Error> {
+    /// Does all that can be done now. Ends only with an error of a socket that asking again would not mend. `room` is for
+    /// packets that arrive.
+    pub fn poll(&mut self, context: &mut Context<'_>, room: &mut Room) -> Poll<io::Error> {
         let sockets = self.sockets.clone();
         loop {
             let now = Instant::now();
@@ -116,19 +123,9 @@ impl Engine {
                 self.done(done, now);
                 busy = true;
             }
-            let requests = sockets.0.iter().map(|door| &door.requests);
-            for (door, socket) in requests.enumerate() {
-                match self.poll_requests(context, (door, socket), inbox, now) {
-                    Ok(active) => busy |= active,
-                    Err(error) => return Poll::Ready(error),
-                }
-            }
-            let carriers = sockets.0.iter().flat_map(|door| &door.carriers);
-            for (carrier, socket) in carriers.enumerate() {
-                match self.poll_carrier(context, (carrier, socket), inbox, now) {
-                    Ok(active) => busy |= active,
-                    Err(error) => return Poll::Ready(error),
-                }
+            match self.poll_sockets(context, &sockets, room, now) {
+                Ok(active) => busy |= active,
+                Err(error) => return Poll::Ready(error),
             }
             if !(self.by_peer.is_empty() && self.waiting.is_empty())
                 && self.tick.poll_tick(context).is_ready()
@@ -142,22 +139,38 @@ impl Engine {
         }
     }
 
-    fn poll_requests(
+    /// A client that wants no more of a file, and the next from the same port, says so to two sockets of ours. The
+    /// requests are taken first and looked at last: then all that their senders said before is known.
+    fn poll_sockets(
         &mut self,
         context: &mut Context<'_>,
-        (door, socket): (usize, &UdpSocket),
-        inbox: &mut Inbox,
+        sockets: &Sockets,
+        room: &mut Room,
         now: Instant,
     ) -> io::Result<bool> {
-        let arrived = poll_receive(context, socket, inbox, BATCH)?;
-        if arrived {
-            for (peer, packet) in inbox.packets() {
-                self.request(door, peer, packet, now);
+        let mut busy = false;
+        for (door, socket) in sockets.0.iter().map(|door| &door.requests).enumerate() {
+            let asked = poll_receive(context, socket, &mut room.requests, BATCH)?;
+            let carriers = sockets.0.iter().flat_map(|door| &door.carriers).enumerate();
+            for (carrier, socket) in carriers.filter(|(carrier, _)| asked || carrier / CARRIERS == door) {
+                while self.poll_carrier(context, (carrier, socket), &mut room.answers, now)? {
+                    busy = true;
+                    if !asked {
+                        break;
+                    }
+                }
+            }
+            if asked {
+                busy = true;
+                for (peer, packet) in room.requests.packets() {
+                    self.request(door, peer, packet, now);
+                }
             }
         }
-        Ok(arrived)
+        Ok(busy)
     }
 
+    /// Takes one batch of answers and sends what they, or others in the line, lead to; whether there was anything to do.
     fn poll_carrier(
         &mut self,
         context: &mut Context<'_>,

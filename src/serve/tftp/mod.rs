@@ -20,7 +20,6 @@ use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::service::boot_tree::BootTree;
 use crate::service::events::Events;
-use crate::sys::datagrams::Inbox;
 
 /// Where TFTP requests come to (RFC 1350 §4).
 pub const PORT: u16 = 69;
@@ -90,10 +89,10 @@ pub async fn run(
     mut stop: Stop,
 ) -> Result<(), TftpError> {
     let mut engine = engine::Engine::new(tree, events, config, sockets);
-    let mut inbox = Inbox::default();
+    let mut room = engine::Room::default();
     tokio::select! {
         biased;
         () = stopped(&mut stop) => Ok(()),
-        error = std::future::poll_fn(|context| engine.poll(context, &mut inbox)) => Err(TftpError::Receive(error)),
+        error = std::future::poll_fn(|context| engine.poll(context, &mut room)) => Err(TftpError::Receive(error)),
     }
 }
