@@ -1,7 +1,7 @@
 //! `bramble demo`: the whole daemon and a classroom of simulated Pis on this machine, without root, router or Pi.
 //!
 //! Enters namespaces of its own before anything else, so it must run while the process has one thread. What it shows
-//! is in [`table`]; what happens is in [`crate::sim::classroom`].
+//! is in `table`; what happens is in [`crate::sim::classroom`].
 #![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that the rest need not")]
 
 mod table;
