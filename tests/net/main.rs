@@ -13,6 +13,7 @@ mod demo;
 mod dhcp;
 mod harness;
 mod lab;
+mod nfs;
 mod nonsense;
 mod rom;
 mod tftp;

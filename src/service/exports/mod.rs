@@ -32,7 +32,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::files::{Files, Node};
@@ -42,7 +42,7 @@ use self::virtuals::{Sources, Virtuals};
 use super::clients::{Clients, Seat};
 use super::images::{Images, Tree};
 use crate::proto::mount::Refused;
-use crate::proto::nfs3::{Attributes, Handle, Status};
+use crate::proto::nfs3::{Attributes, FileType, Handle, Status};
 use crate::types::{ImageVersion, Version, chain};
 
 /// Whether the caller may wait for a disk.
@@ -184,16 +184,16 @@ impl Exports {
         self.clients.generation()
     }
 
-    /// MNT: the root of `/image/<name>/<version>`, and which image that is.
+    /// MNT: the root of `/image/<name>/<version>` or a folder below it, and which image that is.
     pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, ImageVersion), Refused> {
         self.prune();
-        let image = image_at(path).ok_or(Refused::NoSuchTree)?;
+        let (image, below) = image_at(path).ok_or(Refused::NoSuchTree)?;
         let tree = self.images.version(&image).ok_or(Refused::NoSuchTree)?;
         if !visitor.trees.iter().any(|allowed| allowed.id == tree.id) {
             return Err(Refused::NotYours);
         }
         let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
-        Ok((export.seal(export.root_way().clone()), image))
+        Ok((folder_below(export, below)?, image))
     }
 
     /// Paths `visitor` may mount.
@@ -279,8 +279,32 @@ pub fn path_of(image: &ImageVersion) -> String {
     format!("/image/{}/{}", image.name, image.version)
 }
 
-fn image_at(path: &[u8]) -> Option<ImageVersion> {
-    let path = str::from_utf8(path).ok()?.trim_end_matches('/').strip_prefix("/image/")?;
-    let (name, version) = path.split_once('/')?;
-    Some(ImageVersion { name: name.parse().ok()?, version: Version(version.parse().ok()?) })
+/// Which image an export path names, and what follows.
+fn image_at(path: &[u8]) -> Option<(ImageVersion, &str)> {
+    let path = str::from_utf8(path).ok()?.strip_prefix("/image/")?;
+    let (name, rest) = path.split_once('/')?;
+    let (version, below) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((ImageVersion { name: name.parse().ok()?, version: Version(version.parse().ok()?) }, below))
+}
+
+/// The handle of the folder `below` the root. Links are not followed.
+fn folder_below(export: Arc<Export>, below: &str) -> Result<Handle, Refused> {
+    let mut at: Option<Node> = None;
+    for name in below.split('/').filter(|name| !name.is_empty()) {
+        if matches!(name, "." | "..") {
+            return Err(Refused::NoSuchTree);
+        }
+        let (folder, number) = match &at {
+            Some(node) => (node.path(), node.number),
+            None => (export.root().as_fd(), export.root_number()),
+        };
+        let found = export.find_name(folder, number, name.as_bytes(), Patience::Blocking);
+        let (way, path) = found.map_err(|_| Refused::NoSuchTree)?;
+        at = Some(Node::new(Arc::clone(&export), way, path));
+    }
+    let Some(node) = at else { return Ok(export.seal(export.root_way().clone())) };
+    match node.attributes() {
+        Ok(attributes) if attributes.kind == FileType::Directory => Ok(node.handle),
+        _ => Err(Refused::NoSuchTree),
+    }
 }

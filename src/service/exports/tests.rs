@@ -194,6 +194,17 @@ fn a_removed_file_is_stale() {
 }
 
 #[test]
+fn a_folder_below_the_root_can_be_mounted() {
+    for handles in BOTH {
+        let house = House::new(handles);
+        let mount = |path: &[u8]| house.exports.mount(&house.visitor(), path).map(|(handle, _)| handle);
+        assert_eq!(mount(b"/image/trixie/1/usr/bin"), Ok(house.find("usr/bin")));
+        assert_eq!(mount(b"/image/trixie/1//etc/"), Ok(house.find("etc")));
+        assert_eq!(mount(b"/image/trixie/1/"), mount(b"/image/trixie/1"));
+    }
+}
+
+#[test]
 fn a_tree_is_for_those_who_boot_it() {
     let house = House::new(Handles::Best);
     let root = house.mount();
@@ -205,9 +216,12 @@ fn a_tree_is_for_those_who_boot_it() {
     assert_eq!(out, (Status::Access as u32).to_be_bytes(), "a handle that was overheard");
     assert_eq!(house.exports.paths(&house.visitor()), ["/image/trixie/1"]);
     assert!(house.exports.paths(&stranger).is_empty());
-    for path in
-        ["/image/trixie/2", "/image/other/1", "/", "/image/trixie", "/image/trixie/1/etc", "/image/../1/1"]
-    {
+    #[rustfmt::skip]
+    let nowhere = [
+        "/image/trixie/2", "/image/other/1", "/", "/image/trixie", "/image/../1/1", "/image/trixie/1/nothing",
+        "/image/trixie/1/etc/passwd", "/image/trixie/1/bin", "/image/trixie/1/bin/sudo", "/image/trixie/1/..",
+    ];
+    for path in nowhere {
         let mounted = house.exports.mount(&house.visitor(), path.as_bytes());
         assert_eq!(mounted.map(|_| ()), Err(Refused::NoSuchTree), "{path}");
     }

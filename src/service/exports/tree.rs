@@ -92,6 +92,11 @@ impl Export {
         &self.root_way
     }
 
+    /// The root's number, in trees whose files are numbered.
+    pub fn root_number(&self) -> Option<u32> {
+        self.numbered().map(|_| ROOT)
+    }
+
     pub fn root(&self) -> &OwnedFd {
         &self.root
     }
