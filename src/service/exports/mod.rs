@@ -193,7 +193,7 @@ impl Exports {
             return Err(Refused::NotYours);
         }
         let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
-        Ok((folder_below(export, below)?, image))
+        Ok((folder_below(&export, below)?, image))
     }
 
     /// Paths `visitor` may mount.
@@ -288,7 +288,7 @@ fn image_at(path: &[u8]) -> Option<(ImageVersion, &str)> {
 }
 
 /// The handle of the folder `below` the root. Links are not followed.
-fn folder_below(export: Arc<Export>, below: &str) -> Result<Handle, Refused> {
+fn folder_below(export: &Arc<Export>, below: &str) -> Result<Handle, Refused> {
     let mut at: Option<Node> = None;
     for name in below.split('/').filter(|name| !name.is_empty()) {
         if matches!(name, "." | "..") {
@@ -300,7 +300,7 @@ fn folder_below(export: Arc<Export>, below: &str) -> Result<Handle, Refused> {
         };
         let found = export.find_name(folder, number, name.as_bytes(), Patience::Blocking);
         let (way, path) = found.map_err(|_| Refused::NoSuchTree)?;
-        at = Some(Node::new(Arc::clone(&export), way, path));
+        at = Some(Node::new(Arc::clone(export), way, path));
     }
     let Some(node) = at else { return Ok(export.seal(export.root_way().clone())) };
     match node.attributes() {
