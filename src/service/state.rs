@@ -218,6 +218,7 @@ impl Progress {
                     self.trouble.take().map_or("runs".to_owned(), |trouble| format!("runs, but: {trouble}"));
                 self.enter(Word::Up, event, &says);
             }
+            "off" => self.enter(Word::Off, event, message),
             "failed" => self.enter(Word::Stuck, event, &format!("the agent gave up: {message}")),
             "trouble" => {
                 self.enter(Word::Starting, event, &format!("goes on, but: {message}"));
@@ -394,6 +395,7 @@ mod tests {
             (&[Happening::Refused { reason: "the pool is full".to_owned() }], 0, Word::Stuck, "got no address: the pool is full"),
             (&[lease(Stage::System)], 9999, Word::Elsewhere, "runs a system of its own at 192.168.77.100"),
             (&[agent("handover", "")], 99_999, Word::Up, "runs"),
+            (&[agent("handover", ""), agent("off", "the system has ended; switching off")], 99_999, Word::Off, "the system has ended; switching off"),
         ];
         for (happenings, later, word, says) in rows {
             let state = at(&facts(), happenings, *later);

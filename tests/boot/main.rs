@@ -85,11 +85,20 @@ fn an_unmodified_system_reaches_its_log_in_prompt() {
         assert!(failed.is_empty(), "failed only here: {failed:?}\n{}", {
             guest.output(&format!("systemctl status --no-pager -l {}; true", failed.join(" ")))
         });
+        // A user's program is started through the overlay too: it asks the server about access control lists.
+        assert_eq!(guest.output("su -s /bin/sh daemon -c 'id -un'"), "daemon");
+        assert_eq!(room.state(), "up");
         guest.output("echo changed > /root/changed && apt-mark hold dpkg && sync");
         assert_eq!(guest.output("getent hosts lab-01 | head -n 1 | wc -l"), "1");
         guest.type_line("systemctl poweroff");
         let shown = guest.ended();
-        assert!(shown.contains("Powering off"), "{}", &shown[shown.len().saturating_sub(2000)..]);
+        // systemd came to its end, and the agent behind it could take the root apart: the server saw it end.
+        for last in ["Returning to initrd", "bramble-agent: the system has ended; switching off", "reboot: "]
+        {
+            assert!(shown.contains(last), "{last}: {}", &shown[shown.len().saturating_sub(2000)..]);
+        }
+        assert!(!shown.contains("could not be unmounted"), "{}", &shown[shown.len().saturating_sub(2000)..]);
+        assert_eq!(room.state(), "off");
 
         let mut guest = room.boot("second", CLIENT, &initrd, &parameters);
         guest.log_in("root", "raspberry");

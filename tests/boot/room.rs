@@ -118,6 +118,14 @@ impl Room {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What Bramble says the first client is doing, as soon as it has heard of the client's last step.
+    pub fn state(&self) -> String {
+        let told: serde_json::Value =
+            serde_json::from_str(&self.bramble(&["--json", "client", "show", &CLIENT.to_string()]))
+                .expect("JSON");
+        told["state"].as_str().unwrap_or_else(|| panic!("a state in {told}")).to_owned()
+    }
+
     /// The kernel parameters in the boot menu that Bramble composes for `mac`: fetched over TFTP, from the address that
     /// client has, as its boot loader would.
     pub fn parameters(&self, mac: MacAddr) -> String {
