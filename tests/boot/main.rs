@@ -4,7 +4,8 @@
 //! `tests/boot/prepare` makes kernel and system. Without it, or without root, these tests say that they did not run;
 //! with `BRAMBLE_REQUIRE_PEERS=1` that is a failure. The kernel is Linux 6.1 with its own NFS client; it lacks
 //! `CONFIG_IP_PNP`, so what the kernel of a Pi does with `ip=` and `nfsroot=` is done by a small initramfs that hands the
-//! same options to the same mount code (`tests/boot/init`), and by Debian's own initramfs, unchanged.
+//! same options to the same mount code (`tests/boot/init`), and by Debian's own initramfs, unchanged. A kernel that has
+//! it can be built with `tests/boot/kernel`; then it is shown without any initramfs, too.
 
 #![expect(
     clippy::disallowed_methods,
@@ -51,6 +52,32 @@ fn every_file_has_the_original_checksum() {
         assert_eq!(files, manifest.lines().count());
         assert_eq!(digest, sha256(&manifest));
         assert!(refused.contains("Permission denied"), "{refused}");
+    });
+}
+
+/// A kernel with `CONFIG_ROOT_NFS`, as a Pi's, does everything by its parameters, as Bramble composed them: no initramfs
+/// and no other program before the agent. Runs where `tests/boot/kernel` has built such a kernel.
+#[test]
+fn a_kernel_mounts_its_root_by_parameters_alone() {
+    let kernel = made().join("linux-rootnfs");
+    if !kernel.exists() {
+        println!(
+            "a_kernel_mounts_its_root_by_parameters_alone: not run; build the kernel with tests/boot/kernel"
+        );
+        return;
+    }
+    needs("a_kernel_mounts_its_root_by_parameters_alone", || {
+        let room = Room::open(&["lab-01"]);
+        let parameters = room.parameters(CLIENT);
+        let mut guest = room.boot_by_parameters("parameters", CLIENT, &kernel, &parameters);
+        guest.expect("VFS: Mounted root (nfs filesystem) readonly");
+        guest.expect("Run /.bramble/agent as init process");
+        guest.log_in("root", "raspberry");
+        assert_eq!(guest.output("hostname"), "lab-01");
+        assert_eq!(guest.output("su -s /bin/sh daemon -c 'id -un'"), "daemon");
+        guest.type_line("systemctl poweroff");
+        assert!(guest.ended().contains("bramble-agent: the system has ended; switching off"));
+        assert_eq!(room.state(), "off");
     });
 }
 

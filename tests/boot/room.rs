@@ -123,7 +123,8 @@ impl Room {
         let told: serde_json::Value =
             serde_json::from_str(&self.bramble(&["--json", "client", "show", &CLIENT.to_string()]))
                 .expect("JSON");
-        told["state"].as_str().unwrap_or_else(|| panic!("a state in {told}")).to_owned()
+        let state = told.get("state").and_then(serde_json::Value::as_str);
+        state.expect("a client has a state").to_owned()
     }
 
     /// The kernel parameters in the boot menu that Bramble composes for `mac`: fetched over TFTP, from the address that
@@ -142,6 +143,21 @@ impl Room {
             &Boot {
                 kernel: &made().join("uml/usr/bin/linux.uml"),
                 initrd: Some(initrd),
+                disks: &[],
+                network: Some((self.lab.switch(), "tap0", mac)),
+                cmdline,
+                work: self.work.path(),
+            },
+        )
+    }
+
+    /// A kernel that mounts its root itself, as a Pi's does; without an initramfs.
+    pub fn boot_by_parameters(&self, name: &str, mac: MacAddr, kernel: &Path, cmdline: &str) -> Guest {
+        Guest::start(
+            name,
+            &Boot {
+                kernel,
+                initrd: None,
                 disks: &[],
                 network: Some((self.lab.switch(), "tap0", mac)),
                 cmdline,
