@@ -24,7 +24,8 @@ use crate::service::exports::{Patience, Payload};
 use crate::sys::pages;
 use crate::types::limits;
 
-/// A peer that takes nothing of its replies for this long, or stops in the middle of a call, is cut off.
+/// A peer that stops in the middle of a call for this long is cut off. One that takes nothing of its replies is cut off by the
+/// kernel (`TCP_USER_TIMEOUT`), which saves a timer at each full buffer.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// How long an address that is no client's may keep a connection without asking anything.
@@ -194,7 +195,7 @@ async fn send(stream: &TcpStream, mut data: &[u8], more: bool) -> Result<(), End
 
 async fn wait_to_write(stream: &TcpStream, error: io::Error) -> Result<(), Ended> {
     match error.kind() {
-        io::ErrorKind::WouldBlock => Ok(timeout(STALLED, stream.writable()).await??),
+        io::ErrorKind::WouldBlock => Ok(stream.writable().await?),
         io::ErrorKind::Interrupted => Ok(()),
         _ => Err(error.into()),
     }

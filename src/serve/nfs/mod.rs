@@ -38,7 +38,9 @@ pub use self::call::Door;
 const KEEPALIVE_AFTER_SECS: u32 = 60;
 const KEEPALIVE_EVERY_SECS: u32 = 20;
 const KEEPALIVE_PROBES: u32 = 3;
-const UNACKNOWLEDGED_MS: u32 = 60_000;
+
+/// A client that takes nothing of what was sent, or leaves it unacknowledged, is cut off after this long.
+const UNACKNOWLEDGED_MS: u32 = 30_000;
 
 /// After failing to accept (out of descriptors), before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
