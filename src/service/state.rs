@@ -220,6 +220,13 @@ impl Progress {
             }
             "off" => self.enter(Word::Off, event, message),
             "failed" => self.enter(Word::Stuck, event, &format!("the agent gave up: {message}")),
+            // A client that is up, or off, does not start again because something did not work.
+            "trouble" if self.word == Word::Up => {
+                self.enter(Word::Up, event, &format!("runs, but: {message}"));
+            }
+            "trouble" if self.word == Word::Off && self.since.is_some() => {
+                self.enter(Word::Off, event, &format!("off, but: {message}"));
+            }
             "trouble" => {
                 self.enter(Word::Starting, event, &format!("goes on, but: {message}"));
                 self.trouble = Some(message.to_owned());
@@ -396,6 +403,10 @@ mod tests {
             (&[lease(Stage::System)], 9999, Word::Elsewhere, "runs a system of its own at 192.168.77.100"),
             (&[agent("handover", "")], 99_999, Word::Up, "runs"),
             (&[agent("handover", ""), agent("off", "the system has ended; switching off")], 99_999, Word::Off, "the system has ended; switching off"),
+            (&[agent("handover", ""), agent("trouble", "the root is busy")], 0, Word::Up, "runs, but: the root is busy"),
+            (&[agent("handover", ""), agent("trouble", "the root is busy"), agent("off", "the system has ended")], 0, Word::Off, "the system has ended"),
+            // Datagrams may change places on their way.
+            (&[agent("handover", ""), agent("off", "the system has ended"), agent("trouble", "the root is busy")], 0, Word::Off, "off, but: the root is busy"),
         ];
         for (happenings, later, word, says) in rows {
             let state = at(&facts(), happenings, *later);
@@ -425,6 +436,15 @@ mod tests {
                 "its image `trixie` does not exist; import it, or choose one of `bramble image list`"
             )
         );
+    }
+
+    /// The last report of all may be lost: what came before it must not make a client start for ever.
+    #[test]
+    fn trouble_at_power_off_does_not_hide_the_end() {
+        let facts = Facts { link: Link { open: 0, since: Some(Moment::from_secs(100)) }, ..facts() };
+        let events = [agent("handover", ""), agent("trouble", "the root is busy")];
+        assert_eq!(at(&facts, &events, 10).word, Word::Up);
+        assert_eq!(at(&facts, &events, 900).word, Word::Off);
     }
 
     #[test]
