@@ -4,6 +4,7 @@
 //! (SIGHUP, or a method that changes the configuration): check, diff, apply; a bad file changes nothing. Stop: the
 //! services first, then what they collected is stored, then the control socket goes.
 
+mod descriptors;
 mod log;
 mod parts;
 mod services;
@@ -49,6 +50,7 @@ enum End {
 /// Runs the daemon until it is told to stop.
 pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
     let log = Log::start();
+    descriptors::ask();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)

@@ -351,3 +351,31 @@ fn switched_off_is_no_failure() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("switched off in"), "{said}");
 }
+
+#[test]
+fn a_low_limit_of_descriptors_is_raised_or_told() {
+    let mut site = Site::new(9);
+    let daemon = Command::new("sh")
+        .args(["-c", "ulimit -n 300 && exec \"$@\"", "sh", PROGRAM, "serve", "--any-storage", "--config"])
+        .arg(site.path("bramble"))
+        .arg("--socket")
+        .arg(site.path("socket"))
+        .stderr(fs::File::create(site.path("log")).expect("a log"))
+        .spawn()
+        .expect("started");
+    let limits = format!("/proc/{}/limits", daemon.id());
+    site.daemon = Some(daemon);
+    site.until("it answers", |site| site.ask(&["status"]).status.success());
+    let limits = fs::read_to_string(limits).expect("it runs");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let soft: usize = line.split_whitespace().nth(3).and_then(|word| word.parse().ok()).expect("a number");
+    if soft == 300 {
+        assert!(
+            site.log().contains("fewer files and sockets may be open than a full room needs"),
+            "{}",
+            site.log()
+        );
+    } else {
+        assert!(soft >= bramble::types::limits::DESCRIPTORS, "{line}");
+    }
+}

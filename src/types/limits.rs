@@ -210,8 +210,20 @@ pub const KERNEL_CONFIG: u64 = 2 << 20;
 /// Longest list of modules that is read, in bytes: Debian's `modules.dep` has 600 kB.
 pub const MODULES_LIST: u64 = 8 << 20;
 
-/// Files that NFS holds open for the next call about them. Each takes up to two descriptors, and a process has 1024 unless it
-/// asks for more.
+/// Descriptors of a daemon whose limits above and below are all reached at once: for NFS two a file, and a connection each;
+/// a transfer each for TFTP; probes of DHCP; callers; and what a daemon has anyway (sockets of some networks, the database,
+/// an import at work). A process has 1024 unless it asks for more, and with the last one gone nobody is served any more.
+pub const DESCRIPTORS: usize = 2 * NFS_OPEN_FILES
+    + NFS_CONNECTIONS
+    + NFS_DISK
+    + TFTP_TRANSFERS
+    + TFTP_DISK_JOBS
+    + DHCP_PROBES
+    + CONTROL_CALLERS
+    + TREE_DEPTH
+    + 200;
+
+/// Files that NFS holds open for the next call about them. Each takes up to two descriptors.
 pub const NFS_OPEN_FILES: usize = 384;
 
 /// Files in a tree that we number ourselves: ten times a Raspberry Pi OS with desktop and recommended software.
