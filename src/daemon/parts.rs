@@ -28,6 +28,9 @@ use crate::types::Moment;
 /// The file below `data`.
 const DATABASE: &str = "bramble.db";
 
+/// The folder below `data` with the builds of the agent that clients were given.
+const AGENTS: &str = "agents";
+
 /// Why the parts cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -82,9 +85,9 @@ impl Parts {
             Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
                 .map_err(StartError::Images)?;
         let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
+        let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
         let config = watch::Sender::new(config);
-        let sources =
-            Sources { agents: options.agents.clone(), personality: personalities(config.subscribe()) };
+        let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         Ok(Self {
             config,

@@ -1,12 +1,23 @@
 //! Versions, removal, and what a restart finds.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bramble::config::load::{self, Source, from_sources};
+use bramble::proto::nfs3::Args;
+use bramble::proto::nfs3::access::Identity;
+use bramble::proto::nfs3::args::Entry;
+use bramble::service::clients::Clients;
+use bramble::service::exports::tree::Handles;
+use bramble::service::exports::virtuals::Sources;
+use bramble::service::exports::{Exports, Patience};
 use bramble::service::jobs::JobState;
 use bramble::sim::sample::{Release, write_tree};
-use bramble::types::ImageRef;
+use bramble::types::{ImageRef, MacAddr};
 
-use super::support::Place;
+use super::support::{Place, names};
 
 fn image(text: &str) -> ImageRef {
     text.parse().expect("an image")
@@ -102,4 +113,78 @@ fn a_restart_finds_what_was_left_and_says_so() {
     let list = place.library.list().expect("a list");
     let shown: Vec<_> = list.iter().map(|image| (image.name.as_str(), image.versions[0].missing)).collect();
     assert_eq!(shown, [("gone", true), ("kept", false), ("orphan", false)]);
+}
+
+/// The services that NFS asks, for a client at `ip` that boots what it was last told to.
+fn exports(place: &Place, ip: Ipv4Addr, mac: MacAddr) -> (Arc<Clients>, Exports) {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: Some(text.into()) };
+    let network = "config interface 'lan'\n\toption device 'lo'\n\toption proto 'static'\n\
+                   \toption ipaddr '127.0.0.1'\n\toption netmask '255.0.0.0'\n";
+    let config = from_sources(&load::Sources {
+        bramble: source("bramble", "config bramble 'main'\n\toption data '/mnt/x'\n\tlist network 'lan'\n"),
+        network: source("network", network),
+        dhcp: source("dhcp", ""),
+        system: source("system", ""),
+    });
+    let config = config.expect("nothing wrong");
+    let clients = Arc::new(Clients::new(Arc::new(config)));
+    clients.bound(ip, mac, "lan");
+    let folder = place.folder.path();
+    let sources = Sources {
+        agents: folder.to_owned(),
+        kept: folder.join("agents"),
+        personality: Box::new(|_, _| Vec::new()),
+    };
+    let images = Arc::clone(place.library.images());
+    (Arc::clone(&clients), Exports::new(clients, images, &[7; 16], sources, Handles::Indexed))
+}
+
+/// Files below `folder` that this process has open, however they are called by now.
+fn open_below(folder: &Path) -> Vec<PathBuf> {
+    let open = std::fs::read_dir("/proc/self/fd").expect("Linux");
+    let files = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    files.filter(|file| file.starts_with(folder)).collect()
+}
+
+#[tokio::test]
+async fn a_removed_tree_takes_its_numbers_and_open_files_with_it() {
+    let place = Place::new();
+    let source = place.folder.path().join("source");
+    write_tree(&source, Release::Trixie).expect("a sample");
+    place.imported("kept", &source);
+    place.imported("gone", &source);
+    let (ip, mac) = (Ipv4Addr::new(10, 0, 0, 5), MacAddr::new([2, 0, 0, 0, 0, 5]));
+    let (clients, exports) = exports(&place, ip, mac);
+    let images = place.data().join("images");
+    for image in ["kept", "gone"] {
+        let tree = place.library.images().resolve(&self::image(image)).expect("on the shelf");
+        clients.boots(mac, tree.image.clone());
+        let visitor = exports.visitor(ip, None);
+        let path = format!("/image/{image}/1");
+        let (root, _) = exports.mount(&visitor, path.as_bytes()).expect("mounted");
+        let who = Identity { uid: 0, gid: 0, gids: &[] };
+        for name in [&b"etc"[..], b"usr", b"boot"] {
+            let args = Args::Lookup(Entry { directory: &root, name });
+            exports.nfs(&visitor, &who, &args, Patience::Blocking, &mut Vec::new()).expect("answered");
+        }
+        assert!(open_below(&images.join(image)).len() >= 4, "the root and three files");
+        assert_eq!(names(&images.join(image)), [".1.handles", "1"]);
+    }
+
+    let removal = place.library.remove(&image("gone"), &|_| Vec::new()).expect("removed");
+    place.jobs.wait(removal.job).expect("known");
+    assert_eq!(place.left(), ["kept"]);
+    let held = || open_below(&images).iter().filter(|file| !file.starts_with(images.join("kept"))).count();
+    assert!(held() >= 4, "what is open is not gone by itself");
+    let in_time = tokio::time::timeout(std::time::Duration::from_millis(50), exports.let_go()).await;
+    assert!(in_time.is_err(), "it never ends by itself");
+    assert_eq!(held(), 0);
+    assert!(open_below(&images.join("kept")).len() >= 4);
+
+    // The power went between the two steps of a removal: the next start deletes what lost its tree.
+    std::fs::create_dir(images.join("half")).expect("made");
+    std::fs::write(images.join("half/.3.handles"), "").expect("written");
+    let place = place.again();
+    assert_eq!(place.left(), ["kept"]);
+    assert_eq!(names(&images.join("kept")), [".1.handles", "1"]);
 }

@@ -164,7 +164,11 @@ pub async fn run(shared: Arc<Shared>, ports: Vec<Port>, stop: Stop) -> Result<()
         let shared = Arc::clone(&shared);
         tokio::task::spawn_blocking(move || shared.exports.prepare())
     };
-    let served = serve(shared, ports, (Door::Nfs, Door::Mount), stop).await;
+    let exports = Arc::clone(&shared.exports);
+    let served = tokio::select! {
+        served = serve(shared, ports, (Door::Nfs, Door::Mount), stop) => served,
+        () = exports.let_go() => Ok(()),
+    };
     prepare.abort();
     served
 }

@@ -63,7 +63,8 @@ pub fn tree(root: &Path, id: u32) -> Tree {
 
 pub fn exports(dir: &Path, clients: &Arc<Clients>, images: &Arc<Images>, handles: Handles) -> Exports {
     let personality = |seat: &Seat, tree: &Tree| format!("{} boots {}", seat.name, tree.image).into_bytes();
-    let sources = Sources { agents: dir.join("agents"), personality: Box::new(personality) };
+    let (agents, kept) = (dir.join("agents"), dir.join("kept"));
+    let sources = Sources { agents, kept, personality: Box::new(personality) };
     Exports::new(Arc::clone(clients), Arc::clone(images), &KEY, sources, handles)
 }
 

@@ -45,14 +45,6 @@ pub struct Index {
     names: Vec<u8>,
 }
 
-/// Where the index of the tree at `root` is kept: beside it, hidden, so that it is not taken for a version.
-pub fn path_beside(root: &Path) -> PathBuf {
-    let mut name = OsStr::new(".").to_owned();
-    name.push(root.file_name().unwrap_or_default());
-    name.push(".handles");
-    root.with_file_name(name)
-}
-
 impl Index {
     /// How many names there are, the root counted.
     pub fn count(&self) -> usize {
@@ -239,6 +231,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::images::numbers_beside;
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a folder");
@@ -281,7 +274,7 @@ mod tests {
     fn kept_indexes_come_back_and_damaged_ones_do_not() {
         let dir = tree();
         let index = walk(&dir);
-        let path = path_beside(&dir.path().join("3"));
+        let path = numbers_beside(&dir.path().join("3"));
         assert_eq!(path, dir.path().join(".3.handles"));
         index.save(&path, 42).expect("kept");
         assert_eq!(Index::load(&path, 42), Some(walk(&dir)), "a second walk gives the same numbers");

@@ -11,11 +11,13 @@
 //! | `index` | numbers for files where the kernel has no handles |
 //! | `files` | the files found lately |
 //! | `virtuals` | `/.bramble` |
+//! | `agents` | the builds of the agent that clients were given |
 //! | `operations`, `listing` | the procedures |
 //!
 //! Trees that can be written (drafts, homes) will be further [`handle::Space`]s with their own rules in `operations`; the
 //! arguments of the writing procedures are parsed already and refused there, in one place.
 
+pub mod agents;
 pub mod attributes;
 pub mod files;
 pub mod handle;
@@ -184,9 +186,16 @@ impl Exports {
         self.clients.generation()
     }
 
+    /// Lets go of trees as they are removed; for as long as it is polled.
+    pub async fn let_go(&self) {
+        loop {
+            self.images.removed().await;
+            self.prune();
+        }
+    }
+
     /// MNT: the root of `/image/<name>/<version>` or a folder below it, and which image that is.
     pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, ImageVersion), Refused> {
-        self.prune();
         let (image, below) = image_at(path).ok_or(Refused::NoSuchTree)?;
         let tree = self.images.version(&image).ok_or(Refused::NoSuchTree)?;
         if !visitor.trees.iter().any(|allowed| allowed.id == tree.id) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nix::fcntl::readlinkat;
 use nix::sys::statvfs::fstatvfs;
 
+use super::agents::Agent;
 use super::files::Node;
 use super::handle::{VirtualFile, Way};
 use super::tree::Export;
@@ -142,23 +143,21 @@ impl Context<'_> {
         }
     }
 
-    /// The agent for this tree; `expected` is the build a handle was made for.
-    pub fn agent(
-        &self,
-        export: &Export,
-        expected: Option<VirtualFile>,
-    ) -> Result<Arc<virtuals::Agent>, Stop> {
-        let arch = export.tree().facts.arch;
-        let known = self.exports.virtuals.agent(arch).filter(|_| expected.is_some());
-        let agent = match (known, self.patience) {
-            (Some(agent), _) => agent,
-            (None, Patience::Inline) => return Err(Stop::WouldBlock),
-            (None, Patience::Blocking) => self.exports.virtuals.open_agent(arch)?,
+    /// The agent for this tree: the build that a handle was made for, or the one that is installed.
+    pub fn agent(&self, export: &Export, given: Option<VirtualFile>) -> Result<Arc<Agent>, Stop> {
+        let (arch, agents) = (export.tree().facts.arch, &self.exports.virtuals.agents);
+        let stamp = match given {
+            Some(VirtualFile::Agent { stamp }) => Some(stamp),
+            _ => None,
         };
-        if expected.is_some_and(|expected| expected != agent.virtual_file()) {
-            return Err(Status::Stale.into());
+        if let Some(agent) = stamp.and_then(|stamp| agents.opened(stamp)) {
+            return Ok(agent);
         }
-        Ok(agent)
+        match (stamp, self.patience) {
+            (_, Patience::Inline) => Err(Stop::WouldBlock),
+            (Some(stamp), Patience::Blocking) => Ok(agents.kept(arch, stamp).map_err(|_| Status::Stale)?),
+            (None, Patience::Blocking) => Ok(agents.newest(arch)?),
+        }
     }
 
     fn personality(&self, export: &Export) -> Result<Vec<u8>, Stop> {

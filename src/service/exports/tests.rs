@@ -93,6 +93,11 @@ impl House {
     }
 }
 
+/// The services of `house` after a restart of the daemon.
+fn exports_again(house: &House, handles: Handles) -> Exports {
+    exports(house.dir.path(), &house.clients, &house.images, handles)
+}
+
 fn status(status: Status) -> u32 {
     status as u32
 }
@@ -317,7 +322,7 @@ fn the_agents_folder_is_found_and_not_listed() {
         assert_eq!(listed, [b".".to_vec(), b"agent".to_vec(), b"personality.json".to_vec()]);
         assert_eq!(house.lookup(&ROOT, &folder, b".."), Ok(root));
         assert_eq!(house.lookup(&ROOT, &folder, b"other"), Err(status(Status::NoEntry)));
-        // Another build of the agent: old handles are stale rather than half of each.
+        // Another build of the agent: who was given the old one goes on reading that.
         let path = house.dir.path().join("agents/agent-arm64");
         std::fs::write(path.with_extension("new"), "a newer agent").expect("written");
         std::fs::rename(path.with_extension("new"), path).expect("installed");
@@ -328,7 +333,17 @@ fn the_agents_folder_is_found_and_not_listed() {
         );
         let newer = house.find(".bramble/agent");
         assert_eq!(house.read(&ROOT, &newer, 2, 5), Ok((b"newer".to_vec(), false)));
-        assert_eq!(house.read(&ROOT, &agent, 0, 3), Err(status(Status::Stale)));
+        assert_eq!(house.read(&ROOT, &agent, 2, 9), Ok((b"e agent".to_vec(), true)));
+        assert_eq!(house.getattr(&agent), Ok(attributes));
+        // The upgrade has started the daemon anew.
+        let exports = exports_again(&house, handles);
+        let house = House { exports, ..house };
+        assert_eq!(house.read(&ROOT, &agent, 2, 9), Ok((b"e agent".to_vec(), true)));
+        assert_eq!(house.find(".bramble/agent"), newer);
+        std::fs::remove_dir_all(house.dir.path().join("kept")).expect("removed");
+        let exports = exports_again(&house, handles);
+        let house = House { exports, ..house };
+        assert_eq!(house.read(&ROOT, &agent, 0, 3), Err(status(Status::Stale)), "no half of each");
     }
 }
 

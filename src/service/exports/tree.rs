@@ -15,9 +15,9 @@ use nix::sys::stat::Mode;
 
 use super::Patience;
 use super::handle::{Sealer, Space, Token, Way};
-use super::index::{self, Index};
+use super::index::Index;
 use crate::proto::nfs3::Handle;
-use crate::service::images::Tree;
+use crate::service::images::{Tree, numbers_beside};
 use crate::sys;
 
 /// Number of the root in every index.
@@ -168,7 +168,7 @@ impl Export {
     }
 
     fn read_index(tree: &Tree, root: &OwnedFd) -> Result<Index, ExportError> {
-        let beside = index::path_beside(&tree.root);
+        let beside = numbers_beside(&tree.root);
         if let Some(index) = Index::load(&beside, tree.nonce) {
             return Ok(index);
         }

@@ -2,23 +2,16 @@
 //!
 //! `.bramble` is found by LOOKUP in the root and listed nowhere, so that a walk of the tree sees exactly the original.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 
-use nix::sys::stat::fstat;
 use siphasher::sip::SipHasher13;
 
-use super::attributes;
-use super::handle::VirtualFile;
+use super::agents::{Agent, Agents};
 use crate::proto::nfs3::{Attributes, FileType, Time};
 use crate::service::clients::Seat;
 use crate::service::images::Tree;
-use crate::types::Arch;
 
 /// The folder's name in the root.
 pub const FOLDER: &[u8] = b".bramble";
@@ -32,6 +25,8 @@ pub type Personality = Box<dyn Fn(&Seat, &Tree) -> Vec<u8> + Send + Sync>;
 pub struct Sources {
     /// Folder with `agent-armhf`, `agent-arm64` and `agent-amd64`.
     pub agents: PathBuf,
+    /// Folder where builds that clients were given are kept.
+    pub kept: PathBuf,
     pub personality: Personality,
 }
 
@@ -41,20 +36,16 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// One build of the agent, open.
-#[derive(Debug)]
-pub struct Agent {
-    pub file: Arc<OwnedFd>,
-    pub size: u64,
-    stamp: u64,
-    modified: Time,
+/// The virtual files, opened when first asked for.
+pub struct Virtuals {
+    pub agents: Agents,
+    personality: Personality,
 }
 
-/// The virtual files, opened when first asked for.
-#[derive(Debug)]
-pub struct Virtuals {
-    sources: Sources,
-    agents: RwLock<BTreeMap<Arch, Arc<Agent>>>,
+impl fmt::Debug for Virtuals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Virtuals").field("agents", &self.agents).finish_non_exhaustive()
+    }
 }
 
 /// Inode numbers where no file system hands out its first ones, and small enough for programs of 32 bits.
@@ -62,44 +53,16 @@ const FIRST_ID: u64 = 0xffff_fff0;
 
 impl Virtuals {
     pub fn new(sources: Sources) -> Self {
-        Self { sources, agents: RwLock::default() }
-    }
-
-    /// The agent that was opened last for `arch`.
-    pub fn agent(&self, arch: Arch) -> Option<Arc<Agent>> {
-        self.agents.read().unwrap_or_else(PoisonError::into_inner).get(&arch).cloned()
-    }
-
-    /// Opens the agent for `arch`, in case another build has been installed. May read the disk.
-    pub fn open_agent(&self, arch: Arch) -> io::Result<Arc<Agent>> {
-        let path = self.sources.agents.join(format!("agent-{arch}"));
-        let file = OwnedFd::from(std::fs::File::open(path)?);
-        let found = attributes::of(&fstat(&file)?, 0, None);
-        let mut hasher = SipHasher13::new();
-        for number in [found.id, found.size, found.modified.secs.into(), found.modified.nanos.into()] {
-            hasher.write_u64(number);
-        }
-        let stamp = hasher.finish();
-        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = agents.get(&arch).filter(|agent| agent.stamp == stamp) {
-            return Ok(Arc::clone(agent));
-        }
-        let agent = Agent { file: Arc::new(file), size: found.size, stamp, modified: found.modified };
-        let agent = Arc::new(agent);
-        agents.insert(arch, Arc::clone(&agent));
-        Ok(agent)
+        let Sources { agents, kept, personality } = sources;
+        Self { agents: Agents::new(agents, kept), personality }
     }
 
     pub fn personality(&self, seat: &Seat, tree: &Tree) -> Vec<u8> {
-        (self.sources.personality)(seat, tree)
+        (self.personality)(seat, tree)
     }
 }
 
 impl Agent {
-    pub fn virtual_file(&self) -> VirtualFile {
-        VirtualFile::Agent { stamp: self.stamp }
-    }
-
     pub fn attributes(&self, tree: &Tree) -> Attributes {
         Attributes {
             kind: FileType::Regular,

@@ -5,6 +5,7 @@
 //! | path | is |
 //! |---|---|
 //! | `<name>/<version>/` | a published tree, never changed |
+//! | `<name>/.<version>.handles` | numbers of its files, where the file system has no handles; goes with the tree |
 //! | `.incoming-<job>/` | an import at work; found at start, it was interrupted and goes |
 //! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on |
 //!
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copy;
 use super::inspect::{InspectError, inspect};
-use super::{Facts, Images, Tree};
+use super::{Facts, Images, NUMBERS, Tree, numbers_beside};
 use crate::service::jobs::{JobError, Jobs, Stopped, Task};
 use crate::store::images::{NewVersion, VersionRow};
 use crate::store::{Store, StoreError};
@@ -208,7 +209,9 @@ impl Library {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(LibraryError::Folder(error).into()),
             }
+            delete(&numbers_beside(&from)).map_err(LibraryError::Folder)?;
         }
+        self.images.removed.notify_one();
         if current.is_none() {
             // Fails, and may, when something that is not ours is in it.
             let _ = fs::remove_dir(self.folder.join(image.name.as_str()));
@@ -305,6 +308,12 @@ impl Library {
                 self.sweep(prefix, format!("{prefix}*"))?;
             }
         }
+        for entry in fs::read_dir(&*self.folder).map_err(LibraryError::Folder)? {
+            let image = entry.map_err(LibraryError::Folder)?.path();
+            if image.is_dir() {
+                delete_lone_numbers(&image).map_err(LibraryError::Folder)?;
+            }
+        }
         Ok(())
     }
 
@@ -384,6 +393,28 @@ fn numbers(folder: &Path) -> impl Iterator<Item = NonZeroU32> {
         // `01` is not a name that Bramble gives.
         name.parse::<NonZeroU32>().ok().filter(|number| number.to_string() == name)
     })
+}
+
+/// Deletes the numbers of trees that are no more in the folder of an image, and the folder if nothing is left in it.
+fn delete_lone_numbers(image: &Path) -> io::Result<()> {
+    for file in left_behind(image, ".")? {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let version = name.strip_prefix('.').and_then(|name| name.strip_suffix(NUMBERS));
+        if version.is_some_and(|version| !image.join(version).exists()) {
+            delete(&file)?;
+            // Fails, and may, when there are other versions.
+            let _ = std::fs::remove_dir(image);
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a file that need not be there.
+fn delete(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn left_behind(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {

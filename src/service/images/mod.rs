@@ -13,10 +13,12 @@ pub mod plant;
 pub mod source;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::types::{Arch, ImageName, ImageRef, ImageVersion, Version};
 
@@ -32,6 +34,18 @@ pub struct Tree {
     pub root: PathBuf,
     pub facts: Facts,
 }
+
+/// Where the numbers of the files of the tree at `root` are kept, if NFS had to number them: beside it, hidden, so that they
+/// are not taken for a version. They go with the tree.
+pub fn numbers_beside(root: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(root.file_name().unwrap_or_default());
+    name.push(NUMBERS);
+    root.with_file_name(name)
+}
+
+/// How the names of such files end.
+const NUMBERS: &str = ".handles";
 
 /// What inspection found in a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +100,8 @@ pub struct Kernel {
 #[derive(Debug, Default)]
 pub struct Images {
     shelf: RwLock<Arc<Shelf>>,
+    /// A tree has been taken away, from the shelf and from its place.
+    removed: Notify,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -139,6 +155,12 @@ impl Images {
                 None => shelf.current.remove(&image.name),
             };
         });
+    }
+
+    /// Returns when trees have been removed: whoever has files of them open should let go, for the disk gets its room back
+    /// only then.
+    pub async fn removed(&self) {
+        self.removed.notified().await;
     }
 
     /// Readers see the shelf as it was before `change`, or as it is after.

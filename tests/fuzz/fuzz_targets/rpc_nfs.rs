@@ -65,6 +65,7 @@ fn house(handles: Handles) -> House {
     clients.boots(mac, image);
     let sources = virtuals::Sources {
         agents: root.with_file_name(""),
+        kept: root.with_file_name("kept"),
         personality: Box::new(|_, _| vec![b'{'; 500]),
     };
     let exports = Exports::new(clients, images, &[7; 16], sources, handles);

@@ -1,0 +1,269 @@
+//! The agent program in all the builds that clients were given.
+//!
+//! A client that runs keeps reading the build it was started with: its handle names that build. When the package is
+//! upgraded, the installed file is another one, and the daemon starts anew. So each build is copied to the data disk when
+//! it is first given out, and an old handle is served from there. The copies also keep a busy room off the router's
+//! flash.
+
+use std::fs::File;
+use std::hash::Hasher as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use nix::sys::stat::fstat;
+use siphasher::sip::SipHasher13;
+
+use super::attributes;
+use super::handle::VirtualFile;
+use crate::proto::nfs3::Time;
+use crate::types::{Arch, chain};
+
+/// Builds kept for each architecture. A room is switched off more often than a package is upgraded.
+const KEPT: usize = 4;
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 64 * 1024;
+
+/// One build, open.
+#[derive(Debug)]
+pub struct Agent {
+    pub file: Arc<OwnedFd>,
+    pub size: u64,
+    pub modified: Time,
+    arch: Arch,
+    stamp: u64,
+    /// The installed file that this build was found in, if it was in this run.
+    installed: Option<Identity>,
+}
+
+/// Tells whether an installed file is the one that was seen before, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    size: u64,
+    modified: Time,
+}
+
+/// All builds.
+#[derive(Debug)]
+pub struct Agents {
+    /// Folder of the package.
+    installed: PathBuf,
+    /// Folder of the copies.
+    kept: PathBuf,
+    /// Newest last.
+    open: RwLock<Vec<Arc<Agent>>>,
+}
+
+impl Agent {
+    pub fn virtual_file(&self) -> VirtualFile {
+        VirtualFile::Agent { stamp: self.stamp }
+    }
+
+    fn of(file: File, arch: Arch, stamp: u64, installed: Option<Identity>) -> io::Result<Self> {
+        let Identity { size, modified, .. } = identity(&file)?;
+        Ok(Self { file: Arc::new(file.into()), size, modified, arch, stamp, installed })
+    }
+}
+
+impl Agents {
+    pub fn new(installed: PathBuf, kept: PathBuf) -> Self {
+        Self { installed, kept, open: RwLock::default() }
+    }
+
+    /// The build that `stamp` names, if it is open.
+    pub fn opened(&self, stamp: u64) -> Option<Arc<Agent>> {
+        self.find(|agent| agent.stamp == stamp)
+    }
+
+    /// The build that `stamp` names, from its copy. May read the disk.
+    pub fn kept(&self, arch: Arch, stamp: u64) -> io::Result<Arc<Agent>> {
+        let agent = Agent::of(File::open(self.copy(arch, stamp))?, arch, stamp, None)?;
+        Ok(self.keep_open(agent))
+    }
+
+    /// The build that is installed now. May read the disk.
+    pub fn newest(&self, arch: Arch) -> io::Result<Arc<Agent>> {
+        let mut file = File::open(self.installed.join(format!("agent-{arch}")))?;
+        let found = identity(&file)?;
+        if let Some(agent) = self.find(|agent| agent.arch == arch && agent.installed == Some(found)) {
+            return Ok(agent);
+        }
+        let stamp = stamp(&mut file, arch)?;
+        let copy = self.copy(arch, stamp);
+        let copied = File::open(&copy).or_else(|_| {
+            self.make_copy(&mut file, &copy)?;
+            self.thin_out(arch, &copy);
+            File::open(&copy)
+        });
+        let file = copied.unwrap_or_else(|error| {
+            tracing::warn!(
+                file = %copy.display(), error = chain(&error),
+                "the agent could not be copied to the data disk; clients that run would lose it in an upgrade"
+            );
+            file
+        });
+        Ok(self.keep_open(Agent::of(file, arch, stamp, Some(found))?))
+    }
+
+    fn find(&self, is_it: impl Fn(&Agent) -> bool) -> Option<Arc<Agent>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.iter().rev().find(|agent| is_it(agent)).cloned()
+    }
+
+    fn keep_open(&self, agent: Agent) -> Arc<Agent> {
+        let agent = Arc::new(agent);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|other| other.stamp != agent.stamp);
+        open.push(Arc::clone(&agent));
+        let same = |other: &Arc<Agent>| other.arch == agent.arch;
+        if open.iter().filter(|other| same(other)).count() > KEPT
+            && let Some(oldest) = open.iter().position(same)
+        {
+            open.remove(oldest);
+        }
+        agent
+    }
+
+    fn copy(&self, arch: Arch, stamp: u64) -> PathBuf {
+        self.kept.join(format!("agent-{arch}-{stamp:016x}"))
+    }
+
+    /// Copies `from` to `to`; whole or not at all.
+    fn make_copy(&self, from: &mut File, to: &Path) -> io::Result<()> {
+        use std::io::Seek as _;
+        fs_err::create_dir_all(&self.kept)?;
+        let new = to.with_extension("new");
+        let mut copy = fs_err::File::create(&new)?;
+        from.rewind()?;
+        io::copy(from, &mut copy)?;
+        copy.flush()?;
+        copy.sync_all()?;
+        fs_err::rename(&new, to)
+    }
+
+    /// Deletes the oldest copies for `arch` beyond [`KEPT`], never `newest`: the clock may be wrong.
+    fn thin_out(&self, arch: Arch, newest: &Path) {
+        let prefix = format!("agent-{arch}-");
+        let entries = std::fs::read_dir(&self.kept).into_iter().flatten().filter_map(Result::ok);
+        let mut copies: Vec<_> = entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)))
+            .filter(|entry| entry.path() != newest)
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        copies.sort();
+        for (_, path) in copies.iter().take((copies.len() + 1).saturating_sub(KEPT)) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn identity(file: &File) -> io::Result<Identity> {
+    let found = attributes::of(&fstat(file)?, 0, None);
+    Ok(Identity { inode: found.id, size: found.size, modified: found.modified })
+}
+
+/// What one build is told from another by: its content, so that the same build installed again is the same.
+fn stamp(file: &mut File, arch: Arch) -> io::Result<u64> {
+    let mut hasher = SipHasher13::new();
+    hasher.write(arch.to_string().as_bytes());
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.write(piece.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Package(tempfile::TempDir);
+
+    impl Package {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a folder"))
+        }
+
+        /// As a package manager does: another file under the same name.
+        fn install(&self, content: &str) {
+            let path = self.0.path().join("agent-arm64");
+            std::fs::write(path.with_extension("new"), content).expect("written");
+            std::fs::rename(path.with_extension("new"), path).expect("installed");
+        }
+
+        fn start(&self) -> Agents {
+            Agents::new(self.0.path().to_owned(), self.0.path().join("kept"))
+        }
+
+        fn copies(&self) -> usize {
+            std::fs::read_dir(self.0.path().join("kept")).expect("a folder").count()
+        }
+    }
+
+    fn text(agent: &Agent) -> String {
+        let mut text = vec![0; usize::try_from(agent.size).expect("small")];
+        crate::sys::pages::read_all(&*agent.file, &mut text, 0).expect("read");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn an_old_build_is_served_after_an_upgrade_and_a_restart() {
+        let package = Package::new();
+        package.install("the first");
+        let agents = package.start();
+        let first = agents.newest(Arch::Arm64).expect("there");
+        package.install("the second, which is longer");
+        let second = agents.newest(Arch::Arm64).expect("there");
+        assert_ne!(first.stamp, second.stamp);
+        assert_eq!(text(&agents.opened(first.stamp).expect("still open")), "the first");
+
+        let agents = package.start();
+        assert!(agents.opened(first.stamp).is_none(), "nothing is open after a start");
+        assert_eq!(text(&agents.kept(Arch::Arm64, first.stamp).expect("kept")), "the first");
+        assert_eq!(text(&agents.opened(first.stamp).expect("open now")), "the first");
+        assert_eq!(agents.newest(Arch::Arm64).expect("there").stamp, second.stamp);
+        assert!(agents.kept(Arch::Arm64, 7).is_err(), "a build that was never given out");
+    }
+
+    #[test]
+    fn the_same_build_installed_again_is_the_same() {
+        let package = Package::new();
+        package.install("the first");
+        let agents = package.start();
+        let first = agents.newest(Arch::Arm64).expect("there");
+        assert!(Arc::ptr_eq(&first, &agents.newest(Arch::Arm64).expect("there")), "not read again");
+        package.install("the first");
+        assert_eq!(agents.newest(Arch::Arm64).expect("there").stamp, first.stamp);
+        assert_eq!(package.copies(), 1);
+    }
+
+    #[test]
+    fn only_a_few_builds_are_kept() {
+        let package = Package::new();
+        let agents = package.start();
+        let mut stamps = Vec::new();
+        for number in 0..10 {
+            package.install(&format!("build {number}"));
+            stamps.push(agents.newest(Arch::Arm64).expect("there").stamp);
+            assert!(package.copies() <= KEPT);
+        }
+        assert_eq!(package.copies(), KEPT);
+        let open = agents.open.read().expect("no panic").len();
+        assert_eq!(open, KEPT);
+        let newest = *stamps.last().expect("ten");
+        assert!(package.start().kept(Arch::Arm64, newest).is_ok());
+    }
+
+    #[test]
+    fn a_data_disk_that_takes_no_copy_does_not_stop_a_boot() {
+        let package = Package::new();
+        package.install("the first");
+        std::fs::write(package.0.path().join("kept"), "in the way").expect("written");
+        assert_eq!(text(&package.start().newest(Arch::Arm64).expect("served")), "the first");
+    }
+}
