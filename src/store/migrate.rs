@@ -41,9 +41,12 @@ pub enum MigrateError {
 
 /// Oldest step first. `PRAGMA user_version` counts the steps a file has had. Released steps are never edited: a test
 /// holds their checksums.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    name: "leases, Pis seen, images, boots, jobs and events",
-    sql: "
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { name: "leases, Pis seen, images, boots, jobs and events", sql: FIRST },
+    Migration { name: "accounts and classes", sql: ACCOUNTS },
+];
+
+const FIRST: &str = "
         -- Every address that is somebody's. Keyed by address, so that no address can be two clients'.
         CREATE TABLE lease (
             ip         INTEGER PRIMARY KEY,     -- IPv4 as an unsigned number
@@ -123,8 +126,41 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             name  TEXT PRIMARY KEY,
             value BLOB NOT NULL
         ) STRICT, WITHOUT ROWID;
-    ",
-}];
+    ";
+
+const ACCOUNTS: &str = "
+        -- Numbers are never used again: AUTOINCREMENT remembers the highest there ever was.
+        CREATE TABLE account (
+            uid            INTEGER PRIMARY KEY AUTOINCREMENT CHECK (uid BETWEEN 10000 AND 99999),
+            name           TEXT NOT NULL UNIQUE,
+            full_name      TEXT NOT NULL DEFAULT '',
+            note           TEXT NOT NULL DEFAULT '',
+            role           TEXT NOT NULL DEFAULT 'pupil' CHECK (role IN ('pupil', 'teacher')),
+            hash           TEXT,                    -- as crypt(3) writes it; NULL lets nobody in
+            must_change    INTEGER NOT NULL DEFAULT 0,
+            enabled        INTEGER NOT NULL DEFAULT 1,
+            expires_at     INTEGER,                 -- Moment; NULL never
+            quota          INTEGER,                 -- bytes of the home; NULL as the classes or the setting say
+            created_at     INTEGER NOT NULL,
+            password_at    INTEGER,                 -- when the password was last set
+            last_login_at  INTEGER,
+            last_login_on  TEXT                     -- MacAddr of the client, if it was one
+        ) STRICT;
+        CREATE TABLE class (
+            gid        INTEGER PRIMARY KEY AUTOINCREMENT CHECK (gid BETWEEN 100000 AND 199999),
+            name       TEXT NOT NULL UNIQUE,
+            note       TEXT NOT NULL DEFAULT '',
+            quota      INTEGER,                     -- bytes of the home of each member
+            created_at INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE member (
+            uid INTEGER NOT NULL REFERENCES account (uid) ON DELETE CASCADE,
+            gid INTEGER NOT NULL REFERENCES class (gid) ON DELETE CASCADE,
+            PRIMARY KEY (uid, gid)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX member_class ON member (gid);
+        INSERT INTO sqlite_sequence (name, seq) VALUES ('account', 9999), ('class', 99999);
+    ";
 
 /// SHA-256 of the SQL of each released step, oldest first. A step without one may still be edited.
 pub const RELEASED: &[&str] = &[];

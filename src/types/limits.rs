@@ -14,6 +14,18 @@ pub const IMAGE_NAME: usize = 32;
 /// Longest name of a room, in bytes: a UCI section name that still fits a table of 80 columns.
 pub const ROOM_NAME: usize = 32;
 
+/// Longest name of an account or a class, in bytes: what useradd, utmp and the rule of Debian's adduser allow.
+pub const USER_NAME: usize = 32;
+
+/// Longest name of a share, in bytes: a UCI section name that still fits a file manager's side bar.
+pub const SHARE_NAME: usize = 32;
+
+/// Longest full name, in bytes: a line of `/etc/passwd` must stay short enough for every program that reads it.
+pub const FULL_NAME: usize = 128;
+
+/// Longest password, in bytes: what PAM passes on is at most 512, and what people type is a tenth of it.
+pub const PASSWORD: usize = 256;
+
 /// How much of a bad name a message repeats, in characters: enough to recognise it, too little to flood a log.
 pub const NAME_SHOWN: usize = 80;
 

@@ -1,4 +1,4 @@
-//! Names of hosts, images and rooms: short, bounded, safe as a file name and in a URL.
+//! Names of hosts, images, rooms, people, classes and shares: short, bounded, safe as a file name and in a URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +22,18 @@ pub enum BadName {
         "`{0}` is not a room name; use 1 to 32 letters, digits and `_`, as UCI names sections, such as `lab`"
     )]
     Room(String),
+    #[error(
+        "`{0}` cannot be a name to log in with; as Debian's adduser has it, use 1 to 32 small letters, digits, `_` and `-`, starting with a letter, such as `anna`"
+    )]
+    User(String),
+    #[error(
+        "`{0}` cannot be the name of a class; as Debian's adduser has it, use 1 to 32 small letters, digits, `_` and `-`, starting with a letter, such as `class-7b`"
+    )]
+    Class(String),
+    #[error(
+        "`{0}` is not the name of a share; use 1 to 32 letters, digits and `_`, as UCI names sections, such as `materials`"
+    )]
+    Share(String),
 }
 
 /// Declares one kind of name: a bounded string that holds only what `valid` lets through.
@@ -110,6 +122,32 @@ name!(
     str::to_owned
 );
 
+name!(
+    /// The name somebody logs in with.
+    UserName, limits::USER_NAME, User, is_login_name, str::to_owned
+);
+
+name!(
+    /// The name of a class: a group of users on every client.
+    ClassName, limits::USER_NAME, Class, is_login_name, str::to_owned
+);
+
+name!(
+    /// The name of a shared folder: a UCI section name, and a folder people see.
+    ShareName, limits::SHARE_NAME, Share,
+    |text| !text.is_empty()
+        && text.len() <= limits::SHARE_NAME
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+    str::to_owned
+);
+
+/// The rule of Debian's adduser.
+fn is_login_name(text: &str) -> bool {
+    text.len() <= limits::USER_NAME
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +157,9 @@ mod tests {
         assert_eq!("Lab-01".parse::<HostName>().expect("host").as_str(), "lab-01");
         assert_eq!("trixie-64.1".parse::<ImageName>().expect("image").as_str(), "trixie-64.1");
         assert_eq!("Room_12".parse::<RoomName>().expect("room").as_str(), "Room_12");
+        assert_eq!("anna_2-b".parse::<UserName>().expect("user").as_str(), "anna_2-b");
+        assert_eq!("c7b".parse::<ClassName>().expect("class").as_str(), "c7b");
+        assert_eq!("Hand_in".parse::<ShareName>().expect("share").as_str(), "Hand_in");
     }
 
     #[test]
@@ -132,6 +173,18 @@ mod tests {
         for text in ["", "a-b", "a.b", "'"] {
             assert!(text.parse::<RoomName>().is_err(), "{text}");
         }
+        for text in ["", "7b", "-a", "_a", "Anna", "a.b", "a b", "ä", "a:b", "a\n", "a$", &"x".repeat(33)] {
+            assert!(text.parse::<UserName>().is_err(), "{text}");
+            assert!(text.parse::<ClassName>().is_err(), "{text}");
+        }
+        for text in ["", "a-b", "..", "a/b", &"x".repeat(33)] {
+            assert!(text.parse::<ShareName>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "Anna M".parse::<UserName>().expect_err("two words").to_string(),
+            "`Anna M` cannot be a name to log in with; as Debian's adduser has it, use 1 to 32 small letters, digits, \
+             `_` and `-`, starting with a letter, such as `anna`"
+        );
         let shown = "x".repeat(500).parse::<HostName>().expect_err("too long").to_string();
         assert!(shown.len() < 250, "a message never repeats a flood: {shown}");
     }

@@ -1,6 +1,6 @@
 -- bramble.db as Bramble 0.1.0 made it.
 PRAGMA application_id = 1114792301;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE lease (
             ip         INTEGER PRIMARY KEY,     -- IPv4 as an unsigned number
             mac        TEXT,                    -- MacAddr; NULL for a client without an Ethernet address
@@ -68,4 +68,33 @@ CREATE TABLE secret (
             name  TEXT PRIMARY KEY,
             value BLOB NOT NULL
         ) STRICT, WITHOUT ROWID;
+CREATE TABLE account (
+            uid            INTEGER PRIMARY KEY AUTOINCREMENT CHECK (uid BETWEEN 10000 AND 99999),
+            name           TEXT NOT NULL UNIQUE,
+            full_name      TEXT NOT NULL DEFAULT '',
+            note           TEXT NOT NULL DEFAULT '',
+            role           TEXT NOT NULL DEFAULT 'pupil' CHECK (role IN ('pupil', 'teacher')),
+            hash           TEXT,                    -- as crypt(3) writes it; NULL lets nobody in
+            must_change    INTEGER NOT NULL DEFAULT 0,
+            enabled        INTEGER NOT NULL DEFAULT 1,
+            expires_at     INTEGER,                 -- Moment; NULL never
+            quota          INTEGER,                 -- bytes of the home; NULL as the classes or the setting say
+            created_at     INTEGER NOT NULL,
+            password_at    INTEGER,                 -- when the password was last set
+            last_login_at  INTEGER,
+            last_login_on  TEXT                     -- MacAddr of the client, if it was one
+        ) STRICT;
+CREATE TABLE class (
+            gid        INTEGER PRIMARY KEY AUTOINCREMENT CHECK (gid BETWEEN 100000 AND 199999),
+            name       TEXT NOT NULL UNIQUE,
+            note       TEXT NOT NULL DEFAULT '',
+            quota      INTEGER,                     -- bytes of the home of each member
+            created_at INTEGER NOT NULL
+        ) STRICT;
+CREATE TABLE member (
+            uid INTEGER NOT NULL REFERENCES account (uid) ON DELETE CASCADE,
+            gid INTEGER NOT NULL REFERENCES class (gid) ON DELETE CASCADE,
+            PRIMARY KEY (uid, gid)
+        ) STRICT, WITHOUT ROWID;
+CREATE INDEX member_class ON member (gid);
 INSERT INTO secret (name, value) VALUES ('handles', x'00112233');
