@@ -99,7 +99,7 @@ async fn run(socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<Strin
     let parts = Parts::open(Arc::new(config), options).map_err(one)?;
     let mut services = Services::bind(&parts).await?;
     services.start(&parts);
-    services.answer(control, &parts, reload, &options.config);
+    services.answer(control, &parts, reload, options);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
 
     let end = loop {

@@ -21,3 +21,5 @@ pub mod sim;
 pub mod store;
 pub mod sys;
 pub mod types;
+#[cfg(feature = "daemon")]
+pub mod ubus;

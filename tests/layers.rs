@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "store"],
     &["service"],
     &["serve", "api", "sim", "agent"],
-    &["cli"],
+    &["cli", "ubus"],
     &["daemon"],
 ];
 

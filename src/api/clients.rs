@@ -15,7 +15,7 @@ const EVENTS: u64 = 50;
 const EVENTS_MOST: u64 = 1000;
 
 impl Api {
-    pub(super) fn client_list(&self) -> Clients {
+    pub fn client_list(&self) -> Clients {
         let now = now();
         Clients {
             now,

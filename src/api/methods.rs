@@ -1,6 +1,7 @@
 //! The table of methods: one row each, with its arguments, who may call it and what it is for.
 //!
-//! The command line is tested against these rows, and so will be the ubus object, its access list and the web pages.
+//! The ubus object and its access list are made from these rows, the command line is tested against them, and so will be
+//! the web pages.
 //! Arguments that a row does not name are ignored: LuCI adds `ubus_rpc_session` to every call.
 
 /// One method.

@@ -1,7 +1,7 @@
 //! What people and programs can ask of the daemon: a table of methods, typed answers, refusals that say what to do.
 //!
-//! [`Api::call`] carries out one method and does not know who asks: the unix socket of the command line today, ubus
-//! later. It blocks (the store, the disk), so its callers give it a thread for that. Whatever takes long is a job, and
+//! [`Api::call`] carries out one method and does not know who asks: the unix socket of the command line, or
+//! ubus. It blocks (the store, the disk), so its callers give it a thread for that. Whatever takes long is a job, and
 //! the method that starts it answers at once.
 
 mod adopt;

@@ -63,7 +63,7 @@ impl Api {
         Check { ok: problems.is_empty(), problems }
     }
 
-    pub(super) fn job_list(&self) -> Result<Jobs, ApiError> {
+    pub fn job_list(&self) -> Result<Jobs, ApiError> {
         Ok(Jobs { jobs: self.jobs.list().map_err(|error| self.failed(&error))? })
     }
 

@@ -38,6 +38,9 @@ pub const CONFIG: &str = "/etc/config/bramble";
 /// Where the package puts the agents.
 pub const AGENTS: &str = "/usr/lib/bramble";
 
+/// Where ubusd listens.
+pub const UBUS: &str = "/var/run/ubus/ubus.sock";
+
 /// Boots a room of Raspberry Pis from this machine over the network
 #[derive(Debug, Parser)]
 #[command(
@@ -98,6 +101,9 @@ pub struct Serve {
     /// Folder of the agents that clients run
     #[arg(long, value_name = "DIR", default_value = AGENTS)]
     pub agents: PathBuf,
+    /// Socket of ubusd
+    #[arg(long, value_name = "PATH", default_value = UBUS)]
+    pub ubus: PathBuf,
     /// Keep the data on any storage, even flash or memory (for tests)
     #[arg(long)]
     pub any_storage: bool,

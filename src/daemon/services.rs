@@ -4,7 +4,6 @@
 //! told with the program and the way out ([`ports::explain`]).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::parts::Parts;
 use crate::api::{Api, Reload};
+use crate::cli::Serve;
 use crate::config::{Config, NfsBackend};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
@@ -23,6 +23,7 @@ use crate::serve::report::{self, ReportError};
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
 use crate::types::chain;
+use crate::ubus::{Notices, Ubus, Watch};
 
 /// A service ended, and why, in full.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +73,8 @@ impl Services {
         self.start_bound(parts);
     }
 
-    /// Answers the command line; the last step of a start.
-    pub fn answer(
-        &mut self,
-        control: Control,
-        parts: &Parts,
-        reload: mpsc::Sender<Reload>,
-        config_path: &Path,
-    ) {
+    /// Answers the command line and ubus; the last step of a start.
+    pub fn answer(&mut self, control: Control, parts: &Parts, reload: mpsc::Sender<Reload>, options: &Serve) {
         let api = Arc::new(Api {
             store: parts.store.clone(),
             clients: Arc::clone(&parts.clients),
@@ -89,11 +84,14 @@ impl Services {
             jobs: parts.jobs.clone(),
             health: Arc::clone(&parts.health),
             config: parts.watch(),
-            config_path: config_path.to_owned(),
+            config_path: options.config.clone(),
             reload,
             started_at: parts.started_at,
             faults: AtomicU64::new(0),
         });
+        let notices = Notices::default();
+        let watch = Watch { api: Arc::clone(&api), notices: notices.clone() };
+        self.supervisor.start("notices", move |stop| watch.clone().run(stop));
         let handler: Handler = Arc::new(move |method, params| {
             let api = Arc::clone(&api);
             Box::pin(async move {
@@ -104,6 +102,9 @@ impl Services {
                 })
             })
         });
+        let (socket, health) = (options.ubus.clone(), Arc::clone(&parts.health));
+        let ubus = Ubus { socket, handler: Arc::clone(&handler), notices, health };
+        self.supervisor.start("ubus", move |stop| ubus.clone().run(stop));
         self.supervisor.start("control", move |stop| control.clone().run(Arc::clone(&handler), stop));
     }
 

@@ -14,4 +14,6 @@ pub mod pi;
 pub mod portmap;
 pub mod rpc;
 pub mod tftp;
+#[cfg(feature = "daemon")]
+pub mod ubus;
 pub mod xdr;

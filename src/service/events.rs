@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::store::events::EventRow;
 use crate::store::{Store, StoreError};
@@ -95,6 +95,8 @@ pub struct Events {
     inner: Mutex<Inner>,
     /// A milestone waits to be stored.
     changed: Notify,
+    /// Told of everything that happens.
+    stirred: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -131,8 +133,14 @@ impl Events {
         self.lock().adopted = adopted;
     }
 
+    /// Changes when anything happens to any client.
+    pub fn stirred(&self) -> watch::Receiver<()> {
+        self.stirred.subscribe()
+    }
+
     pub fn record(&self, client: MacAddr, at: Moment, mut what: Happening) {
         what.shorten();
+        self.stirred.send_replace(());
         let mut inner = self.lock();
         inner.make_room(client);
         let adopted = inner.adopted.contains(&client);
@@ -158,6 +166,7 @@ impl Events {
 
     /// `client` opened a connection to its root file system.
     pub fn connected(&self, client: MacAddr, at: Moment) {
+        self.stirred.send_replace(());
         let mut inner = self.lock();
         inner.make_room(client);
         let link = &mut inner.ring(client).link;
@@ -169,6 +178,7 @@ impl Events {
 
     /// A connection of `client` to its root file system ended.
     pub fn disconnected(&self, client: MacAddr, at: Moment) {
+        self.stirred.send_replace(());
         let mut inner = self.lock();
         let link = &mut inner.ring(client).link;
         link.open = link.open.saturating_sub(1);

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use crate::store::jobs::JobState;
 use crate::store::{Store, StoreError};
@@ -36,6 +37,8 @@ struct Shared {
     state: Mutex<State>,
     /// Told whenever a job begins or ends.
     changed: Condvar,
+    /// As `changed`, for those who do not hold a thread; also when a job is queued.
+    stirred: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -206,7 +209,12 @@ impl Jobs {
         for job in &found {
             tracing::warn!(job = job.id, kind = job.kind, subject = job.subject, "job was interrupted");
         }
-        let shared = Shared { store, state: Mutex::default(), changed: Condvar::new() };
+        let shared = Shared {
+            store,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stirred: watch::Sender::new(()),
+        };
         Ok((Self { shared: Arc::new(shared) }, found.into_iter().map(JobStatus::from_row).collect()))
     }
 
@@ -260,7 +268,13 @@ impl Jobs {
             }
             state.worker = true;
         }
+        self.shared.stirred.send_replace(());
         Ok(id)
+    }
+
+    /// Changes when a job is queued, begins or ends; its progress is looked at by whoever wants it.
+    pub fn stirred(&self) -> watch::Receiver<()> {
+        self.shared.stirred.subscribe()
     }
 
     /// Every job on record, newest first.
@@ -364,6 +378,7 @@ impl Shared {
                 tracing::error!(job = entry.id, error = chain(&error), "job could not be noted");
             }
             *lock(&entry.task.0.phase) = ("starting", Instant::now());
+            self.stirred.send_replace(());
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&entry.task))).unwrap_or_else(|_| {
                 Err(Stopped::Failed(
                     "a fault in Bramble ended this job; please report it with the log".to_owned(),
@@ -396,6 +411,7 @@ impl Shared {
         // Taken so that nobody who has just found the job running sleeps through this.
         drop(lock(&self.state));
         self.changed.notify_all();
+        self.stirred.send_replace(());
     }
 }
 

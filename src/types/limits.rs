@@ -54,6 +54,26 @@ pub const CONTROL_REQUEST: usize = 64 * 1024;
 /// Callers on the control socket at once: a few shells, each watching a job.
 pub const CONTROL_CALLERS: usize = 16;
 
+/// Largest message that ubusd carries, in bytes, without its header of eight (`UBUS_MAX_MSGLEN`).
+pub const UBUS_MESSAGE: usize = 1024 * 1024;
+
+/// Calls over ubus that are carried out at once, each on a thread that blocks, until ubusd has taken the answer: with the
+/// largest answers 4 MiB. A page of LuCI asks for three things at a time.
+pub const UBUS_CALLS: usize = 4;
+
+/// Calls over ubus that wait for one of those places: some teachers with open pages. With the largest requests 4 MiB.
+pub const UBUS_WAITING: usize = 64;
+
+/// Messages for ubusd that wait for the one before to be taken, besides answers: each is a refusal of some 300 bytes.
+pub const UBUS_REFUSALS: usize = 64;
+
+/// Notifications that wait while ubusd is slow; the oldest are lost. Two rooms that boot at once change state this often
+/// in a second.
+pub const UBUS_NOTICES: usize = 256;
+
+/// Lists and tables within each other in a call over ubus: our methods need two.
+pub const UBUS_DEPTH: usize = 16;
+
 /// Longest name of a time zone, in bytes: the longest of the database has 32 (`America/Argentina/ComodRivadavia`).
 pub const TIME_ZONE: usize = 64;
 
