@@ -7,6 +7,8 @@
 //! Both carry a version. The agent comes from the package the server comes from, so a version that is not ours is
 //! refused with the reason instead of guessed at.
 
+pub mod channel;
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};

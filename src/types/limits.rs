@@ -92,6 +92,16 @@ pub const REPORT: usize = 1200;
 /// Longest message in a report, in bytes: each may be escaped with a second one, and the rest of a report takes 60.
 pub const REPORT_MESSAGE: usize = 560;
 
+/// Longest message of an agent on its channel, in bytes: two passwords with every byte escaped, or the sessions of a client
+/// many times over.
+pub const CHANNEL_TO_SERVER: usize = 16 * 1024;
+
+/// Longest message of the server on an agent's channel, in bytes: some four thousand people who may use one client.
+pub const CHANNEL_TO_AGENT: usize = 1 << 20;
+
+/// Longest word that an agent says for people to read (a PAM service, a terminal), in bytes: a boot's id has 36.
+pub const CHANNEL_LABEL: usize = 64;
+
 /// Jobs waiting behind the one that runs: more than a person starts by hand, few enough to read.
 pub const JOBS_QUEUED: usize = 8;
 
