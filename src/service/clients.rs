@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::neighbours;
 use crate::config::Config;
 use crate::store::clients::{ClientChanges, SeenRow};
 use crate::store::{Store, StoreError};
@@ -157,11 +158,22 @@ impl Clients {
         });
     }
 
-    /// The client at `ip`; `None` for an address nobody was given.
+    /// The client at `ip`; `None` for an address nobody was given. Where another server gives the addresses, the kernel
+    /// is asked who is there.
     pub fn at(&self, ip: Ipv4Addr) -> Option<Seat> {
+        let config = Arc::clone(&self.read().config);
+        if let Some((mac, network)) = neighbours::find(&config, ip) {
+            self.bound(ip, mac, network);
+        }
         let inner = self.read();
         let (mac, network) = inner.at.get(&ip)?;
         Some(seat(&inner.config, *mac, ip, network))
+    }
+
+    /// Nobody is known at `ip`: whether that may change in a moment, because the kernel is finding out who is there.
+    pub fn may_be_known_soon(&self, ip: Ipv4Addr) -> bool {
+        let config = Arc::clone(&self.read().config);
+        neighbours::ask(&config, ip)
     }
 
     /// A machine that boots from the network has shown itself; what it does not tell this time is kept from before.

@@ -11,5 +11,6 @@ pub mod health;
 pub mod images;
 pub mod jobs;
 pub mod leases;
+mod neighbours;
 pub mod personality;
 pub mod state;

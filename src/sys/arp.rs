@@ -1,7 +1,7 @@
-//! Static entries of the kernel's neighbour table: where a client is that does not answer ARP.
+//! The kernel's neighbour table: static entries for a client that does not answer ARP, and who is at an address.
 //!
 //! Source: `arp(7)`.
-#![expect(unsafe_code, reason = "no crate offers these two ioctls")]
+#![expect(unsafe_code, reason = "no crate offers these three ioctls")]
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,25 +11,53 @@ use crate::types::MacAddr;
 
 /// From now on `ip` is at `mac` on `device`, whatever ARP says.
 pub fn pin(device: &str, ip: Ipv4Addr, mac: MacAddr) -> io::Result<()> {
-    request(libc::SIOCSARP, device, ip, mac, libc::ATF_PERM | libc::ATF_COM)
+    request(libc::SIOCSARP, device, ip, mac, libc::ATF_PERM | libc::ATF_COM).map(drop)
 }
 
 /// ARP decides again where `ip` is. Nothing happens if there is no entry.
 pub fn unpin(device: &str, ip: Ipv4Addr) -> io::Result<()> {
-    let absent = [libc::ENXIO, libc::ENOENT];
     match request(libc::SIOCDARP, device, ip, MacAddr::new([0; 6]), libc::ATF_PERM) {
-        Err(error) if error.raw_os_error().is_some_and(|code| absent.contains(&code)) => Ok(()),
-        other => other,
+        Err(error) if error.raw_os_error().is_some_and(|code| ABSENT.contains(&code)) => Ok(()),
+        other => other.map(drop),
     }
 }
 
+/// Who is at `ip` on `device`, as far as the kernel knows. A machine that sends us something has asked for us by ARP before,
+/// as a rule, and is known from then on.
+pub fn find(device: &str, ip: Ipv4Addr) -> io::Result<Option<MacAddr>> {
+    match request(libc::SIOCGARP, device, ip, MacAddr::new([0; 6]), 0) {
+        Ok(entry) if entry.arp_flags & libc::ATF_COM == 0 => Ok(None),
+        Ok(entry) => {
+            let [a, b, c, d, e, f, ..] =
+                entry.arp_ha.sa_data.map(libc::c_char::to_ne_bytes).map(|[octet]| octet);
+            Ok(Some(MacAddr::new([a, b, c, d, e, f])))
+        }
+        Err(error) if error.raw_os_error().is_some_and(|code| ABSENT.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the kernel ask who is at `ip`: an empty packet to a port where nobody listens (RFC 863) cannot leave before that
+/// is known.
+pub fn ask(from: Ipv4Addr, ip: Ipv4Addr) -> io::Result<()> {
+    let socket = UdpSocket::bind((from, 0))?;
+    socket.set_nonblocking(true)?;
+    socket.send_to(&[], (ip, DISCARD)).map(drop)
+}
+
+const DISCARD: u16 = 9;
+
+/// What the kernel says of an entry that is not there.
+const ABSENT: [i32; 2] = [libc::ENXIO, libc::ENOENT];
+
+/// Carries out `what`; the entry as the kernel left it.
 fn request(
     what: libc::Ioctl,
     device: &str,
     ip: Ipv4Addr,
     mac: MacAddr,
     flags: libc::c_int,
-) -> io::Result<()> {
+) -> io::Result<libc::arpreq> {
     let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "the name of the interface is too long");
     // Any socket of the address family will do.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -44,9 +72,9 @@ fn request(
     for (to, from) in name.iter_mut().zip(device.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    // SAFETY: the pointer is to one `arpreq` that outlives the call, which is what both requests take.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw const entry) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: the pointer is to one `arpreq` that outlives the call, which is what the three requests take and fill in.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut entry) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(entry) }
 }
 
 /// A `sockaddr` of a family whose data is `first` and then `second`.

@@ -5,180 +5,20 @@
 )]
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bramble::config::{self, Config};
-use bramble::proto::dhcp::{Hardware, LeaseTime, Message, MessageType, Packet, code, pi};
-use bramble::serve::dhcp::{Clock, Sockets, run};
-use bramble::service::clients::Clients;
-use bramble::service::events::{Events, Happening};
-use bramble::service::leases::Leases;
-use bramble::sim::net::{Lab, Machine, SERVER, Segment};
-use bramble::store::Store;
+use bramble::proto::dhcp::{Hardware, LeaseTime, Message, MessageType, code, pi};
+use bramble::service::events::Happening;
+use bramble::sim::net::SERVER;
 use bramble::types::{MacAddr, Stage};
-use tokio::sync::watch;
 
+use crate::dhcp_room::{
+    DHCP, Held, LAPTOP, NETWORK, PI, Raw, Room, configuration, eventually, pi3, start, told,
+};
 use crate::harness::{isolated, program};
-
-const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
-const LAPTOP: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 0x11]);
-
-const NETWORK: &str = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\
-    \toption ipaddr '192.168.77.1'\n\toption netmask '255.255.255.0'\n";
-const DHCP: &str = "config dhcp 'lan'\n\toption interface 'lan'\n\toption start '100'\n\toption limit '50'\n\
-    \toption leasetime '1h'\n\tlist dhcp_option '6,192.168.77.53'\n\tlist dhcp_option '42,192.168.77.1'\n";
-
-/// The server in a thread of its own, in the namespace of a machine.
-struct Running {
-    stop: watch::Sender<bool>,
-    config: watch::Sender<Arc<Config>>,
-    thread: Option<JoinHandle<()>>,
-    leases: Arc<Leases>,
-    clients: Arc<Clients>,
-    events: Arc<Events>,
-    clock: Clock,
-}
-
-impl Running {
-    fn start(machine: &Machine, config: Config, store: &Path) -> Self {
-        let config = Arc::new(config);
-        let store = Store::open(store).expect("a store");
-        let clients = Arc::new(Clients::load(Arc::clone(&config), &store).expect("clients"));
-        let events = Arc::new(Events::default());
-        let clock = Clock::start();
-        let (told, own) = (Arc::clone(&clients), Arc::clone(&events));
-        let leases =
-            Arc::new(Leases::open(store, told, own, Arc::clone(&config), clock.now()).expect("leases"));
-        let (stop, stopped) = watch::channel(false);
-        let (config, changes) = watch::channel(config);
-        let (ready, bound) = mpsc::channel();
-        let (machine, served) = (machine.clone(), Arc::clone(&leases));
-        let thread = std::thread::spawn(move || {
-            let work = || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(async {
-                    let sockets = Sockets::bind(&changes.borrow().clone()).expect("the ports are free");
-                    ready.send(()).expect("the test waits");
-                    run(served, clock, changes, sockets, stopped)
-                        .await
-                        .expect("it serves until it is told to stop");
-                });
-                Ok(())
-            };
-            machine.run(work).expect("the namespace can be entered");
-        });
-        bound.recv().expect("the server listens");
-        Self { stop, config, thread: Some(thread), leases, clients, events, clock }
-    }
-
-    fn addresses(&self) -> Vec<(Ipv4Addr, Option<MacAddr>)> {
-        self.leases.list(self.clock.now()).into_iter().map(|lease| (lease.ip, lease.mac)).collect()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        let end = self.thread.take().map(JoinHandle::join);
-        assert!(std::thread::panicking() || end.is_some_and(|end| end.is_ok()), "the server ended well");
-    }
-}
-
-/// Three configuration files, read as the daemon reads them.
-fn configuration(folder: &Path, bramble: &str, network: &str, dhcp: &str) -> Config {
-    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a file");
-    let main = format!("config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n", folder.display());
-    write("bramble", &format!("{main}{bramble}"));
-    write("network", network);
-    write("dhcp", dhcp);
-    config::load::load(&folder.join("bramble")).expect("a right configuration")
-}
-
-struct Room {
-    folder: tempfile::TempDir,
-    lab: Lab,
-    lan: Segment,
-    server: Machine,
-}
-
-impl Room {
-    fn new() -> Self {
-        let (lab, lan, server) = Lab::with_server("br-lan").expect("a laboratory");
-        Self { folder: tempfile::tempdir().expect("a folder"), lab, lan, server }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.folder.path().join("bramble.db")
-    }
-
-    fn serve(&self, bramble: &str, dhcp: &str) -> Running {
-        let config = configuration(self.folder.path(), bramble, NETWORK, dhcp);
-        Running::start(&self.server, config, &self.store())
-    }
-
-    fn client(&mut self, mac: MacAddr) -> Machine {
-        self.lab.client(&self.lan, mac).expect("a client")
-    }
-
-    /// A script that notes what `udhcpc` and `dhclient` tell theirs, and sets the address.
-    fn script(&self) -> (PathBuf, PathBuf) {
-        let (script, notes) = (self.folder.path().join("script"), self.folder.path().join("notes"));
-        let text = format!(
-            "#!/bin/sh\nset >> {0}\nip=${{ip:-$new_ip_address}}\ncase \"$1$reason\" in\n\
-             bound|renew|BOUND|RENEW|REBIND|REBOOT) ip addr replace $ip/24 dev eth0;;\n\
-             deconfig|PREINIT) ip addr flush dev eth0;;\nesac\necho \"EVENT=$1$reason\" >> {0}\n",
-            notes.display()
-        );
-        std::fs::write(&script, text).expect("a file");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&script, mode).expect("an executable file");
-        let _ = std::fs::remove_file(&notes);
-        (script, notes)
-    }
-
-    /// One lease by `udhcpc`; what its script was told.
-    fn udhcpc(&self, client: &Machine, more: &[&str]) -> String {
-        let (script, notes) = self.script();
-        let mut command = client.command("busybox");
-        command.args(["udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "3", "-T", "2", "-s"]).arg(script);
-        let output = command.args(more).output().expect("udhcpc runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        format!("{said}\n{}", std::fs::read_to_string(notes).unwrap_or_default())
-    }
-}
-
-/// The value that a script was last told.
-fn told<'a>(notes: &'a str, name: &str) -> Option<&'a str> {
-    let line = notes.lines().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-    Some(line.trim_matches('\''))
-}
-
-/// Ends a program when the test ends.
-struct Held(Child);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(mut command: Command) -> Held {
-    Held(command.stdin(Stdio::null()).spawn().expect("the program starts"))
-}
-
-/// Waits for something that other programs bring about.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{what}: not within 30 seconds");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn busybox_udhcpc_gets_an_address_with_what_the_network_gives() {
@@ -318,60 +158,6 @@ fn an_address_that_somebody_took_is_not_offered() {
         let free = Ipv4Addr::new(192, 168, 77, 101);
         assert_eq!(running.addresses().into_iter().map(|(ip, _)| ip).collect::<Vec<_>>(), [free]);
     });
-}
-
-/// A client that is none: sends what a test wants, and hears every DHCP packet that reaches its card.
-struct Raw {
-    socket: bramble::sys::ethernet::Ethernet,
-    mac: MacAddr,
-}
-
-impl Raw {
-    fn open(machine: &Machine, mac: MacAddr) -> Self {
-        let socket = machine.run(|| bramble::sys::ethernet::Ethernet::open("eth0")).expect("a socket");
-        Self { socket, mac }
-    }
-
-    fn send(&self, message: &Message) {
-        let bytes = message.encode(None).bytes;
-        let (from, to) = ((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67));
-        let packet = bramble::proto::dhcp::frame::udp(from, to, &bytes);
-        let frame = [[0xff; 6].as_slice(), &self.mac.octets(), &[8, 0], &packet].concat();
-        self.socket.send(&frame).expect("sent");
-    }
-
-    /// The next answer with its destination, hardware and IP address.
-    fn hear(&self, patience: Duration) -> Option<(Packet, MacAddr, Ipv4Addr)> {
-        let begin = Instant::now();
-        let mut frame = [0; 2048];
-        while let Some(left) = patience.checked_sub(begin.elapsed()) {
-            let len = self.socket.receive(&mut frame, left).expect("it is up")?;
-            let (Some(mac), Some(ip)) = (frame[..6].first_chunk(), frame[30..34].first_chunk::<4>()) else {
-                continue;
-            };
-            let to_client = frame[23] == 17 && frame[36..38] == [0, 68];
-            if let (true, Ok(packet)) = (to_client, Packet::parse(frame.get(42..len).unwrap_or_default())) {
-                return Some((packet, MacAddr::new(*mac), Ipv4Addr::from(*ip)));
-            }
-        }
-        None
-    }
-
-    fn discover(&self, with: impl FnOnce(&mut Message)) -> Message {
-        let mut message = Message::request(0x26f3_0339, Hardware::ethernet(self.mac));
-        message.push_kind(MessageType::Discover);
-        with(&mut message);
-        message
-    }
-}
-
-/// What the ROM of a Pi 3 says: the same number in option 97 and the same xid on every board.
-fn pi3(message: &mut Message) {
-    let id = [[0].as_slice(), &[0x44; 16]].concat();
-    message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00000:UNDI:002001");
-    message.push_raw(code::ARCHITECTURE, [0, 0]);
-    message.push_raw(94, [1, 2, 1]);
-    message.push_raw(code::MACHINE_ID, id);
 }
 
 /// pi-netboot 2.3: the Pi 3 misses an instant reply, does not answer ARP while it loads, and all have one xid.
@@ -523,91 +309,6 @@ fn a_relay_brings_clients_of_another_network() {
         assert_eq!(told(&notes, "router"), Some("172.16.5.1"), "{notes}");
         assert_eq!(told(&notes, "serverid"), Some("192.168.77.1"), "{notes}");
         assert_eq!(running.addresses(), [(ip, Some(LAPTOP))]);
-    });
-}
-
-/// dnsmasq on a machine of its own beside us.
-fn dnsmasq(machine: &Machine, folder: &Path, range: &str) -> Option<Held> {
-    let mut command = machine.command(program("dnsmasq", "dnsmasq-base")?);
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping"]);
-    command.args([
-        "--pid-file=",
-        "--interface=eth0",
-        "--pxe-service=0,Raspberry Pi Boot",
-        "--log-facility=-",
-    ]);
-    command.arg(format!("--dhcp-leasefile={}", folder.join("dnsmasq.leases").display()));
-    command.arg(format!("--dhcp-range={range}")).stderr(Stdio::null());
-    Some(start(command))
-}
-
-#[test]
-fn beside_dnsmasq_a_pi_takes_its_address_there_and_its_boot_server_here() {
-    isolated(|| {
-        let mut room = Room::new();
-        let other = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x41]));
-        let address = Ipv4Addr::new(192, 168, 77, 2);
-        other.address("eth0", address, 24).expect("an address");
-        let Some(_dnsmasq) = dnsmasq(&other, room.folder.path(), "192.168.77.200,192.168.77.220,1h") else {
-            return;
-        };
-        let proxy = "\tlist network 'lan'\nconfig dhcp 'dhcp'\n\toption mode 'proxy'\n";
-        let running = room.serve(proxy, DHCP);
-        let pi = room.client(PI);
-        let raw = Raw::open(&pi, PI);
-        let (mut ours, mut theirs) = (None, None);
-        eventually("both have answered", || {
-            raw.send(&raw.discover(pi3));
-            while let Some((offer, ..)) = raw.hear(Duration::from_secs(2)) {
-                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = Some(offer) }
-            }
-            ours.is_some() && theirs.is_some()
-        });
-        let (ours, theirs) = (ours.expect("waited for"), theirs.expect("waited for"));
-        assert_eq!((ours.yiaddr, ours.siaddr), (Ipv4Addr::UNSPECIFIED, SERVER));
-        assert_eq!(ours.options.get(code::VENDOR), Some(pi::ROM_VENDOR_OPTIONS));
-        assert_eq!((theirs.server_id, theirs.yiaddr.octets()[3] >= 200), (Some(address), true));
-        let mut request = Message::request(9, Hardware::ethernet(PI));
-        request.push_kind(MessageType::Request);
-        request.push_raw(code::SERVER_ID, address.octets());
-        request.push_raw(code::REQUESTED_IP, theirs.yiaddr.octets());
-        pi3(&mut request);
-        raw.send(&request);
-        let (ack, ..) = raw.hear(Duration::from_secs(5)).expect("an answer");
-        assert_eq!(
-            (ack.kind, ack.server_id),
-            (Some(MessageType::Ack), Some(address)),
-            "only one server gives addresses"
-        );
-        eventually("we know who has the address", || {
-            running.clients.at(ack.yiaddr).is_some_and(|seat| seat.mac == PI)
-        });
-        let laptop = room.client(LAPTOP);
-        let notes = room.udhcpc(&laptop, &[]);
-        assert_eq!(told(&notes, "serverid"), Some("192.168.77.2"), "other devices hear nothing from us");
-    });
-}
-
-#[test]
-fn a_dnsmasq_in_proxy_mode_beside_us_does_no_harm() {
-    isolated(|| {
-        let mut room = Room::new();
-        let other = room.client(MacAddr::new([2, 0, 0, 0, 0, 0x41]));
-        other.address("eth0", Ipv4Addr::new(192, 168, 77, 2), 24).expect("an address");
-        let Some(_dnsmasq) = dnsmasq(&other, room.folder.path(), "192.168.77.0,proxy") else { return };
-        let _running = room.serve("\tlist network 'lan'\n", DHCP);
-        let pi = room.client(PI);
-        let raw = Raw::open(&pi, PI);
-        let mut theirs = false;
-        let mut ours = None;
-        eventually("both have answered", || {
-            raw.send(&raw.discover(pi3));
-            while let Some((offer, ..)) = raw.hear(Duration::from_secs(3)) {
-                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = true }
-            }
-            theirs && ours.is_some()
-        });
-        assert!((100..150).contains(&ours.expect("waited for").yiaddr.octets()[3]));
     });
 }
 

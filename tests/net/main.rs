@@ -8,9 +8,11 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
 
+mod beside;
 mod classroom;
 mod demo;
 mod dhcp;
+mod dhcp_room;
 mod harness;
 mod lab;
 mod nfs;

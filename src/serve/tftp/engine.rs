@@ -212,6 +212,9 @@ impl Engine {
             return self.refuse(door, peer, ErrorCode::ILLEGAL, "only mode octet is spoken here");
         }
         let Some(seat) = self.tree.seat(*peer.ip()) else {
+            if self.tree.may_have_seat_soon(*peer.ip()) {
+                return tracing::debug!(ip = %peer.ip(), "who is at this address is being found out");
+            }
             let file = shown_name(request.name);
             tracing::debug!(ip = %peer.ip(), file, "no file for an address that was given to nobody");
             return self.refuse(door, peer, ErrorCode::NOT_FOUND, "this address was given to no client");

@@ -86,6 +86,11 @@ impl BootTree {
         self.clients.at(ip)
     }
 
+    /// Whether somebody may be known at `ip` when it next asks ([`Clients::may_be_known_soon`]).
+    pub fn may_have_seat_soon(&self, ip: Ipv4Addr) -> bool {
+        self.clients.may_be_known_soon(ip)
+    }
+
     /// What `seat` gets for a name. Handing out kernel parameters is remembered as the beginning of a boot.
     pub fn answer(&self, seat: &Seat, ask: Ask<'_>) -> Result<Content, Missing> {
         let client = || seat.name.to_string();
