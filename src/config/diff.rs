@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::schema::Touches;
-use super::{Config, Network, NfsBackend};
+use super::{Config, Network, NfsBackend, Room};
 
 /// What a reload has to do, and what to write in the log about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +42,19 @@ impl Change {
 
     fn whole(&mut self, old: &Config, new: &Config) {
         // Naming every field makes the compiler ask about a new one.
-        let Config { enabled, data, log_level, timezone, networks: _, dhcp, tftp, nfs, rooms: _, clients: _ } =
-            old;
+        let Config {
+            enabled,
+            data,
+            log_level,
+            timezone,
+            networks: _,
+            dhcp,
+            tftp,
+            nfs,
+            accounts,
+            rooms: _,
+            clients: _,
+        } = old;
         self.note(*enabled != new.enabled, Touches::Daemon, "the service is switched on or off");
         self.note(*data != new.data, Touches::Daemon, format!("data is now in {}", new.data.display()));
         self.note(*log_level != new.log_level, Touches::Log, "the log level changed");
@@ -59,6 +70,7 @@ impl Change {
         let switched = embedded(&nfs.backend) != embedded(&new.nfs.backend);
         self.note(switched, Touches::Sockets, "NFS is now served by another server, or by Bramble again");
         self.note(nfs.backend != new.nfs.backend, Touches::Clients, "the NFS server changed");
+        self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
     }
 
     fn networks(&mut self, old: &Config, new: &Config) {
@@ -87,8 +99,15 @@ impl Change {
 
     fn clients(&mut self, old: &Config, new: &Config) {
         for room in &new.rooms {
-            let same = old.rooms.contains(room);
-            self.note(!same, Touches::Clients, format!("room {} is new or changed", room.name));
+            let before = old.rooms.iter().find(|before| before.name == room.name);
+            let people = |room: &Room| (room.classes.clone(), room.sudo, room.groups.clone());
+            let same_people = before.is_some_and(|before| people(before) == people(room));
+            self.note(
+                before != Some(room),
+                Touches::Clients,
+                format!("room {} is new or changed", room.name),
+            );
+            self.note(!same_people, Touches::People, format!("room {} is new or changed", room.name));
         }
         for room in &old.rooms {
             let gone = !new.rooms.iter().any(|after| after.name == room.name);
@@ -179,6 +198,13 @@ config interface 'lab'
             ("room" | "client", "cmdline") => "quiet",
             ("room", "timezone") => "Europe/Rome",
             ("room", "mask") => "cups.service",
+            ("room", "class") => "class-8a",
+            ("room", "sudo") => "teachers",
+            ("room", "groups") => "gpio",
+            ("accounts", "source") => "ldap",
+            ("accounts", "twice") => "refuse",
+            ("accounts", "password_length") => "10",
+            ("accounts", "attic_time") => "1w",
             ("client", "mac") => "dc:a6:32:01:02:99",
             ("client", "name") => "lab-99",
             ("client", "room") => "hall",

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::schema::{self, Absent, Parsed, SectionSpec};
 use super::uci::Section;
-use crate::types::{HostName, ImageRef, MacAddr, Spanned, Subnet};
+use crate::types::{ClassName, HostName, ImageRef, MacAddr, Spanned, Subnet};
 
 /// A section whose options have been held against the schema.
 #[derive(Debug)]
@@ -111,6 +111,14 @@ impl Fields<'_> {
     pub fn image(&self, name: &str) -> Option<ImageRef> {
         self.first(name, |value| if let Parsed::Image(image) = value { Some(image) } else { None })
             .map(|image| image.value)
+    }
+
+    pub fn class_names(&self, name: &str) -> Vec<ClassName> {
+        let class = |value: Spanned<Parsed>| match value.value {
+            Parsed::ClassName(class) => Some(class),
+            _ => None,
+        };
+        self.all(name).into_iter().filter_map(class).collect()
     }
 
     pub fn texts(&self, name: &str) -> Vec<Spanned<String>> {

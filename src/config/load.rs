@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
+use super::people;
 use super::problem::{Problems, nearest};
 use super::schema::{self, Absent, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec};
 use super::uci::{Document, Entry, Section};
@@ -125,6 +126,7 @@ impl Builder<'_> {
             of(kind).next().map_or_else(|| Fields::absent(kind), Fields::again)
         };
         let (main, dhcp, tftp, nfs) = (one("bramble"), one("dhcp"), one("tftp"), one("nfs"));
+        let accounts = one("accounts");
         if main.section.is_none() {
             self.problems.note_file(
                 self.file,
@@ -169,6 +171,7 @@ impl Builder<'_> {
             },
             tftp: Tftp { enabled: tftp.bool("enabled") },
             nfs: Nfs { backend: self.nfs_backend(&nfs) },
+            accounts: people::accounts(&accounts),
             rooms,
             clients,
         }
@@ -361,6 +364,9 @@ impl Builder<'_> {
                     cmdline: fields.all_text("cmdline"),
                     timezone: fields.text("timezone"),
                     mask: fields.all_text("mask"),
+                    classes: fields.class_names("class"),
+                    sudo: people::sudo(fields),
+                    groups: people::groups(fields),
                 }),
                 Err(bad) => self.problems.note(self.file, name, name.value.clone(), bad.to_string()),
             }

@@ -15,19 +15,22 @@ pub mod edit;
 mod fields;
 pub mod inherit;
 pub mod load;
+mod people;
 pub mod problem;
 pub mod schema;
 pub mod uci;
+
+pub use people::{Accounts, Source, Sudo, Twice};
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{HostName, ImageRef, MacAddr, RoomName, Subnet};
+use crate::types::{ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
 
 /// Everything a person decided, checked. Cheap to clone behind an `Arc`; compared field by field on reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub enabled: bool,
     /// Folder on attached storage.
@@ -39,14 +42,16 @@ pub struct Config {
     pub dhcp: Dhcp,
     pub tftp: Tftp,
     pub nfs: Nfs,
+    pub accounts: Accounts,
     pub rooms: Vec<Room>,
     pub clients: Vec<Client>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,
@@ -155,7 +160,7 @@ pub struct BootRule {
     pub server: Option<Ipv4Addr>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dhcp {
     pub mode: DhcpMode,
     pub inherit: bool,
@@ -186,9 +191,10 @@ pub enum MatchOn {
     Mac([Option<u8>; 6]),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DhcpMode {
     /// The only DHCP server of the network.
+    #[default]
     Authoritative,
     /// Another server gives addresses; Bramble adds what a Pi needs.
     Proxy,
@@ -196,31 +202,30 @@ pub enum DhcpMode {
 }
 
 /// What a Pi that nobody has adopted gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownPi {
     /// An address, and it appears as new.
+    #[default]
     Offer,
     Ignore,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tftp {
     pub enabled: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nfs {
     pub backend: NfsBackend,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NfsBackend {
+    #[default]
     Embedded,
     /// `server:/path` prefix that other software exports.
-    External {
-        server: Ipv4Addr,
-        path: String,
-    },
+    External { server: Ipv4Addr, path: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +240,11 @@ pub struct Room {
     pub timezone: Option<String>,
     /// systemd units that clients of this room do not start.
     pub mask: Vec<String>,
+    /// Whose members may log in here, besides teachers; empty for everybody.
+    pub classes: Vec<ClassName>,
+    pub sudo: Sudo,
+    /// Groups of devices that everybody who logs in here is in.
+    pub groups: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

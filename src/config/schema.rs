@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::types::time::parse_duration;
-use crate::types::{HostName, ImageRef, MacAddr, RoomName, Subnet};
+use crate::types::{ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
 
 /// One type of section.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub enum Touches {
     Log,
     /// Names, rooms and images of clients: seen at their next question.
     Clients,
+    /// Who may log in where, and with which rights: told to clients that run, and seen at the next log-in.
+    People,
     /// Pools, reservations and options: the DHCP service takes the new facts, its sockets stay open.
     Leases,
     /// Which addresses and interfaces are listened on.
@@ -87,6 +89,7 @@ pub enum Kind {
     Mac,
     HostName,
     RoomName,
+    ClassName,
     Image,
     /// An absolute path.
     Path,
@@ -114,6 +117,7 @@ pub enum Parsed {
     Mac(MacAddr),
     HostName(HostName),
     RoomName(RoomName),
+    ClassName(ClassName),
     Image(ImageRef),
     Path(PathBuf),
     Text(String),
@@ -160,6 +164,7 @@ impl Kind {
             },
             Self::HostName => text.parse().map(Parsed::HostName).map_err(|bad| format!("{bad}")),
             Self::RoomName => text.parse().map(Parsed::RoomName).map_err(|bad| format!("{bad}")),
+            Self::ClassName => text.parse().map(Parsed::ClassName).map_err(|bad| format!("{bad}")),
             Self::Image => text.parse().map(Parsed::Image).map_err(|bad| format!("{bad}")),
             Self::Path => {
                 let fits = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
@@ -216,6 +221,7 @@ impl Kind {
             Self::Mac => "dc:a6:32:01:02:03",
             Self::HostName => "lab-01",
             Self::RoomName => "lab",
+            Self::ClassName => "class-7b",
             Self::Image => "trixie",
             Self::Path => "/mnt/sda1/bramble",
             Self::Network => "lan",
@@ -238,6 +244,7 @@ impl Kind {
             Self::Mac => "hardware address".to_owned(),
             Self::HostName => "host name".to_owned(),
             Self::RoomName => "name of a room".to_owned(),
+            Self::ClassName => "name of a class".to_owned(),
             Self::Image => "image, or image@version".to_owned(),
             Self::Path => "absolute path".to_owned(),
             Self::Network => "name in /etc/config/network".to_owned(),
@@ -331,6 +338,10 @@ const fn list(
 const START: Kind = Kind::Number { min: 1, max: 65_534 };
 const LIMIT: Kind = Kind::Number { min: 1, max: 65_534 };
 
+/// Groups of Raspberry Pi OS that open devices and nothing else: none of them is a way to root.
+pub const DEVICE_GROUPS: &[&str] =
+    &["audio", "video", "render", "input", "plugdev", "netdev", "dialout", "gpio", "i2c", "spi", "none"];
+
 /// Every section, in the order in which the default file has them.
 #[rustfmt::skip]
 pub const SECTIONS: &[SectionSpec] = {
@@ -386,6 +397,16 @@ pub const SECTIONS: &[SectionSpec] = {
         option("path", Kind::Path, Unset, Touches::Clients,
             "Its export that holds our `images` folder, if `backend` is `external`."),
     ] },
+    SectionSpec { kind: "accounts", naming: Naming::Fixed("accounts"), help: "People who log in.", options: &[
+        option("source", Kind::OneOf(&["local", "ldap"]), Value("local"), Touches::People,
+            "Who keeps the accounts: Bramble itself (local), or a directory that is there already (ldap)."),
+        option("twice", Kind::OneOf(&["allow", "refuse", "takeover"]), Value("allow"), Touches::People,
+            "What happens when somebody logs in at a second client: both stay, the second is refused, or the first is ended."),
+        option("password_length", Kind::Number { min: 4, max: 128 }, Value("8"), Touches::People,
+            "How many characters a new password has at least."),
+        option("attic_time", Kind::Duration, Value("90d"), Touches::People,
+            "How long the home of a removed account is kept."),
+    ] },
     SectionSpec { kind: "room", naming: Naming::Named, help: "Clients that share settings.", options: &[
         option("image", Kind::Image, Unset, Touches::Clients,
             "What its clients boot: `trixie` for the current version, `trixie@3` to stay with one."),
@@ -397,6 +418,12 @@ pub const SECTIONS: &[SectionSpec] = {
             "Time zone of its clients; the router's own if left out."),
         list("mask", Kind::Unit, Unset, Touches::Clients,
             "systemd units that its clients do not start."),
+        list("class", Kind::ClassName, Unset, Touches::People,
+            "Classes whose members may log in here, besides teachers; everybody if left out."),
+        option("sudo", Kind::OneOf(&["nobody", "teachers", "everybody"]), Value("nobody"), Touches::People,
+            "Who becomes root with their own password."),
+        list("groups", Kind::OneOf(DEVICE_GROUPS), Unset, Touches::People,
+            "Devices that people may use, by their groups; all of them if left out, none with `none`."),
     ] },
     SectionSpec { kind: "client", naming: Naming::Free, help: "One Raspberry Pi.", options: &[
         option("mac", Kind::Mac, Required, Touches::Clients,

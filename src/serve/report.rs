@@ -147,8 +147,7 @@ mod tests {
             },
             tftp: Tftp { enabled: false },
             nfs: Nfs { backend: NfsBackend::Embedded },
-            rooms: vec![],
-            clients: vec![],
+            ..Config::default()
         };
         let clients = Clients::new(Arc::new(config));
         clients.bound([192, 168, 1, 7].into(), "dc:a6:32:01:02:03".parse().expect("MAC"), "lan");

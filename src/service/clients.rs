@@ -422,7 +422,7 @@ pub fn default_name(mac: MacAddr) -> HostName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Room, Tftp, UnknownPi};
+    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Room, Sudo, Tftp, UnknownPi};
 
     const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
     const STRANGER: MacAddr = MacAddr::new([0xb8, 0x27, 0xeb, 9, 9, 9]);
@@ -453,6 +453,9 @@ mod tests {
                 cmdline: vec![],
                 timezone: None,
                 mask: vec![],
+                classes: vec![],
+                sudo: Sudo::Nobody,
+                groups: vec![],
             }],
             clients: vec![Client {
                 mac: PI,
@@ -463,6 +466,7 @@ mod tests {
                 config_txt: vec!["of_client=1".to_owned()],
                 cmdline: vec![],
             }],
+            ..Config::default()
         }
     }
 

@@ -28,8 +28,7 @@ pub fn config() -> Config {
         dhcp: Dhcp { mode: DhcpMode::Off, inherit: false, unknown_pi: UnknownPi::Offer, matches },
         tftp: Tftp { enabled: false },
         nfs: Nfs { backend: NfsBackend::Embedded },
-        rooms: vec![],
-        clients: vec![],
+        ..Config::default()
     }
 }
 

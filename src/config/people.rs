@@ -1,0 +1,78 @@
+//! What a person decided about people: the section `accounts`, and what a room says about who may log in there.
+
+use std::time::Duration;
+
+use super::fields::Fields;
+use super::schema::DEVICE_GROUPS;
+
+/// The section `accounts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    pub source: Source,
+    pub twice: Twice,
+    /// Characters of a new password, at least.
+    pub password_length: u32,
+    /// How long the home of a removed account is kept; [`super::FOREVER`] for always.
+    pub attic_time: Duration,
+}
+
+/// Who keeps the accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    #[default]
+    Local,
+    Ldap,
+}
+
+/// What happens when somebody logs in at a second client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Twice {
+    #[default]
+    Allow,
+    Refuse,
+    /// The session at the first client is ended.
+    Takeover,
+}
+
+/// Who becomes root with their own password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sudo {
+    #[default]
+    Nobody,
+    Teachers,
+    Everybody,
+}
+
+pub(super) fn accounts(fields: &Fields<'_>) -> Accounts {
+    Accounts {
+        source: match fields.text("source").as_deref() {
+            Some("ldap") => Source::Ldap,
+            _ => Source::Local,
+        },
+        twice: match fields.text("twice").as_deref() {
+            Some("refuse") => Twice::Refuse,
+            Some("takeover") => Twice::Takeover,
+            _ => Twice::Allow,
+        },
+        password_length: fields.number("password_length"),
+        attic_time: fields.duration("attic_time"),
+    }
+}
+
+pub(super) fn sudo(fields: &Fields<'_>) -> Sudo {
+    match fields.text("sudo").as_deref() {
+        Some("teachers") => Sudo::Teachers,
+        Some("everybody") => Sudo::Everybody,
+        _ => Sudo::Nobody,
+    }
+}
+
+/// Without a word about them, all: a new Raspberry Pi OS gives its first user the same.
+pub(super) fn groups(fields: &Fields<'_>) -> Vec<String> {
+    let mut groups = fields.all_text("groups");
+    if groups.is_empty() {
+        groups = DEVICE_GROUPS.iter().map(|group| (*group).to_owned()).collect();
+    }
+    groups.retain(|group| group != "none");
+    groups
+}
