@@ -9,6 +9,7 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::serve::dhcp::Clock;
 use crate::serve::nfs;
+use crate::service::accounts::Accounts;
 use crate::service::boot_tree::BootTree;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
@@ -52,6 +53,7 @@ pub struct Parts {
     pub started_at: Moment,
     pub store: Store,
     pub health: Arc<Health>,
+    pub accounts: Accounts,
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
     pub images: Arc<Images>,
@@ -89,8 +91,10 @@ impl Parts {
         let config = watch::Sender::new(config);
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
+        let accounts = Accounts::new(store.clone(), config.subscribe(), Box::new(move || clock.now()));
         Ok(Self {
             config,
+            accounts,
             nfs: nfs::Shared::new(Arc::new(exports), Arc::clone(&events)),
             clock,
             started_at: now.civil,
@@ -120,6 +124,7 @@ impl Parts {
         self.clients.set_config(Arc::clone(&config));
         adopted(&self.events, &config);
         self.config.send_replace(config);
+        self.accounts.reconfigured();
     }
 }
 

@@ -1,8 +1,9 @@
-//! What Bramble does, whoever asks: leases, clients, boot tree, exports, images, jobs, events.
+//! What Bramble does, whoever asks: accounts, leases, clients, boot tree, exports, images, jobs, events.
 //!
 //! A service reads the facts, calls a pure decision of [`crate::proto`], applies it in one transaction, and only then
 //! says what may be sent. Services know no sockets; [`crate::serve`] and [`crate::api`] call them.
 
+pub mod accounts;
 pub mod boot_tree;
 pub mod clients;
 pub mod events;

@@ -9,6 +9,7 @@
 //! A database that cannot be used is never replaced by an empty one: [`open`](Store::open) says what is wrong and what
 //! the ways out are.
 
+pub mod accounts;
 pub mod clients;
 pub mod events;
 pub mod images;

@@ -26,6 +26,22 @@ pub const FULL_NAME: usize = 128;
 /// Longest password, in bytes: what PAM passes on is at most 512, and what people type is a tenth of it.
 pub const PASSWORD: usize = 256;
 
+/// Longest hash of a password that is imported, in bytes: argon2id with a long salt has 140.
+pub const PASSWORD_HASH: usize = 200;
+
+/// Passwords that are checked at once: each takes 9 MiB (an imported one up to 32 until its first log-in), and two fill the
+/// cores of a router.
+pub const HASHES_AT_ONCE: usize = 2;
+
+/// Passwords that wait to be checked: two rooms of a hundred that log in in the same second.
+pub const HASHES_WAITING: usize = 200;
+
+/// Log-ins that may hold a thread of the daemon at once; the rest waits without one.
+pub const LOGINS_AT_ONCE: usize = 4;
+
+/// Accounts, and places, of which wrong passwords are remembered: a school that mistypes, at a hundred bytes each.
+pub const TRIES_REMEMBERED: usize = 1000;
+
 /// How much of a bad name a message repeats, in characters: enough to recognise it, too little to flood a log.
 pub const NAME_SHOWN: usize = 80;
 

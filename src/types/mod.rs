@@ -25,7 +25,7 @@ pub use chain::chain;
 pub use image::{ImageRef, ImageVersion, Version};
 pub use mac::MacAddr;
 pub use name::{ClassName, HostName, ImageName, RoomName, ShareName, UserName};
-pub use person::{FullName, Gid, Person, Role, Secret, Uid};
+pub use person::{FullName, Gid, PasswordHash, Person, Role, Secret, Uid};
 pub use revision::Revision;
 pub use serial::Serial;
 pub use session::{SessionId, SessionKind};

@@ -210,6 +210,27 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A password's hash as crypt(3) writes it. It is as good as the password to whoever has a week, so it shows dots too.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The hash itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("•••")
+    }
+}
+
 /// Somebody who may log in, as the parts need to know them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
@@ -232,6 +253,7 @@ mod tests {
     fn a_secret_shows_only_dots() {
         let secret: Secret = "hunter2".parse().expect("a password");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "••• Some(•••)");
+        assert_eq!(format!("{:?}", PasswordHash::new("$6$x$y".to_owned())), "•••");
         assert_eq!(serde_json::to_string(&secret).expect("JSON"), "\"hunter2\"");
         let back: Secret = serde_json::from_str("\"hunter2\"").expect("a password");
         assert_eq!(back.expose(), "hunter2");

@@ -1,0 +1,115 @@
+//! Bramble's own accounts, in the store.
+
+use std::sync::Arc;
+
+use super::password::{self, Slots};
+use super::{Clock, Directory, LookupError, Origin, Refused, plain};
+use crate::store::Store;
+use crate::store::accounts::{AccountRow, AccountStep};
+use crate::types::{Moment, PasswordHash, Person, Secret, chain};
+
+pub(super) struct Local {
+    store: Store,
+    clock: Arc<Clock>,
+    slots: Slots,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
+impl Local {
+    pub(super) fn new(store: Store, clock: Arc<Clock>) -> Self {
+        Self { store, clock, slots: Slots::default() }
+    }
+
+    /// The hash of a new password.
+    pub(super) fn hash(&self, password: &Secret) -> Result<PasswordHash, Refused> {
+        let _slot = self.slots.take().ok_or(Refused::Busy)?;
+        password::hash(password).map_err(|error| Refused::Unreachable { why: error.to_string() })
+    }
+
+    /// Stores the hash of `password` anew if it is not one of ours: it is known only now.
+    fn renew(&self, account: &AccountRow, password: &Secret) {
+        let Some(old) = account.hash.as_ref().filter(|hash| password::is_foreign(hash)) else { return };
+        let renewed = self.hash(password).map(|new| self.store.rehashed(account.uid, old, &new));
+        match renewed {
+            Ok(Ok(())) => tracing::debug!(account = %account.name, "imported password stored anew"),
+            Ok(Err(error)) => {
+                tracing::warn!(account = %account.name, error = chain(&error), "imported password not stored anew");
+            }
+            // The next log-in does it.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether the account may be used at `now`.
+fn usable(account: &AccountRow, now: Moment) -> Result<(), Refused> {
+    if !account.enabled {
+        return Err(Refused::Disabled);
+    }
+    match account.expires_at {
+        Some(at) if at <= now => Err(Refused::Expired { at }),
+        _ => Ok(()),
+    }
+}
+
+fn person(account: AccountRow) -> Person {
+    Person {
+        name: account.name,
+        uid: account.uid,
+        gid: account.uid.own_group(),
+        full_name: account.full_name,
+        role: account.role,
+        classes: account.classes,
+        must_change: account.must_change,
+    }
+}
+
+impl Directory for Local {
+    fn person(&self, name: &str) -> Result<Option<Person>, LookupError> {
+        let Some(name) = plain(name) else { return Ok(None) };
+        Ok(self.store.account(&name)?.map(person))
+    }
+
+    fn people(&self) -> Result<Vec<Person>, LookupError> {
+        let now = (self.clock)().civil;
+        let accounts = self.store.accounts()?;
+        Ok(accounts.into_iter().filter(|account| usable(account, now).is_ok()).map(person).collect())
+    }
+
+    fn verify(&self, name: &str, password: &Secret, from: Origin) -> Result<Person, Refused> {
+        let account = match plain(name) {
+            Some(name) => self.store.account(&name)?,
+            None => None,
+        };
+        let fits = {
+            let _slot = self.slots.take().ok_or(Refused::Busy)?;
+            password::fits(password, account.as_ref().and_then(|account| account.hash.as_ref()))
+        };
+        let account = account.ok_or(Refused::NoSuchAccount)?;
+        if !fits {
+            return Err(Refused::WrongPassword);
+        }
+        let now = (self.clock)().civil;
+        // Only whoever knows the password is told more than "not right".
+        usable(&account, now)?;
+        self.renew(&account, password);
+        let on = if let Origin::Seat(mac) = from { Some(mac) } else { None };
+        if let Err(error) = self.store.logged_in(account.uid, on, now) {
+            tracing::warn!(account = %account.name, error = chain(&error), "log-in not noted");
+        }
+        Ok(person(account))
+    }
+
+    fn change_password(&self, who: &Person, _old: &Secret, new: &Secret) -> Result<(), Refused> {
+        let hash = self.hash(new)?;
+        let step = AccountStep::Password { uid: who.uid, hash, must_change: false };
+        self.store.change_accounts(&[step], (self.clock)().civil)?;
+        tracing::info!(account = %who.name, "password changed");
+        Ok(())
+    }
+}
