@@ -5,6 +5,8 @@
 pub mod agent;
 #[cfg(feature = "daemon")]
 pub mod dhcp;
+#[cfg(feature = "daemon")]
+pub mod ldap;
 pub mod mbr;
 pub mod mount;
 pub mod nfs3;

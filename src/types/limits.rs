@@ -320,3 +320,27 @@ pub const FAT_DEPTH: usize = 16;
 
 /// Longest `fstab` that is read, in bytes.
 pub const FSTAB: u64 = 64 * 1024;
+
+/// Longest distinguished name that is read, in bytes: ten times what names of ours have.
+pub const LDAP_DN: usize = 512;
+
+/// Largest LDAP message that is read, in bytes: a search with a long filter has 1 kB.
+pub const LDAP_MESSAGE: usize = 16 * 1024;
+
+/// Messages within messages that are followed, in levels: a filter of a program has five.
+pub const LDAP_DEPTH: usize = 24;
+
+/// Entries in one answer to a search, 600 bytes each; a client that wants more asks for pages.
+pub const LDAP_RESULTS: usize = 5_000;
+
+/// LDAP connections at once: name services of some clients that bring their own, and a catalogue with a pool.
+pub const LDAP_CONNECTIONS: usize = 128;
+
+/// LDAP connections of one address.
+pub const LDAP_CONNECTIONS_EACH: usize = 16;
+
+/// How long an LDAP connection may say nothing: name services keep theirs open between two questions.
+pub const LDAP_IDLE: Duration = Duration::from_mins(15);
+
+/// How long an LDAP client may take over the TLS handshake, or over reading its answer.
+pub const LDAP_PATIENCE: Duration = Duration::from_secs(15);
