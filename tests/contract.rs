@@ -1,11 +1,15 @@
-//! The table of methods is held to: names, help, a command for each, and refusals that programs can tell apart.
+//! The table of methods is held to: names, help, a command for each, who may call it from LuCI, and refusals that programs
+//! can tell apart.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use bramble::api::methods::{Access, METHODS};
 use bramble::api::{ApiError, methods};
 use bramble::cli::Cli;
 use clap::CommandFactory;
+use serde::Serialize;
+use serde_json::json;
 
 /// Which command carries each method, or why none does.
 const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
@@ -61,6 +65,37 @@ fn every_method_has_a_command_or_a_reason() {
             Err(reason) => assert!(!reason.is_empty(), "{method}"),
         }
     }
+}
+
+/// rpcd's access list as the table wants it.
+fn access_list() -> String {
+    let of = |access| -> Vec<&str> {
+        METHODS.iter().filter(|method| method.access == access).map(|method| method.name).collect()
+    };
+    let rights = |access| json!({ "ubus": { "bramble": of(access) }, "uci": ["bramble"] });
+    let list = json!({
+        "luci-app-bramble": {
+            "description": "Grant access to Bramble: its clients, images and settings",
+            "read": rights(Access::Read),
+            "write": rights(Access::Write),
+        }
+    });
+    let mut text = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    list.serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs)).expect("JSON");
+    String::from_utf8(text).expect("UTF-8") + "\n"
+}
+
+/// A person who may only look can call nothing that changes anything.
+#[test]
+fn luci_may_call_what_the_table_says() {
+    let file = "luci-app/root/usr/share/rpcd/acl.d/luci-app-bramble.json";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("BRAMBLE_WRITE").is_some() {
+        std::fs::write(&path, access_list()).expect("written");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(there, access_list(), "`BRAMBLE_WRITE=1 cargo test --test contract` writes {file} anew");
 }
 
 #[test]
