@@ -67,6 +67,8 @@ impl Site {
             .arg(self.path("bramble"))
             .arg("--socket")
             .arg(self.path("socket"))
+            .arg("--ubus")
+            .arg(self.path("ubus"))
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -114,6 +116,17 @@ impl Site {
     fn ended(&mut self) -> ExitStatus {
         self.daemon.take().expect("it ran").wait().expect("it ends")
     }
+}
+
+/// Services that are switched off are no failures.
+#[test]
+fn a_daemon_that_serves_nothing_is_well() {
+    let mut site = Site::new(19);
+    site.serve();
+    std::thread::sleep(Duration::from_millis(500));
+    let status = site.told(&["status"]);
+    assert!(!status.contains("Needs attention"), "{status}");
+    assert!(!site.log().contains("ERROR"), "{}", site.log());
 }
 
 impl Drop for Site {

@@ -181,7 +181,8 @@ impl Server {
                     self.leases.set_config(new, self.clock.now());
                     self.start_commit();
                 }
-                taken = self.arrivals.recv_many(&mut batch, limits::DHCP_BATCH) => {
+                // Without an interface (mode `off`) nothing arrives, and that is no error.
+                taken = self.arrivals.recv_many(&mut batch, limits::DHCP_BATCH), if !self.interfaces.is_empty() => {
                     if taken == 0 {
                         return Err(self.reader_ended().await);
                     }

@@ -129,6 +129,7 @@ where
         if started.elapsed() >= HEALTHY_AFTER {
             pause = FIRST_PAUSE;
         }
+        health.failed(name, error.clone(), Moment::from(SystemTime::now()));
         tracing::error!(
             service = name,
             error,
@@ -170,6 +171,31 @@ mod tests {
         assert_eq!(starts(|| Err(io::Error::other("no"))).await, 5);
         assert_eq!(starts(|| Ok(())).await, 5);
         assert_eq!(starts(|| panic!("a bug")).await, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_fails_is_named_while_it_is_down() {
+        let health = Arc::new(Health::default());
+        let mut supervisor = Supervisor::new(Arc::clone(&health));
+        let mut ends = 0;
+        supervisor.start("test", move |mut stop| {
+            ends += 1;
+            let fails = ends <= 2;
+            async move {
+                if fails {
+                    return Err(io::Error::other("the socket is gone"));
+                }
+                stopped(&mut stop).await;
+                Ok(())
+            }
+        });
+        // Fails at 0 and at 1 s, and runs from 3 s on.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(health.problems(), ["service test is down and is started again: the socket is gone"]);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(health.problems(), Vec::<String>::new());
+        assert_eq!(health.services().get("test").map(|service| service.restarts), Some(2));
+        supervisor.stop_all().await;
     }
 
     #[tokio::test(start_paused = true)]
