@@ -351,6 +351,72 @@ async fn a_ubusd_that_is_dead_or_hangs_is_named_with_what_still_works() {
     assert_eq!(health.problems(), Vec::<String>::new());
 }
 
+/// The daemon itself: a call over ubus changes its configuration, and the change is told.
+#[tokio::test]
+async fn the_daemon_is_on_ubus() {
+    let (folder, socket) = site();
+    let path = |name: &str| folder.path().join(name);
+    let data = path("data");
+    std::fs::write(
+        path("network"),
+        "config interface 'lan'\n\toption device 'lo'\n\toption proto 'static'\n\toption ipaddr '127.77.0.21'\n\
+         \toption netmask '255.255.255.0'\n",
+    )
+    .expect("written");
+    std::fs::write(path("dhcp"), "").expect("written");
+    let config = format!(
+        "config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n\tlist network 'lan'\n\n\
+         config dhcp 'dhcp'\n\toption mode 'off'\n\nconfig tftp 'tftp'\n\toption enabled '0'\n\n\
+         config nfs 'nfs'\n\toption backend 'external'\n\toption server '127.77.0.99'\n\toption path '/srv'\n",
+        data.display()
+    );
+    std::fs::write(path("bramble"), config).expect("written");
+    let _broker = Broker::start(&socket);
+    let mut daemon = tokio::process::Command::new(env!("CARGO_BIN_EXE_bramble"))
+        .args(["serve", "--any-storage", "--config"])
+        .arg(path("bramble"))
+        .arg("--socket")
+        .arg(path("socket"))
+        .arg("--ubus")
+        .arg(&socket)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("started");
+    blocking(move || {
+        let mut caller = Caller::new(&socket);
+        let status = caller.call("status", &json!({})).expect("answered");
+        assert_eq!(status["services"]["ubus"]["running"], true);
+        assert_eq!(status["problems"], json!([]));
+        let own = caller.client.add_anonymous_object().expect("an object");
+        caller.client.register_event(own, "bramble.*").expect("listening");
+        let mut heard = None;
+        // What the daemon compares with is read once somebody can hear it; until then nothing is told.
+        for number in 0.. {
+            let client = format!("b8:27:eb:00:00:{number:02x}");
+            let arguments = json!({ "client": client, "name": format!("lab-{number:02}") });
+            let adopted = caller.call("client_adopt", &arguments).expect("answered");
+            assert_eq!(adopted["mac"], json!(client));
+            std::thread::sleep(Duration::from_secs(1));
+            while let Some(frame) = caller.client.recv_frame().expect("connected") {
+                if let Ok(ubus::InboundMsg::Invoke { method: "bramble.client", data, .. }) =
+                    ubus::InboundMsg::parse(&frame)
+                {
+                    heard = Some(blobmsg_to_json(data.unwrap_or_default()).expect("a table"));
+                }
+            }
+            if heard.is_some() || number == 30 {
+                break;
+            }
+        }
+        let heard = heard.expect("an event");
+        assert_eq!(heard["state"], "off");
+        assert!(heard["name"].as_str().is_some_and(|name| name.starts_with("lab-")), "{heard}");
+    })
+    .await;
+    daemon.start_kill().expect("it runs");
+    daemon.wait().await.expect("it ended");
+}
+
 /// A ubusd of ours: greets, and answers the registration.
 async fn greet(listener: &UnixListener, status: u32) -> UnixStream {
     let (mut stream, _) = listener.accept().await.expect("a caller");
