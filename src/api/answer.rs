@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 pub use crate::config::problem::Problem;
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
+pub use crate::service::homes::{Attic, HomeUsage};
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
+pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
 use crate::types::{
     Arch, ByteSize, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, RoomName, Serial, Version,
@@ -208,6 +210,21 @@ pub struct Removed {
     pub current: Option<Version>,
     /// Deletes the files.
     pub job: u64,
+}
+
+/// Answer of `home_usage`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Homes {
+    pub now: Moment,
+    pub homes: Vec<HomeUsage>,
+    /// Homes of accounts that are gone, oldest first.
+    pub attic: Vec<Attic>,
+}
+
+/// Answer of `share_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    pub shares: Vec<ShareSummary>,
 }
 
 /// Answer of `job_list`.

@@ -7,6 +7,7 @@
 mod adopt;
 mod args;
 mod clients;
+mod homes;
 mod images;
 mod service;
 
@@ -31,9 +32,11 @@ use crate::config::problem::Problems;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
 use crate::service::health::Health;
+use crate::service::homes::Homes;
 use crate::service::images::Images;
 use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
+use crate::service::shares::Shares;
 use crate::store::Store;
 use crate::types::{Moment, chain};
 
@@ -49,6 +52,8 @@ pub struct Api {
     pub images: Arc<Images>,
     pub library: Library,
     pub jobs: Jobs,
+    pub homes: Homes,
+    pub shares: Shares,
     pub health: Arc<Health>,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
@@ -88,6 +93,9 @@ impl Api {
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),
             "image_remove" => value(self.image_remove(&args)?),
+            "home_usage" => value(self.home_usage()?),
+            "home_measure" => value(self.home_measure()?),
+            "share_list" => value(self.share_list()),
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
             "job_cancel" => value(self.job_cancel(&args)?),

@@ -11,6 +11,7 @@
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
 pub mod demo;
+mod homes;
 pub mod link;
 pub mod show;
 pub mod text;
@@ -85,6 +86,12 @@ pub enum Command {
     /// Images: the operating systems that clients boot
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Homes: the folders of people
+    #[command(subcommand)]
+    Home(HomeCommand),
+    /// Shares: folders that several people see
+    #[command(subcommand)]
+    Share(ShareCommand),
     /// Jobs: long tasks such as imports
     #[command(subcommand)]
     Job(JobCommand),
@@ -164,6 +171,20 @@ pub enum ImageCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum HomeCommand {
+    /// Every home, how much is in it, and what is in the attic
+    List,
+    /// Measure every home
+    Measure,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ShareCommand {
+    /// Every share, who sees it and what may be done in it
+    List,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum JobCommand {
     /// Long tasks, newest first
     List,
@@ -222,6 +243,9 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),
         Command::Image(command) => image(cli, command),
+        Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
+        Command::Home(HomeCommand::Measure) => start(cli, "home_measure", &json!({})),
+        Command::Share(ShareCommand::List) => ask(cli, "share_list", &json!({}), homes::shares),
         Command::Job(JobCommand::List) => ask(cli, "job_list", &json!({}), show::jobs),
         Command::Job(JobCommand::Show { job }) => ask(cli, "job_status", &json!({ "job": job }), show::job),
         Command::Job(JobCommand::Cancel { job }) => ask(cli, "job_cancel", &json!({ "job": job }), show::job),
@@ -269,11 +293,16 @@ fn image(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
             if *detach {
                 return ask(cli, "image_import", &params, show::started);
             }
-            let mut link = Link::open(&cli.socket)?;
-            let started: answer::Started = read(&link.ask("image_import", &params)?)?;
-            watch::watch(cli, &mut link, started.job)
+            start(cli, "image_import", &params)
         }
     }
+}
+
+/// Starts a job with `method` and watches it to its end.
+fn start(cli: &Cli, method: &str, params: &Value) -> Result<ExitCode, CliError> {
+    let mut link = Link::open(&cli.socket)?;
+    let started: answer::Started = read(&link.ask(method, params)?)?;
+    watch::watch(cli, &mut link, started.job)
 }
 
 /// Asks for `method` and prints the answer: as it came, or as `show` puts it for people.

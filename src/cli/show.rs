@@ -13,7 +13,7 @@ use crate::service::state::Word;
 use crate::types::{ByteSize, HostName, Moment};
 
 /// What stands where there is nothing to say.
-const NOTHING: &str = "-";
+pub(super) const NOTHING: &str = "-";
 
 pub fn status(status: &Status, width: usize) -> String {
     let mut text = format!(
@@ -315,7 +315,7 @@ pub fn phase(job: &JobStatus) -> String {
     }
 }
 
-fn ago(now: Moment, then: Option<Moment>) -> String {
+pub(super) fn ago(now: Moment, then: Option<Moment>) -> String {
     then.map_or_else(|| NOTHING.to_owned(), |then| span(now.since(then)))
 }
 

@@ -52,6 +52,8 @@ impl Change {
             tftp,
             nfs,
             accounts,
+            homes,
+            shares,
             rooms: _,
             clients: _,
         } = old;
@@ -71,6 +73,8 @@ impl Change {
         self.note(switched, Touches::Sockets, "NFS is now served by another server, or by Bramble again");
         self.note(nfs.backend != new.nfs.backend, Touches::Clients, "the NFS server changed");
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
+        self.note(*homes != new.homes, Touches::People, "settings of homes changed");
+        self.note(*shares != new.shares, Touches::People, "shares changed");
     }
 
     fn networks(&mut self, old: &Config, new: &Config) {
@@ -145,6 +149,7 @@ config nfs 'nfs'
 	option backend 'external'
 	option server '192.168.1.7'
 	option path '/srv'
+config share 'files'
 config room 'lab'
 config room 'hall'
 config client 'c'
@@ -183,7 +188,7 @@ config interface 'lab'
             ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
             ("dhcp", "mode") => "proxy",
-            ("dhcp", "inherit") | ("tftp", "enabled") => "0",
+            ("dhcp", "inherit") | ("tftp", "enabled") | ("homes", "local_caches") => "0",
             ("dhcp" | "subnet", "start") => "50",
             ("dhcp" | "subnet", "limit") => "20",
             ("dhcp" | "subnet", "lease_time") => "1h",
@@ -191,6 +196,10 @@ config interface 'lab'
             ("subnet", "subnet") => "10.1.21.0/24",
             ("subnet", "router") => "10.1.20.1",
             ("nfs", "backend") => "embedded",
+            ("homes", "quota") => "none",
+            ("share", "access") => "handin",
+            ("share", "class") => "class-7b",
+            ("share", "path") => "/mnt/sdb1/files",
             ("nfs", "server") => "192.168.1.8",
             ("nfs", "path") => "/export",
             ("room" | "client", "image") => "trixie@2",
@@ -226,6 +235,7 @@ config interface 'lab'
                 let name = match section.kind {
                     "bramble" => "main",
                     "subnet" => "s",
+                    "share" => "files",
                     "room" => "lab",
                     "client" => "c",
                     fixed => fixed,
@@ -281,6 +291,7 @@ config client
         assert_eq!(
             change.parts,
             [
+                "shares changed",
                 "network lan has other pools, options or hosts",
                 "network lab is new",
                 "room lab is new or changed",
@@ -289,6 +300,9 @@ config client
                 "client lab-01 is gone",
             ]
         );
-        assert_eq!(change.touches, BTreeSet::from([Touches::Clients, Touches::Leases, Touches::Sockets]));
+        assert_eq!(
+            change.touches,
+            BTreeSet::from([Touches::Clients, Touches::People, Touches::Leases, Touches::Sockets])
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::schema::{self, Absent, Parsed, SectionSpec};
 use super::uci::Section;
-use crate::types::{ClassName, HostName, ImageRef, MacAddr, Spanned, Subnet};
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, Spanned, Subnet};
 
 /// A section whose options have been held against the schema.
 #[derive(Debug)]
@@ -111,6 +111,12 @@ impl Fields<'_> {
     pub fn image(&self, name: &str) -> Option<ImageRef> {
         self.first(name, |value| if let Parsed::Image(image) = value { Some(image) } else { None })
             .map(|image| image.value)
+    }
+
+    /// `None` for no bound.
+    pub fn size(&self, name: &str) -> Option<ByteSize> {
+        self.first(name, |value| if let Parsed::Size(size) = value { size } else { None })
+            .map(|size| size.value)
     }
 
     pub fn class_names(&self, name: &str) -> Vec<ClassName> {

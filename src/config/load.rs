@@ -15,10 +15,10 @@ use super::problem::{Problems, nearest};
 use super::schema::{self, Absent, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec};
 use super::uci::{Document, Entry, Section};
 use super::{
-    Client, Config, Dhcp, DhcpMode, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet, Reservation, Room,
-    Tftp, UnknownPi,
+    Client, Config, Dhcp, DhcpMode, Homes, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet, Reservation,
+    Room, Share, ShareAccess, Tftp, UnknownPi,
 };
-use crate::types::{HostName, MacAddr, RoomName, Spanned, Subnet};
+use crate::types::{HostName, MacAddr, RoomName, ShareName, Spanned, Subnet};
 
 /// A file that a configuration is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +127,7 @@ impl Builder<'_> {
         };
         let (main, dhcp, tftp, nfs) = (one("bramble"), one("dhcp"), one("tftp"), one("nfs"));
         let accounts = one("accounts");
+        let homes = one("homes");
         if main.section.is_none() {
             self.problems.note_file(
                 self.file,
@@ -172,6 +173,8 @@ impl Builder<'_> {
             tftp: Tftp { enabled: tftp.bool("enabled") },
             nfs: Nfs { backend: self.nfs_backend(&nfs) },
             accounts: people::accounts(&accounts),
+            homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
+            shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
             rooms,
             clients,
         }
@@ -372,6 +375,43 @@ impl Builder<'_> {
             }
         }
         rooms
+    }
+
+    fn shares<'d>(&mut self, sections: impl Iterator<Item = &'d Fields<'d>>, data: &Path) -> Vec<Share> {
+        let mut shares = Vec::new();
+        for fields in sections {
+            let Some(name) = fields.section.and_then(|section| section.name.as_ref()) else { continue };
+            let share = match name.value.parse::<ShareName>() {
+                Ok(share) => share,
+                Err(bad) => {
+                    self.problems.note(self.file, name, name.value.clone(), bad.to_string());
+                    continue;
+                }
+            };
+            let path = fields.path("path");
+            if let (Some(path), Some(at)) = (&path, fields.value("path"))
+                && (data.starts_with(path) || path.starts_with(data))
+            {
+                let message = format!(
+                    "`{}` holds or is part of Bramble's own `{}`, which nobody may see; leave `path` out, or name \
+                     another folder",
+                    path.display(),
+                    data.display()
+                );
+                self.problems.note(self.file, at, fields.at("path"), message);
+            }
+            shares.push(Share {
+                name: share,
+                access: match fields.text("access").as_deref() {
+                    Some("write") => ShareAccess::Write,
+                    Some("handin") => ShareAccess::HandIn,
+                    _ => ShareAccess::Read,
+                },
+                classes: fields.class_names("class"),
+                path,
+            });
+        }
+        shares
     }
 
     fn clients<'d>(

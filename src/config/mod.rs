@@ -27,7 +27,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, RoomName, ShareName, Subnet};
 
 /// Everything a person decided, checked. Cheap to clone behind an `Arc`; compared field by field on reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub tftp: Tftp,
     pub nfs: Nfs,
     pub accounts: Accounts,
+    pub homes: Homes,
+    pub shares: Vec<Share>,
     pub rooms: Vec<Room>,
     pub clients: Vec<Client>,
 }
@@ -226,6 +230,36 @@ pub enum NfsBackend {
     Embedded,
     /// `server:/path` prefix that other software exports.
     External { server: Ipv4Addr, path: String },
+}
+
+/// The folders of people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Homes {
+    /// For who has no other quota; `None` for no bound.
+    pub quota: Option<ByteSize>,
+    /// Whether caches of programs live in the client's memory.
+    pub local_caches: bool,
+}
+
+/// A folder that several people see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub name: ShareName,
+    pub access: ShareAccess,
+    /// Who sees it; empty for everybody.
+    pub classes: Vec<ClassName>,
+    /// A folder of the administrator's; else one below `data`.
+    pub path: Option<PathBuf>,
+}
+
+/// What pupils may do in a share. Teachers may do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareAccess {
+    Read,
+    Write,
+    /// Put files in, and see nobody else's.
+    HandIn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::types::time::parse_duration;
-use crate::types::{ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
 
 /// One type of section.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub enum Touches {
     Log,
     /// Names, rooms and images of clients: seen at their next question.
     Clients,
-    /// Who may log in where, and with which rights: told to clients that run, and seen at the next log-in.
+    /// Who may log in where, with which rights, homes and shares: told to clients that run, and seen at the next log-in.
     People,
     /// Pools, reservations and options: the DHCP service takes the new facts, its sockets stay open.
     Leases,
@@ -93,6 +93,8 @@ pub enum Kind {
     Image,
     /// An absolute path.
     Path,
+    /// An absolute path outside of `data`.
+    Folder,
     /// Logical name of an interface in `/etc/config/network`.
     Network,
     OneOf(&'static [&'static str]),
@@ -104,6 +106,8 @@ pub enum Kind {
     TimeZone,
     /// Name of a systemd unit.
     Unit,
+    /// A number of bytes with k, M, G or T, or `none`.
+    Size,
 }
 
 /// A value that passed its [`Kind`].
@@ -120,6 +124,8 @@ pub enum Parsed {
     ClassName(ClassName),
     Image(ImageRef),
     Path(PathBuf),
+    /// `None` for no bound.
+    Size(Option<ByteSize>),
     Text(String),
 }
 
@@ -166,10 +172,10 @@ impl Kind {
             Self::RoomName => text.parse().map(Parsed::RoomName).map_err(|bad| format!("{bad}")),
             Self::ClassName => text.parse().map(Parsed::ClassName).map_err(|bad| format!("{bad}")),
             Self::Image => text.parse().map(Parsed::Image).map_err(|bad| format!("{bad}")),
-            Self::Path => {
+            Self::Path | Self::Folder => {
                 let fits = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
                 fits.then(|| Parsed::Path(PathBuf::from(text))).ok_or_else(|| {
-                    format!("`{shown}` is not an absolute path; write it from `/` on, such as `/mnt/sda1/bramble`")
+                    format!("`{shown}` is not an absolute path; write it from `/` on, such as `{}`", self.example())
                 })
             }
             Self::Network => {
@@ -207,6 +213,13 @@ impl Kind {
             Self::Unit => unit(text).map(Parsed::Text).ok_or_else(|| {
                 format!("`{shown}` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")
             }),
+            Self::Size if text == "none" => Ok(Parsed::Size(None)),
+            Self::Size => match text.parse() {
+                Ok(ByteSize(0)) | Err(_) => Err(format!(
+                    "`{shown}` is not a size; write a number and k, M, G or T, such as `2G`, or `none` for no bound"
+                )),
+                Ok(size) => Ok(Parsed::Size(Some(size))),
+            },
         }
     }
 
@@ -224,12 +237,14 @@ impl Kind {
             Self::ClassName => "class-7b",
             Self::Image => "trixie",
             Self::Path => "/mnt/sda1/bramble",
+            Self::Folder => "/mnt/sda1/files",
             Self::Network => "lan",
             Self::OneOf(words) => words.first().copied().unwrap_or_default(),
             Self::ConfigTxt => "hdmi_force_hotplug=1",
             Self::Cmdline => "video=HDMI-A-1:1280x720",
             Self::TimeZone => "Europe/Berlin",
             Self::Unit => "bluetooth.service",
+            Self::Size => "2G",
         }
     }
 
@@ -246,13 +261,14 @@ impl Kind {
             Self::RoomName => "name of a room".to_owned(),
             Self::ClassName => "name of a class".to_owned(),
             Self::Image => "image, or image@version".to_owned(),
-            Self::Path => "absolute path".to_owned(),
+            Self::Path | Self::Folder => "absolute path".to_owned(),
             Self::Network => "name in /etc/config/network".to_owned(),
             Self::OneOf(words) => words.join(" | "),
             Self::ConfigTxt => "line of config.txt".to_owned(),
             Self::Cmdline => "kernel parameters".to_owned(),
             Self::TimeZone => "time zone, such as Europe/Berlin".to_owned(),
             Self::Unit => "systemd unit".to_owned(),
+            Self::Size => "size: 500M, 2G, or none".to_owned(),
         }
     }
 }
@@ -407,6 +423,20 @@ pub const SECTIONS: &[SectionSpec] = {
         option("attic_time", Kind::Duration, Value("90d"), Touches::People,
             "How long the home of a removed account is kept."),
     ] },
+    SectionSpec { kind: "homes", naming: Naming::Fixed("homes"), help: "The folders of people.", options: &[
+        option("quota", Kind::Size, Value("2G"), Touches::People,
+            "How much each person may keep, unless the account or a class of theirs says otherwise."),
+        option("local_caches", Kind::Bool, Value("1"), Touches::People,
+            "Whether caches of programs (~/.cache) live in the client's memory instead of the home."),
+    ] },
+    SectionSpec { kind: "share", naming: Naming::Named, help: "A folder that several people see below ~/Shared.", options: &[
+        option("access", Kind::OneOf(&["read", "write", "handin"]), Value("read"), Touches::People,
+            "What pupils may do: read it, change everything in it, or only put files into it; teachers may do everything."),
+        list("class", Kind::ClassName, Unset, Touches::People,
+            "Classes that see it; without one everybody does."),
+        option("path", Kind::Folder, Unset, Touches::People,
+            "A folder that exists already, if it is not to be below `data`."),
+    ] },
     SectionSpec { kind: "room", naming: Naming::Named, help: "Clients that share settings.", options: &[
         option("image", Kind::Image, Unset, Touches::Clients,
             "What its clients boot: `trixie` for the current version, `trixie@3` to stay with one."),
@@ -459,6 +489,8 @@ pub fn default_file() -> String {
         let hash = if fixed { "" } else { "#" };
         let head = match section.naming {
             Naming::Fixed(name) => format!("config {} '{name}'", section.kind),
+            // Names of sections are used once in a file.
+            Naming::Named if section.kind == "share" => "config share 'materials'".to_owned(),
             Naming::Named => format!("config {} 'lab'", section.kind),
             Naming::Free => format!("config {}", section.kind),
         };
@@ -566,6 +598,9 @@ mod tests {
             (Kind::TimeZone, "../etc/passwd", Err("`../etc/passwd` is not a time zone; write its name as in /usr/share/zoneinfo, such as `Europe/Berlin`")),
             (Kind::Unit, "cups", Err("`cups` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")),
             (Kind::Unit, "getty@tty1.service", Ok(())),
+            (Kind::Size, "none", Ok(())),
+            (Kind::Size, "0", Err("`0` is not a size; write a number and k, M, G or T, such as `2G`, or `none` for no bound")),
+            (Kind::Size, "2GB", Err("`2GB` is not a size; write a number and k, M, G or T, such as `2G`, or `none` for no bound")),
         ];
         for (kind, text, expected) in rows {
             assert_eq!(kind.parse(text).map(|_| ()), expected.map_err(str::to_owned), "{kind:?} {text}");

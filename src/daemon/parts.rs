@@ -17,11 +17,13 @@ use crate::service::exports::Exports;
 use crate::service::exports::tree::Handles;
 use crate::service::exports::virtuals::{Personality, Sources};
 use crate::service::health::Health;
+use crate::service::homes::{HomeError, Homes};
 use crate::service::images::Images;
 use crate::service::images::library::{Library, LibraryError};
 use crate::service::jobs::Jobs;
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
+use crate::service::shares::{ShareError, Shares};
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
 use crate::types::Moment;
@@ -41,6 +43,10 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("the images cannot be opened")]
     Images(#[source] LibraryError),
+    #[error("homes cannot be kept")]
+    Homes(#[source] HomeError),
+    #[error("shares cannot be kept")]
+    Shares(#[source] ShareError),
     #[error("a random number could not be drawn from `/dev/urandom`")]
     Random(#[source] io::Error),
 }
@@ -59,6 +65,8 @@ pub struct Parts {
     pub images: Arc<Images>,
     pub library: Library,
     pub jobs: Jobs,
+    pub homes: Homes,
+    pub shares: Shares,
     pub leases: Arc<Leases>,
     pub boot_tree: Arc<BootTree>,
     /// Everything that NFS connections share; it outlives restarts of the service.
@@ -72,7 +80,8 @@ pub fn policy(options: &Serve) -> Policy {
 
 impl Parts {
     pub fn open(config: Arc<Config>, options: &Serve) -> Result<Self, StartError> {
-        place::prepare(&config.data, policy(options))?;
+        let data = config.data.clone();
+        place::prepare(&data, policy(options))?;
         let clock = Clock::start();
         let now = clock.now();
         let store = Store::open(&config.data.join(DATABASE))?;
@@ -92,9 +101,13 @@ impl Parts {
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         let accounts = Accounts::new(store.clone(), config.subscribe(), Box::new(move || clock.now()));
+        let homes = Homes::open(&data, store.clone(), config.subscribe()).map_err(StartError::Homes)?;
+        let shares = Shares::open(&data, store.clone(), config.subscribe()).map_err(StartError::Shares)?;
         Ok(Self {
             config,
             accounts,
+            homes,
+            shares,
             nfs: nfs::Shared::new(Arc::new(exports), Arc::clone(&events)),
             clock,
             started_at: now.civil,

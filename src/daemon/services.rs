@@ -15,6 +15,7 @@ use crate::cli::Serve;
 use crate::config::{Config, NfsBackend};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
+use crate::serve::housekeeping;
 use crate::serve::nfs;
 use crate::serve::portmap;
 use crate::serve::ports::{self, Transport};
@@ -69,6 +70,8 @@ impl Services {
             health: Arc::clone(&parts.health),
         };
         self.supervisor.start("records", move |stop| records.clone().run(stop));
+        let homes = parts.homes.clone();
+        self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), stop));
         self.start_dhcp(parts);
         self.start_bound(parts);
     }
@@ -82,6 +85,8 @@ impl Services {
             images: Arc::clone(&parts.images),
             library: parts.library.clone(),
             jobs: parts.jobs.clone(),
+            homes: parts.homes.clone(),
+            shares: parts.shares.clone(),
             health: Arc::clone(&parts.health),
             config: parts.watch(),
             config_path: options.config.clone(),

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod dhcp;
+pub mod housekeeping;
 pub mod nfs;
 pub mod portmap;
 pub mod ports;

@@ -44,6 +44,7 @@ pub enum MigrateError {
 pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "leases, Pis seen, images, boots, jobs and events", sql: FIRST },
     Migration { name: "accounts and classes", sql: ACCOUNTS },
+    Migration { name: "homes and shares", sql: HOMES },
 ];
 
 const FIRST: &str = "
@@ -160,6 +161,26 @@ const ACCOUNTS: &str = "
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX member_class ON member (gid);
         INSERT INTO sqlite_sequence (name, seq) VALUES ('account', 9999), ('class', 99999);
+    ";
+
+const HOMES: &str = "
+        -- Homes that were made, by the uid of their owner.
+        CREATE TABLE home (
+            uid         INTEGER PRIMARY KEY,
+            nonce       INTEGER NOT NULL,       -- ties NFS handles to this home, not to its number alone
+            bytes       INTEGER,                -- what was last measured
+            files       INTEGER,
+            measured_at INTEGER                 -- Moment
+        ) STRICT;
+
+        -- Numbers of shares in NFS handles: never used again. A hand-in share has a tree for each pupil.
+        CREATE TABLE share (
+            id    INTEGER PRIMARY KEY AUTOINCREMENT,
+            name  TEXT NOT NULL,
+            owner INTEGER NOT NULL,             -- uid; 0 for the whole share
+            nonce INTEGER NOT NULL,
+            UNIQUE (name, owner)
+        ) STRICT;
     ";
 
 /// SHA-256 of the SQL of each released step, oldest first. A step without one may still be edited.

@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod clients;
 pub mod events;
+pub mod homes;
 pub mod images;
 pub mod jobs;
 pub mod leases;

@@ -1,6 +1,6 @@
 -- bramble.db as Bramble 0.1.0 made it.
 PRAGMA application_id = 1114792301;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 CREATE TABLE lease (
             ip         INTEGER PRIMARY KEY,     -- IPv4 as an unsigned number
             mac        TEXT,                    -- MacAddr; NULL for a client without an Ethernet address
@@ -97,4 +97,18 @@ CREATE TABLE member (
             PRIMARY KEY (uid, gid)
         ) STRICT, WITHOUT ROWID;
 CREATE INDEX member_class ON member (gid);
+CREATE TABLE home (
+            uid         INTEGER PRIMARY KEY,
+            nonce       INTEGER NOT NULL,       -- ties NFS handles to this home, not to its number alone
+            bytes       INTEGER,                -- what was last measured
+            files       INTEGER,
+            measured_at INTEGER                 -- Moment
+        ) STRICT;
+CREATE TABLE share (
+            id    INTEGER PRIMARY KEY AUTOINCREMENT,
+            name  TEXT NOT NULL,
+            owner INTEGER NOT NULL,             -- uid; 0 for the whole share
+            nonce INTEGER NOT NULL,
+            UNIQUE (name, owner)
+        ) STRICT;
 INSERT INTO secret (name, value) VALUES ('handles', x'00112233');

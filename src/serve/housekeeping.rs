@@ -1,0 +1,50 @@
+//! What is done to homes once a day: what has been in the attic for long enough is deleted, and every home is measured.
+#![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that services need not")]
+
+use std::time::{Duration, SystemTime};
+
+use super::supervisor::{Stop, stopped};
+use crate::service::homes::{HomeError, Homes};
+use crate::service::jobs::Task;
+use crate::types::{Moment, chain};
+
+/// The first time is this long after the start, when clients have booted and the clock has been set.
+const AFTER_START: Duration = Duration::from_mins(20);
+
+const EVERY: Duration = Duration::from_hours(24);
+
+/// The work was not even begun.
+#[derive(Debug, thiserror::Error)]
+#[error("the daily work on homes broke off")]
+pub struct BrokeOff(#[source] tokio::task::JoinError);
+
+/// Keeps house until told to stop.
+pub async fn run(homes: Homes, mut stop: Stop) -> Result<(), BrokeOff> {
+    let mut wait = AFTER_START;
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = EVERY;
+        let (homes, task) = (homes.clone(), Task::unwatched());
+        let told = task.clone();
+        let mut work = tokio::task::spawn_blocking(move || once(&homes, &told));
+        tokio::select! {
+            () = stopped(&mut stop) => {
+                task.cancel();
+                work.await.map_err(BrokeOff)?;
+                return Ok(());
+            }
+            done = &mut work => done.map_err(BrokeOff)?,
+        }
+    }
+}
+
+fn once(homes: &Homes, task: &Task) {
+    let now = Moment::from(SystemTime::now());
+    let done = homes.sweep(now).and_then(|_| homes.measure(now, task));
+    if let Err::<_, HomeError>(error) = done {
+        tracing::error!(error = chain(&error), "homes could not be looked after; the next try is tomorrow");
+    }
+}

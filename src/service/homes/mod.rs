@@ -1,0 +1,202 @@
+//! Homes: the folder of each person, made when they first log in and put away when their account goes.
+//!
+//! A home is `<data>/homes/<name>`, mode 0700, owned by the account's uid. Whether it is the right person's is told by
+//! that owner and not by its name, because local uids are never used again: a home that an account of the same name left
+//! behind goes to the attic (`attic.rs`) instead of to its successor.
+//!
+//! Who may reach a home, and when, is not decided here: `sessions` asks for the tree and grants it.
+
+mod attic;
+mod usage;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+pub use self::attic::Attic;
+pub use self::usage::HomeUsage;
+use crate::config::Config;
+use crate::store::{Store, StoreError};
+use crate::types::person::{FIRST_ACCOUNT, LAST_ACCOUNT};
+use crate::types::{ByteSize, Moment, Person, Uid, UserName};
+
+/// All homes. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Homes {
+    /// `<data>/homes`
+    folder: Arc<Path>,
+    /// `<data>/attic`
+    attic: Arc<Path>,
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+    /// Held while folders are made, put away or renamed: two sessions of one person open at the same moment.
+    moving: Arc<Mutex<()>>,
+}
+
+/// A home that is ready to be exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeTree {
+    pub uid: Uid,
+    /// Ties handles to this home: they survive a restart, and not the home.
+    pub nonce: u64,
+    pub root: PathBuf,
+    /// As clients mount it, such as `/home/anna`.
+    pub path: String,
+    /// `None` for no bound.
+    pub quota: Option<ByteSize>,
+}
+
+/// Why a home could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    #[error(
+        "`{folder}` belongs to user {owner} and not to `{name}` (user {uid}), so it was not opened; if it is theirs, \
+         give it to them with `chown -R {uid}:{uid} {folder}`, else move it away"
+    )]
+    NotTheirs { folder: PathBuf, owner: u32, name: UserName, uid: u32 },
+    #[error("`{folder}` is in the place of a home and is no folder; move it away")]
+    NoFolder { folder: PathBuf },
+    #[error("`{folder}` cannot be {doing}; check that the disk is mounted, writable and has space")]
+    File {
+        folder: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is a home `{name}` already; move `{folder}` away, or choose another name")]
+    Taken { name: UserName, folder: PathBuf },
+    #[error("a random number could not be drawn from `/dev/urandom`")]
+    Random(#[source] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether `uid` is of an account of ours: none is ever used again, so another owner means another person.
+fn is_local(uid: u32) -> bool {
+    (FIRST_ACCOUNT..=LAST_ACCOUNT).contains(&uid)
+}
+
+impl Homes {
+    /// Opens `<data>/homes` and `<data>/attic`.
+    pub fn open(data: &Path, store: Store, config: watch::Receiver<Arc<Config>>) -> Result<Self, HomeError> {
+        let (folder, attic) = (data.join("homes"), data.join("attic"));
+        for folder in [&folder, &attic] {
+            make_folder(folder).map_err(file(folder, "made"))?;
+        }
+        let moving = Arc::default();
+        Ok(Self { folder: folder.into(), attic: attic.into(), store, config, moving })
+    }
+
+    /// The home of `person`, made if they have none yet. `now` is when: a home found in its place that an account of
+    /// the same name left behind is put into the attic.
+    pub fn prepare(&self, person: &Person, now: Moment) -> Result<HomeTree, HomeError> {
+        let _moving = self.lock();
+        let root = self.folder_of(&person.name);
+        match owner_at(&root)? {
+            Some(owner) if owner == person.uid.0 => {}
+            Some(owner) if is_local(owner) && is_local(person.uid.0) => {
+                self.put_away(&person.name, Uid(owner), now)?;
+                self.make(person, &root)?;
+            }
+            Some(owner) => {
+                let (name, uid) = (person.name.clone(), person.uid.0);
+                return Err(HomeError::NotTheirs { folder: root, owner, name, uid });
+            }
+            None => self.make(person, &root)?,
+        }
+        let nonce = self.store.home_nonce(person.uid, random().map_err(HomeError::Random)?)?;
+        Ok(HomeTree {
+            uid: person.uid,
+            nonce,
+            path: format!("/home/{}", person.name),
+            root,
+            quota: self.quota(person.uid)?,
+        })
+    }
+
+    /// How much `uid` may keep: what the account says, else the most that one of its classes allows, else the setting.
+    pub fn quota(&self, uid: Uid) -> Result<Option<ByteSize>, HomeError> {
+        let own = self.store.home_quota(uid)?;
+        Ok(own.or(self.config.borrow().homes.quota))
+    }
+
+    /// An account was renamed: its home goes with it. Nothing happens if there is none.
+    pub fn rename(&self, from: &UserName, to: &UserName) -> Result<(), HomeError> {
+        let _moving = self.lock();
+        let (old, new) = (self.folder_of(from), self.folder_of(to));
+        if owner_at(&old)?.is_none() {
+            return Ok(());
+        }
+        if owner_at(&new)?.is_some() {
+            return Err(HomeError::Taken { name: to.clone(), folder: new });
+        }
+        fs::rename(&old, &new).map_err(file(&old, "renamed"))?;
+        sync(&self.folder)
+    }
+
+    fn make(&self, person: &Person, root: &Path) -> Result<(), HomeError> {
+        // Owner and mode are right before it has its name.
+        let making = self.folder.join(format!(".making-{}", person.uid.0));
+        match DirBuilder::new().mode(0o700).create(&making) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(file(&making, "made")(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        std::os::unix::fs::chown(&making, Some(person.uid.0), Some(person.gid.0))
+            .map_err(file(&making, "given to its owner"))?;
+        fs::rename(&making, root).map_err(file(root, "made"))?;
+        sync(&self.folder)?;
+        tracing::info!(account = %person.name, "home made");
+        Ok(())
+    }
+
+    fn folder_of(&self, name: &UserName) -> PathBuf {
+        self.folder.join(name.as_str())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes `folder`, which nobody may look into, unless it is there.
+///
+/// Names of homes are names of people: others may pass through, as the kernel needs it, and not list.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(folder)
+}
+
+/// Owner of the folder at `path`; `None` if nothing is there.
+fn owner_at(path: &Path) -> Result<Option<u32>, HomeError> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(Some(meta.uid())),
+        Ok(_) => Err(HomeError::NoFolder { folder: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file(path, "looked at")(error)),
+    }
+}
+
+/// Gives the entries of `folder` to the disk.
+fn sync(folder: &Path) -> Result<(), HomeError> {
+    fs::File::open(folder).and_then(|file| file.sync_all()).map_err(file(folder, "written to the disk"))
+}
+
+fn file(folder: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> HomeError {
+    let folder = folder.to_owned();
+    move |source| HomeError::File { folder, doing, source }
+}
+
+/// For nonces.
+pub(super) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests;

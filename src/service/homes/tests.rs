@@ -1,0 +1,184 @@
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::time::Duration;
+
+use super::*;
+use crate::config::load::{Source, Sources, from_sources};
+use crate::service::jobs::Task;
+use crate::types::{FullName, Role};
+
+const NOW: Moment = Moment::from_secs(1_795_762_800); // 2026-11-27 07:00:00
+
+fn config(homes: &str) -> Arc<Config> {
+    let network = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\toption ipaddr '10.0.0.1/24'\n";
+    let text = format!("config bramble 'main'\n\toption data '/mnt/x'\nconfig homes 'homes'\n{homes}\n");
+    let source = |text: &str| Source { name: "x".to_owned(), text: Some(text.as_bytes().to_vec()) };
+    let sources =
+        Sources { bramble: source(&text), network: source(network), dhcp: source(""), system: source("") };
+    Arc::new(from_sources(&sources).expect("right"))
+}
+
+struct House {
+    folder: tempfile::TempDir,
+    store: Store,
+    homes: Homes,
+    config: watch::Sender<Arc<Config>>,
+}
+
+/// `None` where folders cannot be given away.
+fn house() -> Option<House> {
+    let folder = tempfile::tempdir().expect("a folder");
+    if chown(folder.path(), Some(10_000), None).is_err() {
+        return None;
+    }
+    let store = Store::open(&folder.path().join("bramble.db")).expect("a store");
+    let config = watch::Sender::new(config(""));
+    let homes = Homes::open(folder.path(), store.clone(), config.subscribe()).expect("opened");
+    Some(House { folder, store, homes, config })
+}
+
+fn person(name: &str, uid: u32) -> Person {
+    Person {
+        name: name.parse().expect("a name"),
+        uid: Uid(uid),
+        gid: Uid(uid).own_group(),
+        full_name: FullName::default(),
+        role: Role::Pupil,
+        classes: vec![],
+        must_change: false,
+    }
+}
+
+#[test]
+fn a_home_is_made_once_and_is_its_owners_alone() {
+    let Some(House { folder, homes, .. }) = house() else { return };
+    let anna = person("anna", 10_000);
+    let first = homes.prepare(&anna, NOW).expect("made");
+    assert_eq!((first.path.as_str(), first.quota), ("/home/anna", Some(ByteSize(2 << 30))));
+    let meta = fs::metadata(folder.path().join("homes/anna")).expect("there");
+    assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o7777), (10_000, 10_000, 0o700));
+    fs::write(first.root.join("letter"), "dear").expect("written");
+    assert_eq!(homes.prepare(&anna, NOW).expect("found"), first, "nonce and all");
+    assert!(first.root.join("letter").exists());
+    let ben = homes.prepare(&person("ben", 10_001), NOW).expect("made");
+    assert_ne!(ben.nonce, first.nonce);
+}
+
+#[test]
+fn nobody_inherits_a_home_by_its_name() {
+    let Some(House { folder: _folder, homes, .. }) = house() else { return };
+    let old = homes.prepare(&person("anna", 10_000), NOW).expect("made");
+    fs::write(old.root.join("diary"), "secret").expect("written");
+    let new = homes.prepare(&person("anna", 10_007), NOW).expect("made anew");
+    assert_ne!(new.nonce, old.nonce);
+    assert!(!new.root.join("diary").exists());
+    let attic = homes.attic().expect("listed");
+    assert_eq!(attic.len(), 1);
+    assert_eq!(
+        (attic[0].name.as_str(), attic[0].uid, attic[0].day.as_str()),
+        ("anna", Uid(10_000), "2026-11-27")
+    );
+    assert!(attic[0].path.join("diary").exists());
+
+    // Numbers from a directory may have changed there: a person has to decide.
+    let root = new.root.display();
+    let refused = homes.prepare(&person("anna", 200_005), NOW).expect_err("somebody else's").to_string();
+    assert_eq!(
+        refused,
+        format!(
+            "`{root}` belongs to user 10007 and not to `anna` (user 200005), so it was not opened; if it is theirs, \
+             give it to them with `chown -R 200005:200005 {root}`, else move it away"
+        )
+    );
+}
+
+#[test]
+fn a_link_in_the_place_of_a_home_is_not_followed() {
+    let Some(House { folder, homes, .. }) = house() else { return };
+    fs::create_dir(folder.path().join("elsewhere")).expect("made");
+    symlink(folder.path().join("elsewhere"), folder.path().join("homes/anna")).expect("linked");
+    assert!(matches!(homes.prepare(&person("anna", 10_000), NOW), Err(HomeError::NoFolder { .. })));
+}
+
+#[test]
+fn what_an_interruption_left_is_no_obstacle() {
+    let Some(House { folder, homes, .. }) = house() else { return };
+    fs::create_dir(folder.path().join("homes/.making-10000")).expect("made");
+    homes.prepare(&person("anna", 10_000), NOW).expect("made");
+    assert_eq!(homes.list().expect("listed").len(), 1);
+}
+
+#[test]
+fn the_attic_keeps_a_home_for_as_long_as_it_is_told() {
+    let Some(House { folder: _folder, homes, config: setting, .. }) = house() else { return };
+    let anna = person("anna", 10_000);
+    assert_eq!(homes.retire(&anna.name, anna.uid, NOW).expect("asked"), None, "she never logged in");
+    for _ in 0..2 {
+        let home = homes.prepare(&anna, NOW).expect("made");
+        fs::write(home.root.join("x"), "x").expect("written");
+        homes.retire(&anna.name, anna.uid, NOW).expect("asked").expect("put away");
+    }
+    let names: Vec<_> = homes
+        .attic()
+        .expect("listed")
+        .iter()
+        .map(|old| old.path.file_name().expect("named").to_owned())
+        .collect();
+    assert_eq!(names, ["2026-11-27.anna.10000", "2026-11-27.anna.10000.2"]);
+    let days = |days| NOW.plus(Duration::from_hours(24_u64 * days));
+    assert_eq!(homes.sweep(days(90)).expect("swept"), 0);
+    setting.send_replace(config("config accounts 'accounts'\n\toption attic_time 'infinite'"));
+    assert_eq!(homes.sweep(days(40_000)).expect("swept"), 0);
+    setting.send_replace(config("config accounts 'accounts'\n\toption attic_time '90d'"));
+    assert_eq!(homes.sweep(days(91)).expect("swept"), 2);
+    assert_eq!(homes.attic().expect("listed"), []);
+}
+
+#[test]
+fn only_the_owners_home_goes_with_an_account() {
+    let Some(House { folder: _folder, homes, .. }) = house() else { return };
+    homes.prepare(&person("anna", 10_007), NOW).expect("made");
+    let gone = "anna".parse().expect("a name");
+    assert_eq!(homes.retire(&gone, Uid(10_000), NOW).expect("asked"), None);
+    assert_eq!(homes.list().expect("listed").len(), 1);
+}
+
+#[test]
+fn a_renamed_account_takes_its_home_along() {
+    let Some(House { folder: _folder, homes, .. }) = house() else { return };
+    let [anna, ben, eva] = ["anna", "ben", "eva"].map(|name| name.parse::<UserName>().expect("a name"));
+    let before = homes.prepare(&person("anna", 10_000), NOW).expect("made");
+    homes.prepare(&person("ben", 10_001), NOW).expect("made");
+    assert!(matches!(homes.rename(&anna, &ben), Err(HomeError::Taken { .. })));
+    homes.rename(&anna, &eva).expect("renamed");
+    homes.rename(&anna, &eva).expect("nothing to do");
+    let after = homes.prepare(&person("eva", 10_000), NOW).expect("found");
+    assert_eq!((after.nonce, after.path.as_str()), (before.nonce, "/home/eva"), "its handles stay good");
+}
+
+#[test]
+fn homes_are_measured_and_quotas_found() {
+    let Some(House { folder: _folder, store, homes, config: setting, .. }) = house() else { return };
+    let home = homes.prepare(&person("anna", 10_000), NOW).expect("made");
+    fs::write(home.root.join("film"), vec![7; 300_000]).expect("written");
+    assert_eq!(homes.list().expect("listed")[0].bytes, None);
+    assert_eq!(homes.measure(NOW, &Task::unwatched()).expect("measured"), Ok(1));
+    let usage = homes.list().expect("listed").remove(0);
+    assert!(usage.bytes.is_some_and(|bytes| (300_000..400_000).contains(&bytes.0)), "{usage:?}");
+    assert_eq!((usage.files, usage.measured_at), (Some(2), Some(NOW)));
+
+    let quota = || homes.quota(Uid(10_000)).expect("known");
+    assert_eq!(quota(), Some(ByteSize(2 << 30)));
+    let sql = |text: &str| {
+        let run = |tx: &rusqlite::Transaction<'_>| tx.execute_batch(text);
+        store.write("test", crate::store::Durability::Process, run).expect("SQL");
+    };
+    sql("INSERT INTO account (uid, name, created_at) VALUES (10000, 'anna', 0);
+        INSERT INTO class (gid, name, quota, created_at) VALUES (100000, 'a', 500, 0), (100001, 'b', 700, 0), (100002, 'c', 900, 0);
+        INSERT INTO member VALUES (10000, 100000), (10000, 100001);");
+    assert_eq!(quota(), Some(ByteSize(700)), "the most that a class of hers allows");
+    sql("UPDATE account SET quota = 600");
+    assert_eq!(quota(), Some(ByteSize(600)), "an account's own goes first");
+    sql("UPDATE account SET quota = NULL; DELETE FROM member");
+    setting.send_replace(config("\toption quota 'none'"));
+    assert_eq!(quota(), None);
+}
