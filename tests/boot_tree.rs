@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bramble::config::{Config, NfsBackend, load};
+use bramble::proto::agent::channel::Pin;
 use bramble::service::boot_tree::{Ask, BootTree, Content, Missing};
 use bramble::service::clients::Clients;
 use bramble::service::images::{Facts, Images, Kernel, Tree};
@@ -57,7 +58,12 @@ impl Room {
         images.publish(tree);
         let clients = Arc::new(Clients::new(config(client)));
         clients.bound(PI, MAC, "lan");
-        Self { folder, tree: BootTree::new(Arc::clone(&clients), images), clients, nfs: NfsBackend::Embedded }
+        Self {
+            folder,
+            tree: BootTree::new(Arc::clone(&clients), images, Pin([7; 32])),
+            clients,
+            nfs: NfsBackend::Embedded,
+        }
     }
 
     fn ask(&self, name: &str) -> Result<Vec<u8>, Missing> {
@@ -114,7 +120,7 @@ fn sample(root: &Path, release: Release) -> Tree {
     }
 }
 
-const ROOT: &str = "root=/dev/nfs nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent";
+const ROOT: &str = "root=/dev/nfs nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=0707070707070707070707070707070707070707070707070707070707070707";
 
 #[test]
 fn kernel_parameters_of_each_release() {

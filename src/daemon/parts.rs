@@ -21,6 +21,7 @@ use crate::service::homes::{HomeError, Homes};
 use crate::service::images::Images;
 use crate::service::images::library::{Library, LibraryError};
 use crate::service::jobs::Jobs;
+use crate::service::keys::{ChannelKey, KeyError};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
 use crate::service::shares::{ShareError, Shares};
@@ -47,6 +48,8 @@ pub enum StartError {
     Homes(#[source] HomeError),
     #[error("shares cannot be kept")]
     Shares(#[source] ShareError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("a random number could not be drawn from `/dev/urandom`")]
     Random(#[source] io::Error),
 }
@@ -97,6 +100,7 @@ impl Parts {
                 .map_err(StartError::Images)?;
         let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
         let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
+        let channel_key = ChannelKey::open(&config.data)?;
         let config = watch::Sender::new(config);
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
@@ -111,7 +115,7 @@ impl Parts {
             nfs: nfs::Shared::new(Arc::new(exports), Arc::clone(&events)),
             clock,
             started_at: now.civil,
-            boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images))),
+            boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images), channel_key.pin())),
             leases: Arc::new(leases),
             health: Arc::new(Health::default()),
             store,

@@ -1,5 +1,6 @@
 //! Sockets and timers that carry [`crate::proto`] and ask [`crate::service`].
 
+pub mod agent;
 pub mod control;
 pub mod dhcp;
 pub mod housekeeping;

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::store::events::EventRow;
 use crate::store::{Store, StoreError};
 pub use crate::types::Stage;
-use crate::types::{ByteSize, ImageVersion, MacAddr, Moment, limits};
+use crate::types::{ByteSize, ImageVersion, MacAddr, Moment, SessionId, SessionKind, UserName, limits};
 
 /// One thing that happened on a client's way from power-on to log-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,22 @@ pub enum Happening {
     Agent {
         phase: String,
         message: String,
+    },
+    /// Somebody logged in.
+    LoggedIn {
+        user: UserName,
+        session: SessionId,
+        on: SessionKind,
+    },
+    LoggedOut {
+        user: UserName,
+        session: SessionId,
+        why: String,
+    },
+    /// Somebody was not let in, and was told why.
+    LoginRefused {
+        user: UserName,
+        why: String,
     },
 }
 
@@ -296,6 +312,9 @@ impl Happening {
             Self::File { .. } => "file",
             Self::Mount { .. } => "mount",
             Self::Agent { .. } => "agent",
+            Self::LoggedIn { .. } => "logged_in",
+            Self::LoggedOut { .. } => "logged_out",
+            Self::LoginRefused { .. } => "login_refused",
         }
     }
 
@@ -305,7 +324,8 @@ impl Happening {
             Self::Lease { stage, .. } => *stage != Stage::System,
             Self::Refused { .. } | Self::Mount { .. } | Self::Agent { .. } => true,
             Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
-            Self::Discover { .. } | Self::Offer { .. } => false,
+            Self::LoggedIn { .. } | Self::LoggedOut { .. } => true,
+            Self::Discover { .. } | Self::Offer { .. } | Self::LoginRefused { .. } => false,
         }
     }
 
@@ -315,7 +335,12 @@ impl Happening {
             Self::Refused { reason } => reason,
             Self::File { name, .. } => name,
             Self::Agent { message, .. } => message,
-            Self::Discover { .. } | Self::Offer { .. } | Self::Lease { .. } | Self::Mount { .. } => return,
+            Self::LoggedOut { why, .. } | Self::LoginRefused { why, .. } => why,
+            Self::Discover { .. }
+            | Self::Offer { .. }
+            | Self::Lease { .. }
+            | Self::Mount { .. }
+            | Self::LoggedIn { .. } => return,
         };
         text.truncate(text.floor_char_boundary(limits::EVENT_TEXT));
     }
@@ -343,6 +368,9 @@ impl fmt::Display for Happening {
             }
             Self::Mount { image } => write!(f, "{image} mounted"),
             Self::Agent { phase, message } => write!(f, "agent {phase}: {message}"),
+            Self::LoggedIn { user, on, .. } => write!(f, "{user} logged in ({on})"),
+            Self::LoggedOut { user, why, .. } => write!(f, "{user} logged out: {why}"),
+            Self::LoginRefused { user, why } => write!(f, "{user} was not let in: {why}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What Bramble does, whoever asks: accounts, leases, clients, boot tree, exports, images, jobs, events.
+//! What Bramble does, whoever asks: accounts, leases, clients, boot tree, exports, images, jobs, sessions, events.
 //!
 //! A service reads the facts, calls a pure decision of [`crate::proto`], applies it in one transaction, and only then
 //! says what may be sent. Services know no sockets; [`crate::serve`] and [`crate::api`] call them.
@@ -12,9 +12,11 @@ pub mod health;
 pub mod homes;
 pub mod images;
 pub mod jobs;
+pub mod keys;
 pub mod leases;
 mod neighbours;
 pub mod personality;
+pub mod sessions;
 pub mod shares;
 pub mod state;
 pub mod walk;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::events::{Event, FileOutcome, Happening, Link};
-use crate::types::{ImageRef, Moment, Stage};
+use crate::types::{ImageRef, Moment, SessionId, Stage, UserName};
 
 /// Silence in one step of a boot that is worth a person's look. A Pi asks again for an address every few seconds, a
 /// kernel needs some ten seconds from its last file to its first packet, and no step pauses for a minute.
@@ -94,6 +94,8 @@ struct Progress {
     file: Option<(String, FileOutcome)>,
     /// What the agent could not do in this boot.
     trouble: Option<String>,
+    /// Who is logged in.
+    people: Vec<(SessionId, UserName)>,
 }
 
 /// Reads a timeline, oldest event first.
@@ -105,6 +107,7 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
         says: "never heard from".to_owned(),
         file: None,
         trouble: None,
+        people: Vec::new(),
     };
     for event in events {
         progress.follow(event);
@@ -163,6 +166,7 @@ impl Progress {
         match &event.what {
             Happening::Discover { stage: Stage::Rom | Stage::Firmware } => {
                 self.file = None;
+                self.people.clear();
                 self.enter(Word::Address, event, "asks for an address");
             }
             Happening::Discover { stage: Stage::Kernel } => {
@@ -205,9 +209,34 @@ impl Progress {
             }
             Happening::Mount { image } => {
                 self.trouble = None;
+                self.people.clear();
                 self.enter(Word::Starting, event, &format!("mounted {image} and starts"));
             }
             Happening::Agent { phase, message } => self.agent(event, phase, message),
+            Happening::LoggedIn { user, session, .. } => {
+                self.people.push((*session, user.clone()));
+                self.occupied(event);
+            }
+            Happening::LoggedOut { session, .. } => {
+                self.people.retain(|(open, _)| open != session);
+                self.occupied(event);
+            }
+            Happening::LoginRefused { .. } => {}
+        }
+    }
+
+    /// A client that somebody logs in at is up, and what is worth saying of it is who.
+    fn occupied(&mut self, event: &Event) {
+        let mut names: Vec<&str> = self.people.iter().map(|(_, user)| user.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        match names.as_slice() {
+            [] if self.word == Word::Up => self.enter(Word::Up, event, "runs"),
+            [] => {}
+            names => {
+                let says = format!("{} logged in", names.join(", "));
+                self.enter(Word::Up, event, &says);
+            }
         }
     }
 

@@ -45,6 +45,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "leases, Pis seen, images, boots, jobs and events", sql: FIRST },
     Migration { name: "accounts and classes", sql: ACCOUNTS },
     Migration { name: "homes and shares", sql: HOMES },
+    Migration { name: "sessions", sql: SESSIONS },
 ];
 
 const FIRST: &str = "
@@ -181,6 +182,25 @@ const HOMES: &str = "
             nonce INTEGER NOT NULL,
             UNIQUE (name, owner)
         ) STRICT;
+    ";
+
+const SESSIONS: &str = "
+        -- Who was logged in where. Open sessions are what a restart of the daemon takes up again.
+        CREATE TABLE session (
+            id        INTEGER PRIMARY KEY AUTOINCREMENT,
+            client    TEXT NOT NULL,           -- MacAddr
+            ip        INTEGER NOT NULL,        -- IPv4 as an unsigned number
+            boot_id   TEXT NOT NULL,           -- which start of the client
+            person    TEXT NOT NULL,           -- Person as it was then, as JSON
+            uid       INTEGER NOT NULL,
+            kind      TEXT NOT NULL,           -- SessionKind
+            service   TEXT NOT NULL,           -- PAM's
+            terminal  TEXT NOT NULL,
+            opened_at INTEGER NOT NULL,        -- Moment
+            ended_at  INTEGER,                 -- Moment; NULL while it is open
+            why       TEXT                     -- why it ended
+        ) STRICT;
+        CREATE INDEX session_open ON session (id) WHERE ended_at IS NULL;
     ";
 
 /// SHA-256 of the SQL of each released step, oldest first. A step without one may still be edited.

@@ -20,6 +20,7 @@ pub mod migrate;
 mod open;
 pub mod place;
 pub mod secrets;
+pub mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -118,6 +118,45 @@ pub const CHANNEL_TO_AGENT: usize = 1 << 20;
 /// Longest word that an agent says for people to read (a PAM service, a terminal), in bytes: a boot's id has 36.
 pub const CHANNEL_LABEL: usize = 64;
 
+/// Connections of agents at once: four rooms of a hundred clients, and those not yet noticed as dead.
+pub const CHANNEL_CONNECTIONS: usize = 512;
+
+/// Connections of one client's agent at once: one, and those before it that were cut.
+pub const CHANNEL_CLIENT_CONNECTIONS: usize = 4;
+
+/// Connections that one client may begin in a minute: an agent that comes back waits a second or more in between.
+pub const CHANNEL_CONNECTIONS_PER_MINUTE: usize = 30;
+
+/// Asks of one agent that are answered at once: as many people as log in at one client in the same moment.
+pub const CHANNEL_ASKS: usize = 8;
+
+/// Asks that an agent may make in a row: a log-in is three, and an agent that came back has some to repeat.
+pub const CHANNEL_ASKS_IN_A_ROW: u32 = 60;
+
+/// How often an agent may ask, in the long run.
+pub const CHANNEL_ASK_EVERY: Duration = Duration::from_millis(250);
+
+/// Orders that wait for an agent to take them.
+pub const CHANNEL_ORDERS: usize = 32;
+
+/// Passwords that are checked at once for agents: each holds a thread, also while a directory is asked.
+pub const CHANNEL_CHECKS: usize = 4;
+
+/// Passwords that agents wait for: two rooms of a hundred that log in in the same second.
+pub const CHANNEL_WAITING: usize = 200;
+
+/// Lists of people that are made and sent at once, of [`CHANNEL_TO_AGENT`] bytes each.
+pub const CHANNEL_LISTS: usize = 4;
+
+/// Sessions open at one client: a person has a few (desktop, console, `su`), and few are logged in together.
+pub const CLIENT_SESSIONS: usize = 16;
+
+/// People whose password was verified at one client and who may open a session there.
+pub const CLIENT_TICKETS: usize = 16;
+
+/// Sessions kept in the store: a year of a room of thirty that is used six times a day.
+pub const SESSIONS_KEPT: u32 = 30_000;
+
 /// Jobs waiting behind the one that runs: more than a person starts by hand, few enough to read.
 pub const JOBS_QUEUED: usize = 8;
 

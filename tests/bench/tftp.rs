@@ -25,6 +25,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bramble::proto::agent::channel::Pin;
 use bramble::proto::tftp::wire::{self, Packet};
 use bramble::service::boot_tree::BootTree;
 use bramble::service::clients::Clients;
@@ -345,7 +346,7 @@ fn serve_bramble(work: &str) {
             warnings: Vec::new(),
         },
     });
-    let tree = Arc::new(BootTree::new(clients, images));
+    let tree = Arc::new(BootTree::new(clients, images, Pin([7; 32])));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bramble::config::load;
+use bramble::proto::agent::channel::Pin;
 use bramble::proto::tftp::wire::{self, Packet};
 use bramble::serve::tftp::{Sockets, run};
 use bramble::service::boot_tree::BootTree;
@@ -138,7 +139,7 @@ fn serve(
         let sockets = Sockets::bind(&config).await.expect("port 69 is free in a namespace of our own");
         ready.send(()).expect("the test waits");
         let (_config, config) = watch::channel(config);
-        run(Arc::new(BootTree::new(clients, images)), events, config, sockets, stopped).await
+        run(Arc::new(BootTree::new(clients, images, Pin([7; 32]))), events, config, sockets, stopped).await
     });
     served.expect("the server ends well");
 }
@@ -186,7 +187,8 @@ fn curl_with_every_block_size() {
         assert_eq!(
             String::from_utf8(room.fetched()).expect("text"),
             "console=serial0,115200 console=tty1 root=/dev/nfs nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,\
-             rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent\n"
+             rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=\
+             0707070707070707070707070707070707070707070707070707070707070707\n"
         );
         let output = fetch("recovery.elf", "512");
         assert_eq!(output.status.code(), Some(68), "curl's code for a file that is not there: {output:?}");

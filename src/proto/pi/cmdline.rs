@@ -6,6 +6,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::proto::agent::channel;
+
 /// What an image without a `cmdline.txt` of its own gets, on a Pi: serial port and screen, as Raspberry Pi OS has it.
 pub const PI_CONSOLES: &str = "console=serial0,115200 console=tty1";
 
@@ -37,24 +39,29 @@ const DROPPED: &[&str] = &[
     "systemd.run",
     "systemd.run_success_action",
     "systemd.run_failure_action",
+    // How the agent would know another server.
+    channel::PARAMETER,
 ];
 
-/// Where the root is and how it is mounted.
+/// Where the root is, how it is mounted, and how the agent in it knows the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NfsRoot {
     /// Numeric, because klibc's `nfsmount` in an initramfs resolves no names.
     pub server: Ipv4Addr,
     /// Such as `/image/trixie/3`.
     pub path: String,
+    /// Of the agents' channel.
+    pub pin: channel::Pin,
 }
 
 impl NfsRoot {
     /// The parameters that mount this root and start the agent. The options are those that both the kernel and klibc's
     /// `nfsmount` know: an unknown one makes the latter try for three minutes and fail.
     fn parameters(&self) -> String {
-        let Self { server, path } = self;
+        let Self { server, path, pin } = self;
         format!(
-            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent"
+            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
+            channel::PARAMETER
         )
     }
 }
@@ -63,12 +70,14 @@ impl NfsRoot {
 ///
 /// ```
 /// use bramble::proto::pi::cmdline::{NfsRoot, compose};
-/// let root = NfsRoot { server: [192, 168, 1, 1].into(), path: "/image/trixie/3".to_owned() };
+/// let pin = bramble::proto::agent::channel::Pin([0xab; 32]);
+/// let root = NfsRoot { server: [192, 168, 1, 1].into(), path: "/image/trixie/3".to_owned(), pin };
 /// let line = compose("console=tty1 root=PARTUUID=1-02 rootfstype=ext4 rootwait resize", &root, &["quiet".to_owned()]);
 /// assert_eq!(
 ///     line,
 ///     "console=tty1 root=/dev/nfs nfsroot=192.168.1.1:/image/trixie/3,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro \
-///      rootwait init=/.bramble/agent quiet\n"
+///      rootwait init=/.bramble/agent \
+///      bramble.pin=abababababababababababababababababababababababababababababababab quiet\n"
 /// );
 /// ```
 pub fn compose(original: &str, root: &NfsRoot, extra: &[String]) -> String {
@@ -131,10 +140,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OURS: &str = "root=/dev/nfs nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent";
+    const OURS: &str = "root=/dev/nfs nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=0707070707070707070707070707070707070707070707070707070707070707";
 
     fn root() -> NfsRoot {
-        NfsRoot { server: Ipv4Addr::new(10, 0, 0, 1), path: "/image/lab/7".to_owned() }
+        NfsRoot {
+            server: Ipv4Addr::new(10, 0, 0, 1),
+            path: "/image/lab/7".to_owned(),
+            pin: channel::Pin([7; 32]),
+        }
     }
 
     /// The files as they are in the images (facts/pi-netboot.md 2.7), and what people made of them.

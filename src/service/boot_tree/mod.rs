@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::clients::{Clients, Seat};
 use super::images::{Images, Kernel, Tree};
 use crate::config::NfsBackend;
+use crate::proto::agent::channel::Pin;
 use crate::proto::pi::{self, cmdline, config_txt, path, pxelinux};
 use crate::types::{Arch, ImageRef, ImageVersion, limits};
 use lookup::Root;
@@ -23,6 +24,8 @@ use lookup::Root;
 pub struct BootTree {
     clients: Arc<Clients>,
     images: Arc<Images>,
+    /// What clients know the server of the agents' channel by.
+    pin: Pin,
 }
 
 /// One request for a file.
@@ -77,8 +80,8 @@ const LOADERS: &[(&str, &str)] = &[
 const DEVICE_TREES: &str = "usr/lib/linux-image-";
 
 impl BootTree {
-    pub fn new(clients: Arc<Clients>, images: Arc<Images>) -> Self {
-        Self { clients, images }
+    pub fn new(clients: Arc<Clients>, images: Arc<Images>, pin: Pin) -> Self {
+        Self { clients, images, pin }
     }
 
     /// The client at `ip`; `None` for an address that was given to nobody.
@@ -119,7 +122,7 @@ impl BootTree {
         path: &str,
     ) -> io::Result<Option<Content>> {
         let image = &shelf.tree.image;
-        let root = nfs_root(image, ask);
+        let root = nfs_root(image, ask, self.pin);
         if pxelinux::is_config(path, seat.mac) {
             let Some(text) = shelf.pxelinux(seat, &root)? else { return Ok(None) };
             self.clients.boots(seat.mac, image.clone());
@@ -154,15 +157,16 @@ fn needs_initramfs(kernels: &[Kernel], config_txt: &[u8]) -> bool {
 }
 
 /// The export path of an image, as [`crate::service::exports`] offers it or as another server does below its prefix.
-fn nfs_root(image: &ImageVersion, ask: Ask<'_>) -> cmdline::NfsRoot {
+fn nfs_root(image: &ImageVersion, ask: Ask<'_>, pin: Pin) -> cmdline::NfsRoot {
     let ImageVersion { name, version } = image;
     match ask.nfs {
         NfsBackend::Embedded => {
-            cmdline::NfsRoot { server: ask.server, path: format!("/image/{name}/{version}") }
+            cmdline::NfsRoot { server: ask.server, path: format!("/image/{name}/{version}"), pin }
         }
         NfsBackend::External { server, path } => cmdline::NfsRoot {
             server: *server,
             path: format!("{}/{name}/{version}", path.trim_end_matches('/')),
+            pin,
         },
     }
 }

@@ -6,6 +6,7 @@
 //! | `dhcp`, `frame`, `address` | messages, the frames around them, asking and listening |
 //! | `tftp`, `firmware` | loading files, and which files in which order |
 //! | `kernel` | the command line; reading the agent and the personality |
+//! | `channel` | the agent's channel: logging people in |
 //! | `rpc`, `root`, `census` | the NFS root: mounting, walking, comparing |
 //!
 //! A Pi is a sequential program, so it is a thread with blocking sockets, living in its machine's namespace.
@@ -13,6 +14,7 @@
 
 pub mod address;
 pub mod census;
+pub mod channel;
 pub mod dhcp;
 pub mod firmware;
 pub mod frame;

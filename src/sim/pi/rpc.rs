@@ -191,6 +191,14 @@ enum Problem {
     Final(RpcError),
 }
 
+/// A TCP connection from a privileged port of `from`.
+pub fn tcp_from_privileged_port(from: Ipv4Addr, server: SocketAddrV4) -> io::Result<TcpStream> {
+    connect_from_privileged_port(from, server).map_err(|problem| match problem {
+        Problem::Lost(error) => error,
+        Problem::Final(error) => io::Error::other(error),
+    })
+}
+
 fn connect_from_privileged_port(from: Ipv4Addr, server: SocketAddrV4) -> Result<TcpStream, Problem> {
     let lost = |errno: Errno| Problem::Lost(errno.into());
     let address = |address: SocketAddrV4| SockaddrIn::from(address);

@@ -1,0 +1,253 @@
+//! The agents' channel: TLS connections of clients that run (TCP 8467).
+//!
+//! Let in is who comes from a privileged port of an address that an adopted client holds: on a client only root can do
+//! that, and the agent is root's. What the agent then asks is answered by [`Sessions`] and a [`Register`]; what changes
+//! meanwhile is told to it. Passwords are checked on a few threads at a time, because each check takes memory and a core.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `tls` | TLS 1.3 with the certificate that clients know |
+//! | `door` | how many connections there may be |
+//! | `talk` | one connection, from greeting to end |
+//! | `asks` | what an agent asks |
+#![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
+
+mod asks;
+mod door;
+mod talk;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use self::door::Door;
+use super::dhcp::Clock;
+use super::supervisor::{Stop, stopped};
+use crate::config::Config;
+use crate::proto::agent::channel::PORT;
+use crate::service::clients::{Clients, Seat};
+use crate::service::events::Events;
+use crate::service::sessions::Sessions;
+use crate::service::sessions::register::Register;
+use crate::store::sessions::NewSession;
+use crate::types::{RoomName, Uid, chain, limits};
+
+/// How long a client may take over TLS's greeting, and then over its own: both take milliseconds.
+const GREET_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether sessions have ended without a word.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Everything that connections share; it outlives restarts of the service.
+#[derive(Debug)]
+pub struct Shared {
+    pub clients: Arc<Clients>,
+    pub events: Arc<Events>,
+    pub sessions: Arc<Sessions>,
+    pub register: Arc<dyn Register>,
+    /// Moves on when people, their classes or passwords have changed.
+    pub changes: watch::Receiver<u32>,
+    pub config: watch::Receiver<Arc<Config>>,
+    pub clock: Clock,
+    /// Passwords that are checked at this moment.
+    checks: Semaphore,
+    /// Passwords that are checked or wait for it.
+    waiting: Semaphore,
+    /// Lists of people that are made and sent at this moment: each may take [`limits::CHANNEL_TO_AGENT`].
+    lists: Semaphore,
+    door: Arc<Door>,
+}
+
+impl Shared {
+    pub fn new(
+        clients: Arc<Clients>,
+        events: Arc<Events>,
+        sessions: Arc<Sessions>,
+        register: Arc<dyn Register>,
+        changes: watch::Receiver<u32>,
+        config: watch::Receiver<Arc<Config>>,
+        clock: Clock,
+    ) -> Self {
+        let [checks, waiting, lists] =
+            [limits::CHANNEL_CHECKS, limits::CHANNEL_WAITING, limits::CHANNEL_LISTS].map(Semaphore::new);
+        let door = Arc::default();
+        Self { clients, events, sessions, register, changes, config, clock, checks, waiting, lists, door }
+    }
+}
+
+/// Why agents cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("cannot listen for agents on TCP {address}")]
+    Bind {
+        address: SocketAddrV4,
+        #[source]
+        source: io::Error,
+    },
+    #[error("a part of the service broke off")]
+    Broken(#[source] tokio::task::JoinError),
+}
+
+/// One bound socket per served network; survives restarts of the service.
+#[derive(Clone, Debug)]
+pub struct Sockets(Vec<Arc<TcpListener>>);
+
+impl Sockets {
+    pub async fn bind(config: &Config) -> Result<Self, AgentError> {
+        let mut sockets = Vec::new();
+        for network in &config.networks {
+            let address = SocketAddrV4::new(network.address, PORT);
+            let socket =
+                TcpListener::bind(address).await.map_err(|source| AgentError::Bind { address, source })?;
+            sockets.push(Arc::new(socket));
+        }
+        Ok(Self(sockets))
+    }
+}
+
+/// Runs until told to stop.
+pub async fn run(
+    shared: Arc<Shared>,
+    tls: TlsAcceptor,
+    sockets: Sockets,
+    mut stop: Stop,
+) -> Result<(), AgentError> {
+    let mut parts = JoinSet::new();
+    for socket in sockets.0 {
+        parts.spawn(accept(Arc::clone(&shared), tls.clone(), socket, stop.clone()));
+    }
+    parts.spawn(look(shared, stop.clone()));
+    tokio::select! {
+        () = stopped(&mut stop) => {
+            // Each says goodbye to its clients and ends.
+            while parts.join_next().await.is_some() {}
+            Ok(())
+        }
+        Some(Err(broken)) = parts.join_next() => Err(AgentError::Broken(broken)),
+    }
+}
+
+async fn accept(shared: Arc<Shared>, tls: TlsAcceptor, socket: Arc<TcpListener>, mut stop: Stop) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            accepted = socket.accept() => match accepted {
+                Ok((stream, from)) => {
+                    match admit(&shared, from) {
+                        Ok((seat, pass)) => {
+                            let (shared, tls, stop) = (Arc::clone(&shared), tls.clone(), stop.clone());
+                            connections.spawn(async move {
+                                serve(shared, tls, stream, seat, stop).await;
+                                drop(pass);
+                            });
+                        }
+                        Err(why) => tracing::debug!(ip = %from.ip(), why, "connection of an agent refused"),
+                    }
+                }
+                Err(error) => {
+                    // Out of descriptors, or a connection that was gone before it was looked at.
+                    tracing::debug!(error = chain(&error), "no connection of an agent could be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                if let Err(panic) = ended {
+                    tracing::error!(error = chain(&panic), "a connection of an agent broke off");
+                }
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Whose connection this is, or why it is refused.
+fn admit(shared: &Shared, from: SocketAddr) -> Result<(Seat, door::Pass), String> {
+    let IpAddr::V4(ip) = from.ip() else { return Err("not from an IPv4 address".to_owned()) };
+    if from.port() >= 1024 {
+        return Err(format!("from port {}, which needs no root", from.port()));
+    }
+    let seat = shared.clients.at(ip).ok_or("no client holds this address")?;
+    if !seat.adopted {
+        return Err("the machine at this address is no client of ours".to_owned());
+    }
+    let pass = shared.door.enter(ip, Instant::now()).ok_or("too many connections")?;
+    Ok((seat, pass))
+}
+
+async fn serve(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStream, seat: Seat, stop: Stop) {
+    let client = seat.mac;
+    // Answers are short and somebody waits for them.
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(GREET_WITHIN, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let error = chain(&error);
+            tracing::debug!(%client, error, "an agent did not come through TLS; an old pin needs a new start of the client");
+            return;
+        }
+        Err(_) => return tracing::debug!(%client, "a connection fell silent in TLS's greeting"),
+    };
+    match talk::talk(&shared, stream, seat, stop).await {
+        Ok(why) => tracing::debug!(%client, why, "agent disconnected"),
+        Err(error) => tracing::debug!(%client, error = chain(&error), "agent disconnected"),
+    }
+}
+
+/// Looks after sessions whose agents say nothing, and after people who are no longer welcome.
+async fn look(shared: Arc<Shared>, mut stop: Stop) {
+    let mut changes = shared.changes.clone();
+    let mut config = shared.config.clone();
+    changes.mark_changed();
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let changed = changes.has_changed().unwrap_or(false) || config.has_changed().unwrap_or(false);
+        changes.mark_unchanged();
+        config.mark_unchanged();
+        let shared = Arc::clone(&shared);
+        let looked = tokio::task::spawn_blocking(move || {
+            shared.sessions.tick(shared.clock.now());
+            if changed {
+                recheck(&shared);
+            }
+        });
+        if let Err(panic) = looked.await {
+            tracing::error!(error = chain(&panic), "sessions could not be looked after");
+        }
+    }
+}
+
+fn recheck(shared: &Shared) {
+    let mut rooms: HashMap<Option<RoomName>, Option<HashSet<Uid>>> = HashMap::new();
+    for open in shared.sessions.list() {
+        let room = room_of(shared, &open.session);
+        rooms.entry(room).or_insert_with_key(|room| {
+            let people = shared.register.people(room.as_ref()).ok()?;
+            Some(people.into_iter().map(|person| person.uid).collect())
+        });
+    }
+    let welcome = |session: &NewSession| match rooms.get(&room_of(shared, session)) {
+        Some(Some(people)) => people.contains(&session.person.uid),
+        // Opened a moment ago, or nobody can tell: then they stay.
+        Some(None) | None => true,
+    };
+    shared.sessions.recheck(welcome, shared.clock.now());
+}
+
+fn room_of(shared: &Shared, session: &NewSession) -> Option<RoomName> {
+    shared.clients.get(session.client).and_then(|known| known.room)
+}

@@ -1,0 +1,314 @@
+//! One connection of an agent, from greeting to end. Knows nothing of TLS: any stream will do.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use zeroize::Zeroizing;
+
+use super::asks::{Asker, answer, busy, refused};
+use super::{GREET_WITHIN, Shared};
+use crate::proto::agent::channel::{
+    BadFrame, Hello, Inbox, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent, ToServer,
+    VERSION, encode,
+};
+use crate::serve::supervisor::{Stop, stopped};
+use crate::service::clients::Seat;
+use crate::service::sessions::{Place, register};
+use crate::types::{chain, limits};
+
+/// How long a client may take to take what is sent to it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long is waited after a change of people for further ones: an import or a removed class is many.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
+
+/// How long after the list of people could not be had it is tried again.
+const LISTED_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Why a conversation broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("the agent sent what is no message")]
+    Frame(#[from] BadFrame),
+}
+
+/// Why a conversation ended in good order, for the log.
+type Ended = &'static str;
+
+/// Talks until either side is done.
+pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
+    shared: &Arc<Shared>,
+    stream: S,
+    seat: Seat,
+    mut stop: Stop,
+) -> Result<Ended, Broken> {
+    let (reader, writer) = tokio::io::split(stream);
+    let mut ear = Ear { reader, inbox: Inbox::default(), buffer: Zeroizing::new([0; 1024]) };
+    let mut mouth = Mouth { writer };
+    let greeting = tokio::select! {
+        () = stopped(&mut stop) => return Ok("the server stops"),
+        greeting = tokio::time::timeout(GREET_WITHIN, ear.listen()) => greeting,
+    };
+    let Ok(greeting) = greeting else { return Ok("it did not greet in time") };
+    let mut messages = greeting?.into_iter();
+    let Some(ToServer::Hello(hello)) = messages.next() else { return Ok("it did not greet") };
+    if hello.version != VERSION {
+        let message = format!(
+            "this server speaks version {VERSION} and the agent {}; start the client again, so that it fetches the agent of \
+             this server",
+            hello.version
+        );
+        mouth.say(&ToAgent::Farewell { message }).await?;
+        return Ok("it speaks another version");
+    }
+    tracing::info!(client = %seat.mac, agent = %hello.agent, sessions = hello.sessions.len(), "agent connected");
+    let place = Place { mac: seat.mac, ip: seat.ip };
+    let mut talk = Talk {
+        shared: Arc::clone(shared),
+        asker: Asker { place, boot_id: hello.boot_id.clone() },
+        asks: JoinSet::new(),
+        allowance: Allowance::new(Instant::now()),
+        people: None,
+        heard: Instant::now(),
+    };
+    let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
+    let number = greet(shared, place, hello, orders).await;
+    let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, orders_here, stop).await;
+    let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
+    let parted = tokio::task::spawn_blocking(move || sessions.disconnected(place.mac, number, now)).await;
+    if let Err(panic) = parted {
+        tracing::error!(error = chain(&panic), "the end of a connection could not be noted");
+    }
+    ended
+}
+
+/// Tells sessions of the agent. May wait for the store.
+async fn greet(shared: &Arc<Shared>, place: Place, hello: Hello, orders: mpsc::Sender<Order>) -> u32 {
+    let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
+    let greeted = tokio::task::spawn_blocking(move || sessions.connected(place, &hello, orders, now)).await;
+    greeted.unwrap_or_else(|panic| {
+        tracing::error!(error = chain(&panic), "an agent's greeting broke off");
+        0
+    })
+}
+
+/// What is remembered of a conversation.
+struct Talk {
+    shared: Arc<Shared>,
+    asker: Asker,
+    asks: JoinSet<(u32, Reply)>,
+    allowance: Allowance,
+    /// A hash of the list of people that was sent last; `None` until the agent was welcomed with one.
+    people: Option<u64>,
+    /// When the agent last said anything.
+    heard: Instant,
+}
+
+impl Talk {
+    async fn go_on<R: AsyncRead, W: AsyncWrite>(
+        &mut self,
+        first: Vec<ToServer>,
+        ear: &mut Ear<R>,
+        mouth: &mut Mouth<W>,
+        mut orders: mpsc::Receiver<Order>,
+        mut stop: Stop,
+    ) -> Result<Ended, Broken> {
+        let (mut changes, mut config) = (self.shared.changes.clone(), self.shared.config.clone());
+        let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settled = Some(Instant::now());
+        let mut order_id = 0;
+        for message in first {
+            if let Some(ended) = self.hear(message, mouth).await? {
+                return Ok(ended);
+            }
+        }
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return Ok("the server stops"),
+                messages = ear.listen() => {
+                    let messages = messages?;
+                    if messages.is_empty() {
+                        return Ok("it hung up");
+                    }
+                    self.heard = Instant::now();
+                    for message in messages {
+                        if let Some(ended) = self.hear(message, mouth).await? {
+                            return Ok(ended);
+                        }
+                    }
+                }
+                Some(answered) = self.asks.join_next() => match answered {
+                    Ok((id, reply)) => mouth.say(&ToAgent::Reply { id, reply }).await?,
+                    Err(panic) => tracing::error!(error = chain(&panic), "an ask of an agent broke off"),
+                },
+                Some(order) = orders.recv() => {
+                    order_id += 1;
+                    mouth.say(&ToAgent::Order { id: order_id, order }).await?;
+                }
+                _ = pings.tick() => {
+                    if self.heard.elapsed() >= SILENCE {
+                        return Ok("it fell silent");
+                    }
+                    mouth.say(&ToAgent::Ping).await?;
+                }
+                Ok(()) = changes.changed() => settled = Some(Instant::now() + SETTLED_AFTER),
+                Ok(()) = config.changed() => settled = Some(Instant::now() + SETTLED_AFTER),
+                () = tokio::time::sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => {
+                    let told = self.tell_people(mouth).await?;
+                    settled = (!told).then(|| Instant::now() + LISTED_AGAIN_AFTER);
+                }
+            }
+        }
+    }
+
+    /// Begins to answer; why the conversation is over, if it is.
+    async fn hear<W: AsyncWrite>(
+        &mut self,
+        message: ToServer,
+        mouth: &mut Mouth<W>,
+    ) -> Result<Option<Ended>, Broken> {
+        match message {
+            ToServer::Hello(_) => return Ok(Some("it greeted twice")),
+            ToServer::Ask { id, ask } => {
+                if self.asks.len() < limits::CHANNEL_ASKS && self.allowance.take(Instant::now()) {
+                    let answered = answer(Arc::clone(&self.shared), self.asker.clone(), ask);
+                    self.asks.spawn(async move { (id, answered.await) });
+                } else {
+                    mouth.say(&ToAgent::Reply { id, reply: refused(busy()) }).await?;
+                }
+            }
+            ToServer::Done { trouble: Some(trouble), .. } => {
+                tracing::warn!(client = %self.asker.place.mac, %trouble, "an agent could not carry out an order");
+            }
+            ToServer::Done { trouble: None, .. } | ToServer::Pong => {}
+        }
+        Ok(None)
+    }
+
+    /// Welcomes the agent with who may log in here, or sends it the list if that has changed. Whether the list could be had:
+    /// without one the agent is not welcomed and keeps what it has.
+    async fn tell_people<W: AsyncWrite>(&mut self, mouth: &mut Mouth<W>) -> Result<bool, Broken> {
+        let shared = Arc::clone(&self.shared);
+        let Ok(_list) = shared.lists.acquire().await else { return Ok(false) };
+        let (client, made_by) = (self.asker.place.mac, Arc::clone(&shared));
+        let made = tokio::task::spawn_blocking(move || {
+            let room = made_by.clients.get(client).and_then(|known| known.room);
+            let persons = made_by.register.people(room.as_ref())?;
+            let config = Arc::clone(&made_by.config.borrow());
+            Ok(that_fit(register::people(persons, room.as_ref(), &config)))
+        });
+        let (people, left_out) = match made.await.unwrap_or_else(|panic| Err(chain(&panic))) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%client, error, "who may log in could not be found out");
+                return Ok(false);
+            }
+        };
+        if left_out > 0 {
+            tracing::warn!(
+                %client, left_out,
+                "more people may log in here than a client can be told of; name classes with `list class` in its room"
+            );
+        }
+        let mut hasher = DefaultHasher::new();
+        serde_json::to_vec(&people).unwrap_or_default().hash(&mut hasher);
+        let hash = Some(hasher.finish());
+        if hash != self.people {
+            let welcomed = self.people.is_some();
+            let welcome = |people| ToAgent::Welcome { version: VERSION, people };
+            mouth.say(&if welcomed { ToAgent::People(people) } else { welcome(people) }).await?;
+            self.people = hash;
+        }
+        Ok(true)
+    }
+}
+
+/// As many people as one message holds, and how many were left out.
+fn that_fit(mut people: People) -> (People, usize) {
+    let all = people.persons.len();
+    // Room for the word around the list.
+    let most = ToAgent::LIMIT - 64;
+    loop {
+        let length = serde_json::to_vec(&people).map_or(0, |text| text.len());
+        if length <= most || people.persons.is_empty() {
+            let left_out = all - people.persons.len();
+            return (people, left_out);
+        }
+        let kept = (people.persons.len() * most / length).min(people.persons.len() - 1);
+        people.persons.truncate(kept);
+        let last = people.persons.last().map(|person| person.name.clone());
+        for class in &mut people.classes {
+            class.members.retain(|member| last.as_ref().is_some_and(|last| member <= last));
+        }
+    }
+}
+
+/// What an agent may ask in a row, and how fast it may go on.
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: limits::CHANNEL_ASKS_IN_A_ROW, since: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let new = now.duration_since(self.since).as_millis() / limits::CHANNEL_ASK_EVERY.as_millis();
+        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        if new > 0 {
+            self.left = self.left.saturating_add(new).min(limits::CHANNEL_ASKS_IN_A_ROW);
+            self.since = now;
+        }
+        self.left.checked_sub(1).inspect(|left| self.left = *left).is_some()
+    }
+}
+
+struct Ear<R> {
+    reader: ReadHalf<R>,
+    inbox: Inbox<ToServer>,
+    buffer: Zeroizing<[u8; 1024]>,
+}
+
+impl<R: AsyncRead> Ear<R> {
+    /// The next messages; none when the agent has hung up. Loses nothing when it is broken off.
+    async fn listen(&mut self) -> Result<Vec<ToServer>, Broken> {
+        loop {
+            let length = self.reader.read(&mut *self.buffer).await?;
+            if length == 0 {
+                return Ok(Vec::new());
+            }
+            let messages = self.inbox.take(self.buffer.get(..length).unwrap_or_default())?;
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+        }
+    }
+}
+
+struct Mouth<W> {
+    writer: WriteHalf<W>,
+}
+
+impl<W: AsyncWrite> Mouth<W> {
+    async fn say(&mut self, message: &ToAgent) -> Result<(), Broken> {
+        let frame = encode(message).map_err(io::Error::other)?;
+        let sent = tokio::time::timeout(TAKEN_WITHIN, async {
+            self.writer.write_all(&frame).await?;
+            self.writer.flush().await
+        });
+        sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok(())
+    }
+}

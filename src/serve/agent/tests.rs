@@ -1,0 +1,419 @@
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
+
+use super::talk::talk;
+use super::*;
+use crate::config::{Client, Twice};
+use crate::proto::agent::channel::{
+    Ask, Code, Hello, Inbox, Mount, MountKind, Order, People, Reply, ToAgent, ToServer, VERSION, encode,
+};
+use crate::service::sessions::{Doors, DoorsShut, Place, Refusal};
+use crate::store::Store;
+use crate::types::{
+    FullName, Gid, MacAddr, Moment, Person, Role, Secret, SessionId, SessionKind, Uid, UserName,
+};
+
+const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
+const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 101);
+
+/// Knows anna, bert and so on by the password `right`; counts how many checks run at once.
+#[derive(Debug, Default)]
+struct Table {
+    people: Mutex<Vec<Person>>,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    gone: std::sync::atomic::AtomicBool,
+}
+
+fn person(name: &str, uid: u32) -> Person {
+    Person {
+        name: name.parse().expect("a name"),
+        uid: Uid(uid),
+        gid: Gid(uid),
+        full_name: FullName::nearest(name),
+        role: Role::Pupil,
+        classes: vec![("class-7b".parse().expect("a class"), Gid(100_000))],
+        must_change: false,
+    }
+}
+
+impl Register for Table {
+    fn verify(&self, who: &UserName, password: &Secret, _: MacAddr) -> Result<Person, Refusal> {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(2));
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        let people = self.people.lock().expect("no panic");
+        let known = people.iter().find(|person| person.name == *who).filter(|_| password.expose() == "right");
+        known.cloned().ok_or_else(|| Refusal { code: Code::WrongPassword, message: "Not right.".to_owned() })
+    }
+
+    fn change_password(
+        &self,
+        who: &UserName,
+        old: &Secret,
+        _: &Secret,
+        from: MacAddr,
+    ) -> Result<Person, Refusal> {
+        self.verify(who, old, from)
+    }
+
+    fn people(&self, _: Option<&RoomName>) -> Result<Vec<Person>, String> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Err("the directory does not answer".to_owned());
+        }
+        Ok(self.people.lock().expect("no panic").clone())
+    }
+}
+
+/// Opens what it is told to, and nothing is there.
+#[derive(Debug)]
+struct NoDoors;
+
+impl Doors for NoDoors {
+    fn open(&self, _: SessionId, _: Place, person: &Person, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
+        let path = format!("/home/{}", person.name);
+        Ok(vec![Mount { path: path.clone(), at: path, writable: true, kind: MountKind::Home }])
+    }
+
+    fn close(&self, _: SessionId) {}
+}
+
+struct House {
+    _dir: tempfile::TempDir,
+    table: Arc<Table>,
+    changes: watch::Sender<u32>,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+impl House {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let client = Client {
+            mac: PI,
+            name: "lab-01".parse().expect("a name"),
+            room: None,
+            image: None,
+            ip: None,
+            config_txt: vec![],
+            cmdline: vec![],
+        };
+        let mut config = Config { clients: vec![client], ..Config::default() };
+        config.accounts.twice = Twice::Allow;
+        let config = Arc::new(config);
+        let clients = Arc::new(Clients::new(Arc::clone(&config)));
+        clients.bound(IP, PI, "lan");
+        clients.bound(Ipv4Addr::new(192, 168, 1, 150), MacAddr::new([2, 0, 0, 0, 0, 9]), "lan");
+        let config = watch::Sender::new(config).subscribe();
+        let store = Store::open(&dir.path().join("bramble.db")).expect("a database");
+        let (clock, events) = (Clock::start(), Arc::<Events>::default());
+        let sessions = Sessions::open(
+            store,
+            Box::new(NoDoors),
+            Arc::clone(&clients),
+            Arc::clone(&events),
+            config.clone(),
+            clock.now(),
+        );
+        let table = Arc::new(Table::default());
+        *table.people.lock().expect("no panic") = vec![person("anna", 10_000)];
+        let changes = watch::Sender::new(0);
+        let shared = Shared::new(
+            clients,
+            events,
+            Arc::new(sessions.expect("opened")),
+            Arc::<Table>::clone(&table),
+            changes.subscribe(),
+            config,
+            clock,
+        );
+        Self { _dir: dir, table, changes, shared: Arc::new(shared), stop: watch::Sender::new(false) }
+    }
+
+    /// A connection, with its server's side running.
+    fn connect(&self, tasks: &mut JoinSet<String>) -> Agent {
+        let (here, there) = tokio::io::duplex(8 * 1024);
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
+        let seat = self.shared.clients.at(IP).expect("a client");
+        tasks.spawn(async move {
+            match talk(&shared, there, seat, stop).await {
+                Ok(why) => why.to_owned(),
+                Err(error) => chain(&error),
+            }
+        });
+        let (reader, writer) = tokio::io::split(here);
+        Agent { reader, writer, inbox: Inbox::default(), heard: std::collections::VecDeque::new() }
+    }
+}
+
+struct Agent {
+    reader: ReadHalf<DuplexStream>,
+    writer: WriteHalf<DuplexStream>,
+    inbox: Inbox<ToAgent>,
+    heard: std::collections::VecDeque<ToAgent>,
+}
+
+impl Agent {
+    async fn say(&mut self, message: ToServer) {
+        self.writer.write_all(&encode(&message).expect("short")).await.expect("sent");
+    }
+
+    async fn greet(&mut self, sessions: &[SessionId]) -> People {
+        let sessions = sessions.to_vec();
+        let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions };
+        self.say(ToServer::Hello(hello)).await;
+        match self.next().await {
+            ToAgent::Welcome { people, version: VERSION } => people,
+            other => panic!("no welcome: {other:?}"),
+        }
+    }
+
+    async fn next(&mut self) -> ToAgent {
+        loop {
+            if let Some(message) = self.heard.pop_front() {
+                return message;
+            }
+            let mut bytes = [0; 512];
+            let length = self.reader.read(&mut bytes).await.expect("read");
+            assert!(length > 0, "the server hung up");
+            self.heard.extend(self.inbox.take(&bytes[..length]).expect("the server's words"));
+        }
+    }
+
+    async fn ask(&mut self, id: u32, ask: Ask) -> Reply {
+        self.say(ToServer::Ask { id, ask }).await;
+        loop {
+            match self.next().await {
+                ToAgent::Reply { id: answered, reply } if answered == id => return reply,
+                ToAgent::Ping => self.say(ToServer::Pong).await,
+                other => panic!("no reply: {other:?}"),
+            }
+        }
+    }
+}
+
+fn authenticate(name: &str, password: &str) -> Ask {
+    Ask::Authenticate {
+        name: name.parse().expect("a name"),
+        password: password.parse().expect("a password"),
+        service: "login".into(),
+        terminal: "tty1".into(),
+    }
+}
+
+fn open(name: &str) -> Ask {
+    let (service, terminal) = ("login".into(), "tty1".into());
+    Ask::OpenSession { name: name.parse().expect("a name"), service, terminal, kind: SessionKind::Console }
+}
+
+fn code(reply: &Reply) -> Option<Code> {
+    match reply {
+        Reply::Refused { code, .. } => Some(*code),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_pupil_logs_in_and_out() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    let people = agent.greet(&[]).await;
+    assert_eq!(people.persons, [person("anna", 10_000)]);
+    assert_eq!(people.classes[0].members[0].as_str(), "anna");
+    assert_eq!(code(&agent.ask(1, open("anna")).await), Some(Code::NotVerified));
+    assert_eq!(code(&agent.ask(2, authenticate("anna", "wrong")).await), Some(Code::WrongPassword));
+    let verified = agent.ask(3, authenticate("anna", "right")).await;
+    assert_eq!(verified, Reply::Verified { person: person("anna", 10_000) });
+    let Reply::Opened { session, mounts } = agent.ask(4, open("anna")).await else { panic!("not opened") };
+    assert_eq!(mounts[0].at, "/home/anna");
+    assert_eq!(house.shared.sessions.list().len(), 1);
+    assert_eq!(agent.ask(5, Ask::CloseSession { session }).await, Reply::Closed);
+    assert!(house.shared.sessions.list().is_empty());
+    let said: Vec<String> =
+        house.shared.events.timeline(PI).iter().map(|event| event.what.to_string()).collect();
+    let expected =
+        ["anna was not let in: Not right.", "anna logged in (console)", "anna logged out: logged out"];
+    assert_eq!(said, expected);
+    drop(agent);
+    assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "it hung up");
+}
+
+#[tokio::test]
+async fn what_is_no_greeting_ends_the_connection() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let long = [0, 0, 0x40, 1];
+    let rows: [(&[u8], &str); 3] = [
+        (b"\0\0\0\x06\"pong\"", "it did not greet"),
+        (
+            b"GET / HTTP/1.0\r\n\r\n",
+            "the agent sent what is no message: a message is announced with 1195725856 bytes; it may have 1 to 16384",
+        ),
+        (
+            &long,
+            "the agent sent what is no message: a message is announced with 16385 bytes; it may have 1 to 16384",
+        ),
+    ];
+    for (bytes, expected) in rows {
+        let mut agent = house.connect(&mut tasks);
+        agent.writer.write_all(bytes).await.expect("sent");
+        assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), expected);
+    }
+    let mut agent = house.connect(&mut tasks);
+    let hello = Hello { version: 99, agent: "test".into(), boot_id: "x".into(), sessions: vec![] };
+    agent.say(ToServer::Hello(hello)).await;
+    let ToAgent::Farewell { message } = agent.next().await else { panic!("no farewell") };
+    assert_eq!(
+        message,
+        "this server speaks version 1 and the agent 99; start the client again, so that it fetches the agent of this server"
+    );
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    agent
+        .say(ToServer::Hello(Hello { version: 1, agent: "x".into(), boot_id: "x".into(), sessions: vec![] }))
+        .await;
+    let ends = tasks.join_all().await;
+    assert!(ends.contains(&"it greeted twice".to_owned()), "{ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_gone() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let agent = house.connect(&mut tasks);
+    assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "it did not greet in time");
+    drop(agent);
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    for _ in 0..10 {
+        assert!(matches!(agent.next().await, ToAgent::Ping));
+        agent.say(ToServer::Pong).await;
+    }
+    let silent = tokio::time::Instant::now();
+    assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "it fell silent");
+    assert!(silent.elapsed() >= Duration::from_mins(1), "it had its time");
+}
+
+#[tokio::test]
+async fn people_are_told_when_they_change() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    house.table.gone.store(true, Ordering::SeqCst);
+    let mut agent = house.connect(&mut tasks);
+    let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions: vec![] };
+    agent.say(ToServer::Hello(hello)).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), agent.next()).await;
+    assert!(early.is_err(), "without a list there is no welcome that would empty the agent's");
+    house.table.gone.store(false, Ordering::SeqCst);
+    house.changes.send_modify(|generation| *generation += 1);
+    assert!(matches!(agent.next().await, ToAgent::Welcome { .. }));
+    house.table.people.lock().expect("no panic").push(person("bert", 10_001));
+    house.changes.send_modify(|generation| *generation += 1);
+    let ToAgent::People(people) = agent.next().await else { panic!("no people") };
+    assert_eq!(people.persons.len(), 2);
+    house.changes.send_modify(|generation| *generation += 1);
+    let again = tokio::time::timeout(Duration::from_secs(1), agent.next()).await;
+    assert!(again.is_err(), "the same list is not sent twice: {again:?}");
+    house.stop.send_replace(true);
+    assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "the server stops");
+}
+
+#[tokio::test]
+async fn an_order_reaches_the_agent() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    agent.ask(1, authenticate("anna", "right")).await;
+    let Reply::Opened { session, .. } = agent.ask(2, open("anna")).await else { panic!("not opened") };
+    assert!(house.shared.sessions.end(session, "Goodbye.", house.shared.clock.now()));
+    let ToAgent::Order { order, id } = agent.next().await else { panic!("no order") };
+    assert_eq!(order, Order::EndSession { session, message: "Goodbye.".to_owned() });
+    agent.say(ToServer::Done { id, trouble: None }).await;
+    assert_eq!(agent.ask(3, Ask::CloseSession { session }).await, Reply::Closed);
+}
+
+#[tokio::test]
+async fn who_loses_their_account_is_logged_out() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    agent.ask(1, authenticate("anna", "right")).await;
+    agent.ask(2, open("anna")).await;
+    house.table.gone.store(true, Ordering::SeqCst);
+    recheck(&house.shared);
+    assert_eq!(
+        house.shared.sessions.list()[0].ending,
+        None,
+        "nobody is logged out because a directory is away"
+    );
+    house.table.gone.store(false, Ordering::SeqCst);
+    house.table.people.lock().expect("no panic").clear();
+    recheck(&house.shared);
+    assert!(matches!(agent.next().await, ToAgent::Order { .. }));
+}
+
+#[tokio::test]
+async fn a_hundred_log_ins_at_once_run_a_few_at_a_time() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agents = JoinSet::new();
+    for _ in 0..100 {
+        let mut agent = house.connect(&mut tasks);
+        agents.spawn(async move {
+            agent.greet(&[]).await;
+            let verified = agent.ask(1, authenticate("anna", "right")).await;
+            (code(&verified), agent)
+        });
+    }
+    for (refused, _) in agents.join_all().await {
+        assert_eq!(refused, None);
+    }
+    let most = house.table.most.load(Ordering::SeqCst);
+    assert!((1..=limits::CHANNEL_CHECKS).contains(&most), "{most} at once");
+}
+
+#[tokio::test]
+async fn an_agent_that_asks_without_end_is_told_to_wait() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    let mut busy = 0;
+    for id in 0..200 {
+        let reply = agent.ask(id, Ask::CloseSession { session: SessionId(1) }).await;
+        busy += usize::from(code(&reply) == Some(Code::Busy));
+    }
+    assert!(busy >= 100, "{busy} of 200 refused");
+    // All at once: more than are answered side by side.
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    for id in 0..40 {
+        agent.say(ToServer::Ask { id, ask: authenticate("anna", "right") }).await;
+    }
+    let mut refused = 0;
+    for _ in 0..40 {
+        let ToAgent::Reply { reply, .. } = agent.next().await else { panic!("no reply") };
+        refused += usize::from(code(&reply) == Some(Code::Busy));
+    }
+    assert!(refused > 0 && refused < 40, "{refused} of 40 refused");
+}
+
+#[test]
+fn only_root_on_a_client_of_ours_is_let_in() {
+    let house = House::new();
+    #[rustfmt::skip]
+    let rows = [
+        ("an agent",         "192.168.1.101:1000",  None),
+        ("a pupil on it",    "192.168.1.101:40000", Some("from port 40000, which needs no root")),
+        ("nobody's address", "192.168.1.7:1000",    Some("no client holds this address")),
+        ("a laptop",         "192.168.1.150:1000",  Some("the machine at this address is no client of ours")),
+        ("IPv6",             "[::1]:1000",          Some("not from an IPv4 address")),
+    ];
+    for (shows, from, expected) in rows {
+        let got = admit(&house.shared, from.parse().expect("an address")).err();
+        assert_eq!(got.as_deref(), expected, "{shows}");
+    }
+    let passes: Vec<_> = (0..9)
+        .filter_map(|_| admit(&house.shared, "192.168.1.101:1000".parse().expect("an address")).ok())
+        .collect();
+    assert_eq!(passes.len(), limits::CHANNEL_CLIENT_CONNECTIONS);
+}

@@ -1,0 +1,238 @@
+//! The agent's channel as a Pi has it: TLS to a server that it knows by its pin, asks and their replies.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, version};
+use sha2::{Digest as _, Sha256};
+
+use super::rpc::tcp_from_privileged_port;
+use crate::proto::agent::channel::{
+    Ask, BadFrame, Code, Hello, Inbox, Mount, Order, PORT, People, Pin, Reply, ToAgent, ToServer, TooLong,
+    VERSION, encode,
+};
+use crate::types::{Person, Secret, SessionId, SessionKind, UserName};
+
+/// Longer than a crowd of log-ins takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Why nothing came of an ask.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    #[error("the channel broke")]
+    Io(#[from] io::Error),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    #[error("what was to be sent is too long")]
+    TooLong(#[from] TooLong),
+    #[error("what came is no message")]
+    Frame(#[from] BadFrame),
+    #[error("the server hung up: {0}")]
+    Farewell(String),
+    #[error("the server said no ({code:?}): {message}")]
+    Refused { code: Code, message: String },
+    #[error("the server answered something else than was asked")]
+    Nonsense,
+}
+
+/// An open channel.
+#[derive(Debug)]
+pub struct Channel {
+    tls: StreamOwned<ClientConnection, TcpStream>,
+    inbox: Inbox<ToAgent>,
+    heard: VecDeque<ToAgent>,
+    asked: u32,
+    /// As the server last told them.
+    pub people: Option<People>,
+    /// What the server wants done, oldest first.
+    pub orders: VecDeque<(u32, Order)>,
+}
+
+impl Channel {
+    /// Connects and greets, and waits to be welcomed.
+    pub fn open(
+        from: Ipv4Addr,
+        server: Ipv4Addr,
+        pin: Pin,
+        boot_id: &str,
+        sessions: &[SessionId],
+    ) -> Result<Self, ChannelError> {
+        let tcp = tcp_from_privileged_port(from, SocketAddrV4::new(server, PORT))?;
+        Self::over(tcp, pin, boot_id, sessions)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(
+        tcp: TcpStream,
+        pin: Pin,
+        boot_id: &str,
+        sessions: &[SessionId],
+    ) -> Result<Self, ChannelError> {
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider }))
+            .with_no_client_auth();
+        let name = ServerName::try_from("bramble").map_err(|_| ChannelError::Nonsense)?;
+        let connection = ClientConnection::new(Arc::new(config), name)?;
+        let mut channel = Self {
+            tls: StreamOwned::new(connection, tcp),
+            inbox: Inbox::default(),
+            heard: VecDeque::new(),
+            asked: 0,
+            people: None,
+            orders: VecDeque::new(),
+        };
+        let sessions = sessions.to_vec();
+        let hello = Hello { version: VERSION, agent: "simulated".into(), boot_id: boot_id.into(), sessions };
+        channel.say(&ToServer::Hello(hello))?;
+        while channel.people.is_none() {
+            channel.listen()?;
+        }
+        Ok(channel)
+    }
+
+    /// Asks and waits for the reply; what else the server says meanwhile is kept.
+    pub fn ask(&mut self, ask: Ask) -> Result<Reply, ChannelError> {
+        self.asked += 1;
+        let asked = self.asked;
+        self.say(&ToServer::Ask { id: asked, ask })?;
+        loop {
+            match self.listen()? {
+                Some((id, reply)) if id == asked => return Ok(reply),
+                Some(_) => return Err(ChannelError::Nonsense),
+                None => {}
+            }
+        }
+    }
+
+    /// What PAM does: the password, and then a session with what is to be mounted for it.
+    pub fn log_in(
+        &mut self,
+        name: &UserName,
+        password: &Secret,
+    ) -> Result<(Person, SessionId, Vec<Mount>), ChannelError> {
+        let (service, terminal) = ("login", "tty1");
+        let password = password.clone();
+        let ask = Ask::Authenticate {
+            name: name.clone(),
+            password,
+            service: service.into(),
+            terminal: terminal.into(),
+        };
+        let person = match self.ask(ask)? {
+            Reply::Verified { person } => person,
+            other => return Err(no(other)),
+        };
+        let (service, terminal, kind) = (service.into(), terminal.into(), SessionKind::Console);
+        match self.ask(Ask::OpenSession { name: name.clone(), service, terminal, kind })? {
+            Reply::Opened { session, mounts } => Ok((person, session, mounts)),
+            other => Err(no(other)),
+        }
+    }
+
+    pub fn log_out(&mut self, session: SessionId) -> Result<(), ChannelError> {
+        match self.ask(Ask::CloseSession { session })? {
+            Reply::Closed => Ok(()),
+            other => Err(no(other)),
+        }
+    }
+
+    /// Waits for something the server says; a reply is given back, the rest is kept or answered.
+    pub fn listen(&mut self) -> Result<Option<(u32, Reply)>, ChannelError> {
+        loop {
+            match self.heard.pop_front() {
+                Some(ToAgent::Welcome { people, .. } | ToAgent::People(people)) => {
+                    self.people = Some(people);
+                    return Ok(None);
+                }
+                Some(ToAgent::Reply { id, reply }) => return Ok(Some((id, reply))),
+                Some(ToAgent::Order { id, order }) => {
+                    self.orders.push_back((id, order));
+                    return Ok(None);
+                }
+                Some(ToAgent::Ping) => self.say(&ToServer::Pong)?,
+                Some(ToAgent::Farewell { message }) => return Err(ChannelError::Farewell(message)),
+                None => {
+                    let mut bytes = [0; 4096];
+                    let length = self.tls.read(&mut bytes)?;
+                    if length == 0 {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    }
+                    self.heard.extend(self.inbox.take(bytes.get(..length).unwrap_or_default())?);
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, message: &ToServer) -> Result<(), ChannelError> {
+        self.tls.write_all(&encode(message)?)?;
+        self.tls.flush()?;
+        Ok(())
+    }
+}
+
+fn no(reply: Reply) -> ChannelError {
+    match reply {
+        Reply::Refused { code, message } => ChannelError::Refused { code, message },
+        _ => ChannelError::Nonsense,
+    }
+}
+
+/// Knows one certificate.
+#[derive(Debug)]
+struct Pinned {
+    pin: Pin,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if Pin(Sha256::digest(certificate).into()) == self.pin {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General("this is not the server that the kernel command line names".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("only TLS 1.3 is spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
