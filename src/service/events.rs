@@ -322,9 +322,12 @@ impl Happening {
     fn is_milestone(&self) -> bool {
         match self {
             Self::Lease { stage, .. } => *stage != Stage::System,
-            Self::Refused { .. } | Self::Mount { .. } | Self::Agent { .. } => true,
+            Self::Refused { .. }
+            | Self::Mount { .. }
+            | Self::Agent { .. }
+            | Self::LoggedIn { .. }
+            | Self::LoggedOut { .. } => true,
             Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
-            Self::LoggedIn { .. } | Self::LoggedOut { .. } => true,
             Self::Discover { .. } | Self::Offer { .. } | Self::LoginRefused { .. } => false,
         }
     }

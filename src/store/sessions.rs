@@ -168,7 +168,7 @@ mod tests {
         let store = Store::open(&path).expect("the same database");
         let moved = NewSession { ip: Ipv4Addr::new(192, 168, 1, 77), ..new(2) };
         let open = SessionRow { id: two, session: moved, ended: None };
-        assert_eq!(store.sessions_open().expect("listed"), [open.clone()]);
+        assert_eq!(store.sessions_open().expect("listed"), std::slice::from_ref(&open));
         let ended = SessionRow { id: one, session: new(1), ended: Some((end, "logged out".to_owned())) };
         assert_eq!(store.sessions(10).expect("listed"), [open, ended]);
     }

@@ -91,6 +91,6 @@ mod tests {
         let tries = |at| (0..100).filter(|_| door.enter(Ipv4Addr::LOCALHOST, at).is_some()).count();
         assert_eq!(tries(start), limits::CHANNEL_CONNECTIONS_PER_MINUTE);
         assert_eq!(tries(start + Duration::from_secs(59)), 0);
-        assert_eq!(tries(start + Duration::from_secs(60)), limits::CHANNEL_CONNECTIONS_PER_MINUTE);
+        assert_eq!(tries(start + Duration::from_mins(1)), limits::CHANNEL_CONNECTIONS_PER_MINUTE);
     }
 }
