@@ -8,6 +8,8 @@ mod descriptors;
 mod log;
 mod parts;
 mod services;
+mod storage;
+mod takeover;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::log::Log;
 use self::parts::{Parts, StartError};
 use self::services::Services;
+use self::storage::Waited;
 use crate::api::Reload;
 use crate::cli::Serve;
 use crate::config::diff::Change;
@@ -43,8 +46,8 @@ const STACK: usize = 256 * 1024;
 enum End {
     /// As told.
     Stop,
-    /// The configuration asks for something that only a new start can give.
-    Again,
+    /// This configuration asks for something that only a new start can give, or the disk went.
+    Again(Arc<Config>),
 }
 
 /// Runs the daemon until it is told to stop.
@@ -65,9 +68,15 @@ pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let loaded = load::load(&options.config).map(Arc::new);
+    let mut next = loaded.map_err(|problems| problems.0.iter().map(ToString::to_string).collect());
     loop {
-        match runtime.block_on(run(socket, options, &log)) {
-            Ok(End::Again) => tracing::info!("starting again with the new configuration"),
+        let ended = next.and_then(|config| runtime.block_on(run(config, socket, options, &log)));
+        next = match ended {
+            Ok(End::Again(config)) => {
+                tracing::info!("starting again");
+                Ok(config)
+            }
             Ok(End::Stop) => return ExitCode::SUCCESS,
             Err(problems) => {
                 for problem in problems {
@@ -76,34 +85,45 @@ pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
                 tracing::error!("Bramble was not started; nothing is served");
                 return ExitCode::FAILURE;
             }
-        }
+        };
     }
 }
 
 /// From the configuration to the end; the error is everything that prevented a start.
-async fn run(socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<String>> {
-    let config = load::load(&options.config)
-        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+async fn run(config: Arc<Config>, socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<String>> {
     log.level(config.log_level);
     if !config.enabled {
         tracing::info!(
             "switched off in {}; switch on with `uci set bramble.main.enabled=1; uci commit bramble`",
             options.config.display()
         );
+        takeover::hand_back(&options.config).await;
         return Ok(End::Stop);
     }
     let one = |error: StartError| vec![chain(&error)];
     let control = Control::bind(socket).await.map_err(|error| vec![chain(&error)])?;
     let mut signals = Signals::catch().map_err(|error| vec![chain(&error)])?;
+    let disk = match storage::wait(&config, options, &control, &mut signals).await {
+        Waited::Here(disk) => disk,
+        Waited::Stop => return Ok(End::Stop),
+        Waited::Reload => return Ok(End::Again(newer(&options.config).unwrap_or(config))),
+    };
     let (reload, mut reloads) = mpsc::channel(1);
-    let parts = Parts::open(Arc::new(config), options).map_err(one)?;
+    let parts = Parts::open(Arc::clone(&config), options).map_err(one)?;
     let mut services = Services::bind(&parts).await?;
-    services.start(&parts);
+    let may_serve = takeover::follow(&options.config, &parts.config(), &parts.health).await;
+    let on_router = options.config.parent() == Some(Path::new(takeover::ROUTER));
+    services.start(&parts, may_serve, on_router);
     services.answer(control, &parts, reload, options);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
 
+    let mut gone = std::pin::pin!(storage::gone(&config.data, &disk));
     let end = loop {
         let asked = tokio::select! {
+            bad = &mut gone => {
+                tracing::error!("{bad}");
+                break End::Again(parts.config());
+            }
             told = signals.next() => match told {
                 Told::Stop => break End::Stop,
                 Told::Reload => None,
@@ -113,11 +133,11 @@ async fn run(socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<Strin
         let result = apply(&mut services, &parts, options, log).await;
         let (answer, again) = match result {
             Ok(again) => (Ok(()), again),
-            Err(problems) => (Err(problems), false),
+            Err(problems) => (Err(problems), None),
         };
         answer_reload(asked, answer);
-        if again {
-            break End::Again;
+        if let Some(config) = again {
+            break End::Again(config);
         }
     };
     tracing::info!("stopping");
@@ -135,9 +155,27 @@ fn answer_reload(asked: Option<Reload>, answer: Result<(), Problems>) {
     }
 }
 
-/// Loads the configuration again and applies what changed. Whether the daemon must start anew for it; or the problems,
-/// and then nothing has changed.
-async fn apply(services: &mut Services, parts: &Parts, options: &Serve, log: &Log) -> Result<bool, Problems> {
+/// The configuration on the disk; what is wrong with it is only told.
+fn newer(path: &Path) -> Option<Arc<Config>> {
+    match load::load(path) {
+        Ok(config) => Some(Arc::new(config)),
+        Err(problems) => {
+            for problem in &problems.0 {
+                tracing::error!("{problem}");
+            }
+            None
+        }
+    }
+}
+
+/// Loads the configuration again and applies what changed. The configuration, if the daemon must start anew for it; or
+/// the problems, and then nothing has changed.
+async fn apply(
+    services: &mut Services,
+    parts: &Parts,
+    options: &Serve,
+    log: &Log,
+) -> Result<Option<Arc<Config>>, Problems> {
     let config = match reread(&options.config, options).map(Arc::new) {
         Ok(config) => config,
         Err(problems) => {
@@ -154,22 +192,27 @@ async fn apply(services: &mut Services, parts: &Parts, options: &Serve, log: &Lo
     parts.health.rejected(None);
     let change = Change::between(&parts.config(), &config);
     if change.is_empty() {
+        // Somebody may have changed what was taken over.
+        let may_serve = takeover::follow(&options.config, &config, &parts.health).await;
+        services.give_addresses(parts, may_serve).await;
         tracing::info!("configuration read again; nothing in it has changed");
-        return Ok(false);
+        return Ok(None);
     }
     for part in &change.parts {
         tracing::info!("configuration: {part}");
     }
     if change.touches.contains(&Touches::Daemon) {
-        return Ok(true);
+        return Ok(Some(config));
     }
     log.level(config.log_level);
     parts.take(config);
     if change.touches.contains(&Touches::Sockets) {
         services.restart_bound(parts).await;
     }
+    let may_serve = takeover::follow(&options.config, &parts.config(), &parts.health).await;
+    services.give_addresses(parts, may_serve).await;
     tracing::info!("configuration applied");
-    Ok(false)
+    Ok(None)
 }
 
 /// The configuration on the disk, if the daemon could also be started with it.

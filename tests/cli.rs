@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bramble");
 
@@ -173,7 +174,7 @@ fn without_a_daemon_one_is_told_how_to_start_it() {
     );
     let output = ask(&["--json", "status"]);
     assert_eq!(output.status.code(), Some(3));
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["error"]["code"], "not_running");
     assert_eq!(ask(&["client", "sell"]).status.code(), Some(2), "usage");
 }
@@ -245,7 +246,7 @@ fn clients_are_adopted_and_forgotten() {
          client list` shows them, or switch it on once so that it is seen\n"
     );
     let refusal = site.ask(&["--json", "client", "show", "lab-02"]);
-    let refusal: serde_json::Value = serde_json::from_slice(&refusal.stdout).expect("JSON");
+    let refusal: Value = serde_json::from_slice(&refusal.stdout).expect("JSON");
     assert_eq!(
         (&refusal["error"]["code"], &refusal["error"]["field"]),
         (&"no_such_client".into(), &"client".into())
@@ -391,4 +392,56 @@ fn a_low_limit_of_descriptors_is_raised_or_told() {
     } else {
         assert!(soft >= bramble::types::limits::DESCRIPTORS, "{line}");
     }
+}
+
+#[test]
+fn dhcp_is_taken_over_by_the_daemon_and_handed_back() {
+    let dhcp = "config dhcp 'lan'\n\toption interface 'lan'\n\toption start '50'\n";
+    let mut site = Site::new(70);
+    site.write("dhcp", dhcp);
+    let config = site.path("bramble").display().to_string();
+    let takeover = |site: &Site, what: &str| site.ask(&["takeover", what, "--config", &config]);
+    let file = |site: &Site| fs::read_to_string(site.path("dhcp")).expect("the file");
+
+    // Mode `off`: nothing to take over. In authoritative mode the dry run says what would be.
+    assert!(text(&takeover(&site, "--dry-run").stdout).starts_with("Nothing would change in "));
+    let off = fs::read_to_string(site.path("bramble")).expect("the file");
+    site.write("bramble", &off.replace("'off'", "'authoritative'").replace("enabled '1'", "enabled '0'"));
+    let told = text(&takeover(&site, "--dry-run").stdout);
+    assert!(told.contains("dhcp.lan.ignore: not set -> `1`"), "{told}");
+    assert_eq!(file(&site), dhcp, "a dry run changes nothing");
+
+    // As if a daemon had taken it over and was killed: a daemon with `mode off` puts it back.
+    let taken = format!("{dhcp}\toption ignore '1'\n");
+    site.write("dhcp", &taken);
+    let record = "config changed\n\toption network 'lan'\n\toption nth '0'\n\toption option 'ignore'\n\toption ours '1'\n";
+    site.write("bramble_takeover", record);
+    site.write("bramble", &off);
+    site.serve();
+    assert_eq!(file(&site), dhcp);
+    assert!(!site.path("bramble_takeover").exists());
+    assert!(site.log().contains("changed dhcp.lan.ignore"), "{}", site.log());
+    let refusal = takeover(&site, "--hand-back");
+    assert_eq!(refusal.status.code(), Some(1));
+    assert!(text(&refusal.stderr).contains("Bramble is running"), "{}", text(&refusal.stderr));
+    let known: Value =
+        serde_json::from_str(&site.told(&["--json", "takeover", "--dry-run", "--config", &config]))
+            .expect("an answer");
+    assert_eq!(known["changes"], serde_json::json!([]));
+
+    // Switched off: the daemon ends, and what was ours is put back on the way.
+    site.write("dhcp", &taken);
+    site.write("bramble_takeover", record);
+    site.write("bramble", &off.replace("enabled '1'", "enabled '0'"));
+    site.signal(Signal::SIGHUP);
+    assert!(site.ended().success());
+    assert_eq!(file(&site), dhcp);
+
+    // And without a daemon, by the command alone.
+    site.write("dhcp", &taken);
+    site.write("bramble_takeover", record);
+    let told = text(&takeover(&site, "--hand-back").stdout);
+    assert!(told.contains("dhcp.lan.ignore: `1` -> not set"), "{told}");
+    assert_eq!(file(&site), dhcp);
+    assert!(text(&takeover(&site, "--hand-back").stdout).starts_with("Nothing to hand back"));
 }

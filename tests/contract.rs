@@ -16,6 +16,7 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("status", Ok(&["status"])),
     ("health", Err("`status` shows the same problems; this is for programs that watch")),
     ("check", Err("`bramble check` does this without a daemon")),
+    ("takeover", Ok(&["takeover"])),
     ("events", Ok(&["events"])),
     ("client_list", Ok(&["client", "list"])),
     ("client_get", Ok(&["client", "show"])),
@@ -119,6 +120,8 @@ fn refusals_have_a_word_a_text_and_the_field_at_fault() {
         (ApiError::NoSuchRoom { room: "a".parse().expect("room"), known: "there are b".into() }, "no_such_room", Some("room")),
         (ApiError::NoSuchImage { image: "a".parse().expect("image"), known: "there are b".into() }, "no_such_image", Some("image")),
         (ApiError::NoSuchJob(7), "no_such_job", Some("job")),
+        (ApiError::Takeover("`dhcp` cannot be read".into()), "takeover", None),
+        (ApiError::NoDisk("waiting for the disk".into()), "no_disk", None),
         (ApiError::Stopping, "stopping", None),
         (ApiError::Internal { request: 7 }, "internal", None),
     ];

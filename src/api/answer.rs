@@ -59,6 +59,27 @@ pub struct Health {
     pub problems: Vec<String>,
 }
 
+/// Answer of `takeover`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// What differs between `/etc/config/dhcp` and what the configuration wants of it.
+    pub changes: Vec<TakeoverChange>,
+    /// Networks whose section there has a value of ours.
+    pub networks: Vec<String>,
+    /// One sentence each: what Bramble does not follow, what is in its way.
+    pub notices: Vec<String>,
+}
+
+/// One option of `/etc/config/dhcp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeoverChange {
+    /// As `uci` names it.
+    pub path: String,
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub why: String,
+}
+
 /// Answer of `check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {

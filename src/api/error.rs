@@ -40,6 +40,10 @@ pub enum ApiError {
     NoSuchJob(u64),
     #[error("{0}")]
     Job(JobError),
+    #[error("{0}")]
+    Takeover(String),
+    #[error("{0}")]
+    NoDisk(String),
     #[error("Bramble is being stopped; ask again when it is back")]
     Stopping,
     /// A fault of ours: the log has the chain, the caller gets where to look.
@@ -65,6 +69,8 @@ impl ApiError {
             Self::NotWritten(_) => "not_written",
             Self::NoSuchJob(_) => "no_such_job",
             Self::Job(_) => "job",
+            Self::Takeover(_) => "takeover",
+            Self::NoDisk(_) => "no_disk",
             Self::Stopping => "stopping",
             Self::Internal { .. } => "internal",
         }
@@ -83,6 +89,8 @@ impl ApiError {
             | Self::WouldNotWork(_)
             | Self::NotWritten(_)
             | Self::Job(_)
+            | Self::Takeover(_)
+            | Self::NoDisk(_)
             | Self::Stopping
             | Self::Internal { .. } => None,
         }

@@ -67,6 +67,12 @@ pub const METHODS: &[Method] = &[
         help: "Every problem of the configuration on the disk",
     },
     Method {
+        name: "takeover",
+        access: Access::Read,
+        params: &[],
+        help: "What taking DHCP over would change on this router, and what of it is not followed",
+    },
+    Method {
         name: "events",
         access: Access::Read,
         params: &[may("count", Kind::Number, "how many at most, newest last; 50 unless told")],

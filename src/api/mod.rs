@@ -10,6 +10,7 @@ mod clients;
 mod homes;
 mod images;
 mod service;
+pub mod takeover;
 
 pub mod answer;
 pub mod error;
@@ -17,9 +18,10 @@ pub mod methods;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use portable_atomic::AtomicU64;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -99,6 +101,7 @@ impl Api {
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
             "job_cancel" => value(self.job_cancel(&args)?),
+            "takeover" => value(self.takeover()?),
             name => {
                 return Err(self.fault(&format!("method `{name}` is in the table and is not carried out")));
             }

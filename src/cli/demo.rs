@@ -43,6 +43,9 @@ pub struct Demo {
     /// Folder for throw-away files, on a disk
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     dir: PathBuf,
+    /// Serve with this build of the program, such as a script that runs one under an emulator
+    #[arg(long, value_name = "PROGRAM", hide = true)]
+    server: Option<PathBuf>,
 }
 
 /// What `--json` prints.
@@ -88,7 +91,10 @@ impl Demo {
         net::isolate()?;
         let interrupts = Interrupts::catch().context("signals cannot be watched")?;
         let folder = Folder::make(&self.dir)?;
-        let program = std::env::current_exe().context("the program does not know its own path")?;
+        let program = match &self.server {
+            Some(server) => std::path::absolute(server).context("the server's path is not usable")?,
+            None => std::env::current_exe().context("the program does not know its own path")?,
+        };
         let mut out = io::stdout();
         let say = |text: String| if self.json { Ok(()) } else { writeln!(io::stdout(), "{text}") };
 

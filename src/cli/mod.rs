@@ -14,6 +14,7 @@ pub mod demo;
 mod homes;
 pub mod link;
 pub mod show;
+pub mod takeover;
 pub mod text;
 mod watch;
 
@@ -72,6 +73,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Show what taking DHCP over changes on this router, or put it back
+    Takeover(takeover::Options),
     /// Show what runs, what it serves and what needs attention
     Status,
     /// Show what the clients did last
@@ -204,6 +207,8 @@ pub(crate) enum CliError {
     Job(String),
     #[error("the demonstration failed: {0:#}")]
     Demo(anyhow::Error),
+    #[error("{0}")]
+    Takeover(String),
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
 }
@@ -227,6 +232,7 @@ impl CliError {
             Self::Link(LinkError::Answer(_)) => "bad_answer",
             Self::Job(_) => "job_failed",
             Self::Demo(_) => "demo_failed",
+            Self::Takeover(_) => "takeover",
             Self::Signals(_) => "internal",
         };
         Refusal { code: code.to_owned(), message: chain(self), field: None }
@@ -239,6 +245,7 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Serve(options) => return serve(options),
         Command::Check { config } => Ok(check(config, cli.json)),
         Command::Demo(demo) => demo.run().map_err(CliError::Demo),
+        Command::Takeover(options) => options.run(cli),
         Command::Status => ask(cli, "status", &json!({}), show::status),
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),

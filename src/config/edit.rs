@@ -4,17 +4,17 @@
 //! by a copy in which every byte that the change does not mean stays as it is: comments, quotes, order. Either way the
 //! outcome is checked as a whole first, and a change that would leave a problem changes nothing.
 
-use std::io::Write;
+mod files;
+
 use std::ops::Range;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use super::Config;
 use super::load::{Source, Sources, from_sources};
 use super::problem::Problems;
 use super::uci::{Command, Document, Statement, Value, is_name, quote};
+pub use files::{put, uci_for};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum NewValue {
 pub enum EditError {
     #[error("the change would leave the configuration with problems, so nothing was changed:\n{0}")]
     Problems(Problems),
-    #[error("there is no section `{0}`; `uci show bramble` lists them")]
+    #[error("there is no section `{0}`; `uci show` lists them")]
     NoSection(String),
     #[error("`{0}` cannot be the name of a section or option; use letters, digits and `_`")]
     BadName(String),
@@ -60,23 +60,16 @@ pub enum EditError {
         #[source]
         source: std::io::Error,
     },
-    #[error("`uci` refused the change ({0}); look at `uci changes` and `uci show bramble`")]
+    #[error("`uci` refused the change ({0}); look at `uci changes` and `uci show`")]
     Uci(String),
 }
-
-/// Where the `uci` program keeps this file.
-const ROUTER_FILE: &str = "/etc/config/bramble";
-
-/// Where changes wait for `uci commit`: a folder of our own, so that nobody else's changes are committed with ours.
-const UCI_CHANGES: &str = "/tmp/.uci-bramble";
 
 /// Two changes at once would each lose the other's.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Makes all of `edits`, or none, and gives the configuration that results.
 pub fn apply(path: &Path, edits: &[Edit]) -> Result<Config, EditError> {
-    let on_router = path == Path::new(ROUTER_FILE);
-    apply_with(path, edits, on_router.then(uci_program).flatten().as_deref())
+    apply_with(path, edits, uci_for(path).as_deref())
 }
 
 /// [`apply`], with the `uci` program to use.
@@ -87,18 +80,21 @@ fn apply_with(path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<Config,
     let after = edited(&before, edits)?;
     sources.bramble = Source { text: Some(after.clone()), ..sources.bramble };
     let config = from_sources(&sources).map_err(EditError::Problems)?;
-    match uci {
-        Some(program) => run_uci(program, &batch(&before, edits)?)?,
-        None => replace(path, &after)?,
-    }
+    files::write(path, &before, &after, edits, uci)?;
     Ok(config)
 }
 
-fn uci_program() -> Option<PathBuf> {
-    ["/sbin/uci", "/usr/sbin/uci", "/bin/uci", "/usr/bin/uci"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|p| p.exists())
+/// Makes all of `edits`, or none, in another UCI file of the router, whose options are not ours to check. `uci` is the
+/// program to use; [`uci_for`] finds it.
+pub fn apply_elsewhere(path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<(), EditError> {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = fs_err::read(path).map_err(|source| EditError::File {
+        path: path.to_owned(),
+        doing: "read",
+        source,
+    })?;
+    let after = edited(&before, edits)?;
+    files::write(path, &before, &after, edits, uci)
 }
 
 /// The text with `edits` made in it.
@@ -323,114 +319,10 @@ fn expected(document: &Document, edit: &Edit) -> Result<Model, EditError> {
     Ok(model)
 }
 
-/// The commands for `uci batch`.
-fn batch(text: &[u8], edits: &[Edit]) -> Result<String, EditError> {
-    let mut commands = Vec::new();
-    let assign = |at: &str, option: &str, value: &NewValue, known: bool, commands: &mut Vec<String>| {
-        let place = format!("bramble.{at}.{option}");
-        match value {
-            NewValue::One(text) => commands.push(format!("set {place}={}", quote(text))),
-            NewValue::Many(all) => {
-                if known {
-                    commands.push(format!("delete {place}"));
-                }
-                commands.extend(all.iter().map(|text| format!("add_list {place}={}", quote(text))));
-            }
-        }
-    };
-    let mut text = text.to_vec();
-    for edit in edits {
-        let document = Document::read(&text);
-        match edit {
-            Edit::Add { kind, name, options } => {
-                let at = name.clone().unwrap_or_else(|| format!("@{kind}[-1]"));
-                commands.push(match name {
-                    Some(name) => format!("set bramble.{name}={}", quote(kind)),
-                    None => format!("add bramble {kind}"),
-                });
-                for (option, value) in options {
-                    assign(&at, option, value, false, &mut commands);
-                }
-            }
-            Edit::Set { section, option, value } => {
-                let known = document.section(section).is_some_and(|found| found.entry(option).is_some());
-                assign(section, option, value, known, &mut commands);
-            }
-            Edit::Unset { section, option } => {
-                if document.section(section).is_some_and(|found| found.entry(option).is_some()) {
-                    commands.push(format!("delete bramble.{section}.{option}"));
-                }
-            }
-            Edit::Remove { section } => commands.push(format!("delete bramble.{section}")),
-        }
-        text = one(&text, edit)?;
-    }
-    commands.push(String::new());
-    Ok(commands.join("\n"))
-}
-
-/// `uci batch` says only on its error output that a command failed, and goes on; so what it did is looked at before it
-/// is committed.
-fn run_uci(program: &Path, batch: &str) -> Result<(), EditError> {
-    // What an earlier change left behind when it failed must not be committed with this one.
-    let _ = fs_err::remove_dir_all(UCI_CHANGES);
-    let done = uci(program, &["batch"], batch).and_then(|()| uci(program, &["commit", "bramble"], ""));
-    let _ = fs_err::remove_dir_all(UCI_CHANGES);
-    done
-}
-
-fn uci(program: &Path, words: &[&str], input: &str) -> Result<(), EditError> {
-    let failed = |source: std::io::Error| EditError::File { path: program.to_owned(), doing: "run", source };
-    let mut child = Process::new(program)
-        .args(["-t", UCI_CHANGES])
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let mut stdin = child.stdin.take();
-    let written = stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(input.as_bytes()));
-    drop(stdin);
-    let output = child.wait_with_output().map_err(failed)?;
-    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() && complaint.is_empty() {
-        return written.map_err(failed);
-    }
-    let why = if complaint.is_empty() { output.status.to_string() } else { complaint };
-    Err(EditError::Uci(why))
-}
-
-/// Puts `text` in the place of the file in one step: after a power cut it is the old file or the new one.
-fn replace(path: &Path, text: &[u8]) -> Result<(), EditError> {
-    let failed = |doing| move |source| EditError::File { path: path.to_owned(), doing, source };
-    // The file a link leads to is replaced, not the link.
-    let real = fs_err::canonicalize(path).map_err(failed("found"))?;
-    let folder = real.parent().unwrap_or(Path::new("/"));
-    let mut name = std::ffi::OsString::from(".");
-    name.push(real.file_name().unwrap_or_default());
-    name.push(".new");
-    let new = folder.join(name);
-    let write = || -> std::io::Result<()> {
-        let old = fs_err::metadata(&real)?;
-        let mut file = fs_err::File::create(&new)?;
-        file.write_all(text)?;
-        fs_err::set_permissions(&new, std::fs::Permissions::from_mode(old.permissions().mode()))?;
-        let (uid, gid) =
-            (std::os::unix::fs::MetadataExt::uid(&old), std::os::unix::fs::MetadataExt::gid(&old));
-        chown(&new, Some(uid), Some(gid))?;
-        file.sync_all()?;
-        fs_err::rename(&new, &real)?;
-        fs_err::File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| {
-        let _ = fs_err::remove_file(&new);
-        failed("written")(source)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -515,7 +407,7 @@ config client   # the first
     fn what_cannot_be_changed_alone_is_not_changed_and_the_remedy_is_said() {
         #[rustfmt::skip]
         let rows = [
-            (set_to("none", "x", "y"), "there is no section `none`; `uci show bramble` lists them"),
+            (set_to("none", "x", "y"), "there is no section `none`; `uci show` lists them"),
             (set_to("main", "x-y", "y"), "`x-y` cannot be the name of a section or option; use letters, digits and `_`"),
             (set_to("main", "x", ""), "`` cannot be a value: it is empty or has a control character in it; write one line of text"),
             (set_to("main", "x", "a\nb"), "`a\nb` cannot be a value: it is empty or has a control character in it; write one line of text"),
@@ -598,8 +490,10 @@ config client   # the first
         install("");
         apply_with(&path, &edits, Some(&program)).expect("changed");
         assert_eq!(
-            fs_err::read_to_string(&log).expect("what uci was told"),
-            "-t /tmp/.uci-bramble batch\n\
+            fs_err::read_to_string(&log)
+                .expect("what uci was told")
+                .replace(&folder.path().display().to_string(), "FOLDER"),
+            "-t /tmp/.uci-bramble -c FOLDER batch\n\
              add bramble client\n\
              set bramble.@client[-1].mac='dc:a6:32:01:02:03'\n\
              set bramble.@client[-1].name='lab-01'\n\
@@ -608,14 +502,14 @@ config client   # the first
              delete bramble.lab.mask\n\
              add_list bramble.lab.mask='b.service'\n\
              set bramble.@client[0].room='lab'\n\
-             -t /tmp/.uci-bramble commit bramble\n"
+             -t /tmp/.uci-bramble -c FOLDER commit bramble\n"
         );
         assert_eq!(fs_err::read_to_string(&path).expect("the file"), before, "the file is uci's to write");
         install("echo 'uci: I/O error' >&2");
         let error = apply_with(&path, &edits, Some(&program)).expect_err("uci complains");
         assert_eq!(
             error.to_string(),
-            "`uci` refused the change (uci: I/O error); look at `uci changes` and `uci show bramble`"
+            "`uci` refused the change (uci: I/O error); look at `uci changes` and `uci show`"
         );
         let told = fs_err::read_to_string(&log).expect("what uci was told");
         assert_eq!(told.matches("commit").count(), 1, "what went wrong is not committed");

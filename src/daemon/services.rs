@@ -4,9 +4,9 @@
 //! told with the program and the way out ([`ports::explain`]).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portable_atomic::AtomicU64;
 use tokio::sync::mpsc;
 
 use super::parts::Parts;
@@ -19,6 +19,7 @@ use crate::serve::housekeeping;
 use crate::serve::nfs;
 use crate::serve::portmap;
 use crate::serve::ports::{self, Transport};
+use crate::serve::publish::{self, Places};
 use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
 use crate::serve::supervisor::Supervisor;
@@ -61,8 +62,8 @@ impl Services {
         if problems.is_empty() { Ok(services) } else { Err(problems) }
     }
 
-    /// Starts what serves clients.
-    pub fn start(&mut self, parts: &Parts) {
+    /// Starts what serves clients; DHCP only where that is left to us.
+    pub fn start(&mut self, parts: &Parts, addresses: bool, on_router: bool) {
         let records = Records {
             clients: Arc::clone(&parts.clients),
             events: Arc::clone(&parts.events),
@@ -72,8 +73,30 @@ impl Services {
         self.supervisor.start("records", move |stop| records.clone().run(stop));
         let homes = parts.homes.clone();
         self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), stop));
-        self.start_dhcp(parts);
+        if addresses {
+            self.start_dhcp(parts);
+        }
         self.start_bound(parts);
+        if on_router {
+            self.start_publishing(parts);
+        }
+    }
+
+    /// Starts or stops the DHCP service.
+    pub async fn give_addresses(&mut self, parts: &Parts, yes: bool) {
+        match (yes, self.supervisor.is_running("dhcp")) {
+            (true, false) => self.start_dhcp(parts),
+            (false, true) => self.supervisor.stop("dhcp").await,
+            _ => {}
+        }
+    }
+
+    /// Shows the leases to the router's other programs.
+    fn start_publishing(&mut self, parts: &Parts) {
+        let (leases, clock, config) = (Arc::clone(&parts.leases), parts.clock, parts.watch());
+        self.supervisor.start("publish", move |stop| {
+            publish::run(Places::router(), Arc::clone(&leases), clock, config.clone(), stop)
+        });
     }
 
     /// Answers the command line and ubus; the last step of a start.

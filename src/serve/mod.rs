@@ -7,6 +7,7 @@ pub mod housekeeping;
 pub mod nfs;
 pub mod portmap;
 pub mod ports;
+pub mod publish;
 pub mod records;
 pub mod report;
 pub mod supervisor;

@@ -51,6 +51,12 @@ pub enum BadPlace {
          check it with `e2fsck`, and mount it again with `mount -o remount,rw {mount}`"
     )]
     ReadOnly { data: PathBuf, mount: PathBuf },
+    #[error(
+        "the disk with `{data}` ({device}) is not there any more; plug it in again, or look in `dmesg` why it went"
+    )]
+    Pulled { data: PathBuf, device: String },
+    #[error("`{data}` is now on another disk than before; Bramble starts anew with what is there")]
+    Other { data: PathBuf },
     #[error("`{data}` cannot be made ({reason}); check who owns the folder above it")]
     NotMade { data: PathBuf, reason: String },
 }
@@ -67,17 +73,58 @@ struct Mount {
     read_only: bool,
 }
 
+/// The file system that data is on, as long as it is the same one. `None` where anything will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk(Option<Attached>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Attached {
+    /// `major:minor`.
+    id: String,
+    /// `/dev/sda1`.
+    source: String,
+    /// The kernel knows a block device of this number: not so for btrfs and what is made of several.
+    is_device: bool,
+}
+
 /// Makes the folder `data` if it is missing and `policy` allows the place.
-pub fn prepare(data: &Path, policy: Policy) -> Result<(), BadPlace> {
+pub fn prepare(data: &Path, policy: Policy) -> Result<Disk, BadPlace> {
     let not_made =
         |error: std::io::Error| BadPlace::NotMade { data: data.to_owned(), reason: error.to_string() };
-    if policy == Policy::Attached {
+    let disk = if policy == Policy::Attached {
         let table = fs_err::read_to_string("/proc/self/mountinfo").map_err(not_made)?;
         // Where a link leads is what counts, as far as the path exists.
         let real = real_path(data);
-        judge(data, &real, &table)?;
+        let (id, source) = judge(data, &real, &table)?;
+        let is_device = block_device(&id).exists();
+        Disk(Some(Attached { id, source, is_device }))
+    } else {
+        Disk(None)
+    };
+    fs_err::create_dir_all(data).map_err(not_made)?;
+    Ok(disk)
+}
+
+/// Whether `data` is still on the disk that [`prepare`] found: mounted, the same one, and not pulled out under a mount
+/// that the kernel keeps.
+pub fn still(data: &Path, disk: &Disk) -> Result<(), BadPlace> {
+    let Some(known) = &disk.0 else { return Ok(()) };
+    // A table that cannot be read now says nothing about the disk.
+    let Ok(table) = fs_err::read_to_string("/proc/self/mountinfo") else { return Ok(()) };
+    is_still(data, &real_path(data), &table, known, block_device(&known.id).exists())
+}
+
+fn is_still(data: &Path, real: &Path, table: &str, known: &Attached, there: bool) -> Result<(), BadPlace> {
+    if known.is_device && !there {
+        return Err(BadPlace::Pulled { data: data.to_owned(), device: known.source.clone() });
     }
-    fs_err::create_dir_all(data).map_err(not_made)
+    let (id, _) = judge(data, real, table)?;
+    if id == known.id { Ok(()) } else { Err(BadPlace::Other { data: data.to_owned() }) }
+}
+
+/// Where the kernel shows a block device.
+fn block_device(id: &str) -> PathBuf {
+    Path::new("/sys/dev/block").join(id)
 }
 
 /// Free and whole size of the file system that `path` is on.
@@ -112,8 +159,8 @@ fn real_path(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// The decision of [`prepare`], from the text of `/proc/self/mountinfo`.
-fn judge(data: &Path, real: &Path, table: &str) -> Result<(), BadPlace> {
+/// The decision of [`prepare`], from the text of `/proc/self/mountinfo`: number and name of the disk.
+fn judge(data: &Path, real: &Path, table: &str) -> Result<(String, String), BadPlace> {
     const MEMORY: [&str; 3] = ["tmpfs", "ramfs", "devtmpfs"];
     const FLASH: [&str; 5] = ["jffs2", "ubifs", "squashfs", "yaffs2", "erofs"];
     const NETWORK: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "ncpfs"];
@@ -153,7 +200,7 @@ fn judge(data: &Path, real: &Path, table: &str) -> Result<(), BadPlace> {
     if here.read_only {
         return Err(BadPlace::ReadOnly { data, mount });
     }
-    Ok(())
+    Ok((here.id.clone(), here.source.clone()))
 }
 
 /// `36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw`, see proc(5).
@@ -213,7 +260,7 @@ mod tests {
 ";
 
     fn verdict(path: &str) -> Result<(), String> {
-        judge(Path::new(path), Path::new(path), ROUTER).map_err(|bad| {
+        judge(Path::new(path), Path::new(path), ROUTER).map(drop).map_err(|bad| {
             let name = format!("{bad:?}");
             name.split([' ', '{']).next().unwrap_or_default().to_owned()
         })
@@ -259,7 +306,7 @@ mod tests {
         for (line, expected) in rows {
             let path = Path::new("/overlay/bramble");
             let found = judge(path, path, &format!("{root}{line}\n"));
-            let found = found.map_or_else(|bad| format!("{bad:?}"), |()| "fits".to_owned());
+            let found = found.map_or_else(|bad| format!("{bad:?}"), |_| "fits".to_owned());
             assert!(found.starts_with(expected), "{line}: {found}");
         }
     }
@@ -280,6 +327,31 @@ mod tests {
             "`/tmp/bramble` is in memory (tmpfs at /tmp) and would be gone at the next start; attach a disk with an \
              ext4 file system and set `option data` to a folder on it, such as `/mnt/sda1/bramble`"
         );
+    }
+
+    #[test]
+    fn a_disk_that_goes_is_noticed() {
+        let data = Path::new("/mnt/sda1/bramble");
+        let disk =
+            |id: &str, is_device| Attached { id: id.to_owned(), source: "/dev/sda1".to_owned(), is_device };
+        let other = ROUTER.replace("20 19 8:1", "20 19 8:17");
+        let unmounted: String = ROUTER
+            .lines()
+            .filter(|line| !line.contains("/mnt/sda1 "))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let gone = || BadPlace::NotMounted { data: data.to_owned() };
+        #[rustfmt::skip]
+        let rows = [
+            ("there",                   ROUTER,              disk("8:1", true),   true,  Ok(())),
+            ("pulled, still mounted",   ROUTER,              disk("8:1", true),   false, Err(BadPlace::Pulled { data: data.to_owned(), device: "/dev/sda1".to_owned() })),
+            ("several devices as one",  ROUTER,              disk("8:1", false),  false, Ok(())),
+            ("unmounted",               unmounted.as_str(),  disk("8:1", true),   true,  Err(gone())),
+            ("another in its place",    other.as_str(),      disk("8:1", true),   true,  Err(BadPlace::Other { data: data.to_owned() })),
+        ];
+        for (shows, table, disk, there, expected) in rows {
+            assert_eq!(is_still(data, data, table, &disk, there), expected, "{shows}");
+        }
     }
 
     #[test]

@@ -9,14 +9,19 @@ use std::os::fd::AsRawFd;
 
 use crate::types::MacAddr;
 
+// The requests have these numbers on every machine; libc gives them another type than its `ioctl` takes with musl.
+const SIOCDARP: u16 = 0x8953;
+const SIOCGARP: u16 = 0x8954;
+const SIOCSARP: u16 = 0x8955;
+
 /// From now on `ip` is at `mac` on `device`, whatever ARP says.
 pub fn pin(device: &str, ip: Ipv4Addr, mac: MacAddr) -> io::Result<()> {
-    request(libc::SIOCSARP, device, ip, mac, libc::ATF_PERM | libc::ATF_COM).map(drop)
+    request(SIOCSARP, device, ip, mac, libc::ATF_PERM | libc::ATF_COM).map(drop)
 }
 
 /// ARP decides again where `ip` is. Nothing happens if there is no entry.
 pub fn unpin(device: &str, ip: Ipv4Addr) -> io::Result<()> {
-    match request(libc::SIOCDARP, device, ip, MacAddr::new([0; 6]), libc::ATF_PERM) {
+    match request(SIOCDARP, device, ip, MacAddr::new([0; 6]), libc::ATF_PERM) {
         Err(error) if error.raw_os_error().is_some_and(|code| ABSENT.contains(&code)) => Ok(()),
         other => other.map(drop),
     }
@@ -25,7 +30,7 @@ pub fn unpin(device: &str, ip: Ipv4Addr) -> io::Result<()> {
 /// Who is at `ip` on `device`, as far as the kernel knows. A machine that sends us something has asked for us by ARP before,
 /// as a rule, and is known from then on.
 pub fn find(device: &str, ip: Ipv4Addr) -> io::Result<Option<MacAddr>> {
-    match request(libc::SIOCGARP, device, ip, MacAddr::new([0; 6]), 0) {
+    match request(SIOCGARP, device, ip, MacAddr::new([0; 6]), 0) {
         Ok(entry) if entry.arp_flags & libc::ATF_COM == 0 => Ok(None),
         Ok(entry) => {
             let [a, b, c, d, e, f, ..] =
@@ -52,7 +57,7 @@ const ABSENT: [i32; 2] = [libc::ENXIO, libc::ENOENT];
 
 /// Carries out `what`; the entry as the kernel left it.
 fn request(
-    what: libc::Ioctl,
+    what: u16,
     device: &str,
     ip: Ipv4Addr,
     mac: MacAddr,
@@ -73,7 +78,7 @@ fn request(
         *to = libc::c_char::from_ne_bytes([from]);
     }
     // SAFETY: the pointer is to one `arpreq` that outlives the call, which is what the three requests take and fill in.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut entry) };
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::Ioctl::from(what), &raw mut entry) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(entry) }
 }
 

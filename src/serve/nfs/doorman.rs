@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use portable_atomic::AtomicU64;
 
 use crate::types::limits;
 

@@ -36,7 +36,6 @@ fn half(number: u64) -> u32 {
 
 /// Seconds wrap as the wire does: a Linux client takes them as signed, so 1969 arrives as 1969.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nfstime3 has 32 bits")]
-#[expect(clippy::useless_conversion, reason = "the width of c_long differs")]
-fn time(secs: libc::time_t, nanos: libc::c_long) -> Time {
-    Time { secs: i64::from(secs) as u32, nanos: u32::try_from(nanos).unwrap_or(0) }
+fn time(secs: impl Into<i64>, nanos: impl Into<i64>) -> Time {
+    Time { secs: secs.into() as u32, nanos: u32::try_from(nanos.into()).unwrap_or(0) }
 }

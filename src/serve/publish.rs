@@ -1,0 +1,136 @@
+//! Writes what [`crate::service::published`] makes of the leases to where the router's other programs look.
+//!
+//! Leases are looked at every two seconds: a burst of clients is one write and one signal, and nobody can make this
+//! service do more. Everything it writes is in memory (`/tmp`).
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::dhcp::Clock;
+use super::supervisor::{Stop, stopped};
+use crate::config::{Config, DhcpMode};
+use crate::service::leases::Leases;
+use crate::service::published::{self, Holders};
+use crate::types::chain;
+
+/// How often the leases are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long `ubus` may take.
+const UBUS: Duration = Duration::from_secs(5);
+
+/// Where the router's programs look.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Read by LuCI.
+    pub leases: PathBuf,
+    /// Read by dnsmasq when it gets a signal.
+    pub hosts: PathBuf,
+    /// Scripts that want to hear of leases; none of them, no event.
+    pub scripts: PathBuf,
+    /// The `ubus` program.
+    pub ubus: PathBuf,
+}
+
+impl Places {
+    /// Those of OpenWrt.
+    pub fn router() -> Self {
+        Self {
+            leases: crate::service::takeover::LEASE_FILE.into(),
+            hosts: crate::service::takeover::HOSTS_FILE.into(),
+            scripts: "/etc/hotplug.d/dhcp".into(),
+            ubus: "/bin/ubus".into(),
+        }
+    }
+}
+
+/// What was written last.
+#[derive(Debug, Default)]
+struct Written {
+    leases: Option<String>,
+    hosts: Option<String>,
+    holders: Option<Holders>,
+}
+
+/// Runs until told to stop. The files stay then: the leases go on.
+pub async fn run(
+    places: Places,
+    leases: Arc<Leases>,
+    clock: Clock,
+    config: watch::Receiver<Arc<Config>>,
+    mut stop: Stop,
+) -> Result<(), Infallible> {
+    let mut written = Written::default();
+    loop {
+        let served = Arc::clone(&config.borrow());
+        if served.dhcp.mode == DhcpMode::Authoritative {
+            publish(&places, &leases, clock, &served, &mut written).await;
+        }
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn publish(places: &Places, leases: &Leases, clock: Clock, config: &Config, written: &mut Written) {
+    let leases = leases.list(clock.now());
+    let (file, hosts) = (published::lease_file(&leases), published::hosts_file(&leases, config));
+    if written.leases.as_ref() != Some(&file) && write(&places.leases, &file) {
+        written.leases = Some(file);
+    }
+    if written.hosts.as_ref() != Some(&hosts) && write(&places.hosts, &hosts) {
+        written.hosts = Some(hosts);
+        ubus(places, &["call", "service", "signal", &json!({ "name": "dnsmasq", "signal": 1 }).to_string()])
+            .await;
+    }
+    let holders = published::holders(&leases);
+    // At the first look nothing has happened: these leases are of the last run.
+    let before = written.holders.replace(holders.clone());
+    let events = before.map(|before| published::events(&before, &holders)).unwrap_or_default();
+    if !events.is_empty() && wanted(&places.scripts) {
+        for event in events {
+            let env = json!({ "env": event.env() }).to_string();
+            ubus(places, &["call", "hotplug.dhcp", "call", &env]).await;
+        }
+    }
+}
+
+/// Whether any script wants to hear of leases.
+fn wanted(scripts: &Path) -> bool {
+    fs_err::read_dir(scripts).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// In one step, so that nobody reads half a file.
+fn write(path: &Path, text: &str) -> bool {
+    let new = path.with_extension("new");
+    let write = || {
+        fs_err::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        fs_err::write(&new, text)?;
+        fs_err::rename(&new, path)
+    };
+    let done = write();
+    if let Err(error) = &done {
+        tracing::debug!(error = chain(error), "leases could not be published");
+    }
+    done.is_ok()
+}
+
+async fn ubus(places: &Places, words: &[&str]) {
+    let mut command = Command::new(&places.ubus);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    match timeout(UBUS, command.status()).await {
+        Ok(Ok(status)) if status.success() => {}
+        Ok(Ok(status)) => tracing::debug!(%status, "ubus did not take what leases had to say"),
+        Ok(Err(error)) => tracing::debug!(error = chain(&error), "ubus cannot be run"),
+        Err(_) => tracing::debug!("ubus did not answer"),
+    }
+}

@@ -1,0 +1,109 @@
+//! Taking DHCP over and handing it back on the default configurations of OpenWrt's releases, with OpenWrt's own `uci`
+//! and without it. The rules themselves are tested where they are, in `service/takeover`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bramble::config::uci::Document;
+use bramble::service::takeover::Wanted;
+use bramble::service::takeover::apply::Place;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// `uci`, if it has been built; it must have been where tests/run says so.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn uci() -> Option<PathBuf> {
+    let program = Path::new(ROOT).join("target/uci/uci");
+    if program.exists() {
+        return Some(program);
+    }
+    assert!(std::env::var_os("BRAMBLE_REQUIRE_PEERS").is_none(), "run tests/uci-program first");
+    eprintln!("LEFT OUT: no real uci; tests/uci-program builds it");
+    None
+}
+
+fn wanted() -> Wanted {
+    Wanted { networks: vec!["lan".to_owned()], tftp: true }
+}
+
+/// A folder with a copy of a release's `dhcp`, changed by `change`.
+fn router(release: &str, change: impl Fn(String) -> String) -> (tempfile::TempDir, Place) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = fs::read_to_string(Path::new(ROOT).join("tests/vectors/openwrt").join(release).join("dhcp"));
+    let config = folder.path().join("config");
+    fs::create_dir(&config).expect("made");
+    fs::write(config.join("dhcp"), change(text.expect("a vector"))).expect("written");
+    let place = Place::beside(&config.join("bramble"));
+    (folder, place)
+}
+
+/// What the file says, whatever its quotes and blank lines.
+fn says(place: &Place) -> String {
+    Document::read(&fs::read(&place.dhcp).expect("the file")).show("dhcp")
+}
+
+/// What `uci` itself makes of the file.
+fn shown_by(uci: &Path, place: &Place) -> String {
+    let folder = place.dhcp.parent().expect("a folder");
+    let output =
+        Command::new(uci).arg("-c").arg(folder).args(["-n", "show", "dhcp"]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn default_configurations_are_taken_over_and_handed_back() {
+    let main = |text: String| text.replace("maindhcp '0'", "maindhcp '1'");
+    let plain = |text: String| text;
+    for release in ["24.10", "25.12"] {
+        for program in [None, uci()] {
+            let changes: [(&dyn Fn(String) -> String, &str); 2] =
+                [(&plain, "dhcp.lan.ignore='1'"), (&main, "dhcp.lan.dhcpv4='disabled'")];
+            for (change, expected) in changes {
+                let (_folder, mut place) = router(release, change);
+                place.uci.clone_from(&program);
+                let before = says(&place);
+                let (plan, _) = place.make(&wanted()).expect("taken over");
+                assert_eq!(plan.notices, Vec::<String>::new(), "{release}: all of the default is understood");
+                let taken = says(&place);
+                assert!(taken.lines().any(|line| line == expected), "{release}: {taken}");
+                assert!(taken.contains("dhcp.bramble.leasefile='/tmp/bramble.leases'"), "{taken}");
+                let untouched = ["dhcp.lan.ra='server'", "dhcp.lan.dhcpv6='server'", "dhcp.wan.ignore='1'"];
+                assert!(untouched.iter().all(|line| taken.contains(line)), "{taken}");
+                if let Some(uci) = &program {
+                    assert_eq!(shown_by(uci, &place).replace("@dnsmasq[0]", "cfg"), shown(&taken));
+                }
+                let (again, _) = place.make(&wanted()).expect("a second time");
+                assert_eq!((again.steps.len(), says(&place)), (0, taken));
+                place.make(&Wanted::nothing()).expect("handed back");
+                assert_eq!(says(&place), before, "{release}");
+                assert!(!place.record.exists());
+            }
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.replace("@dnsmasq[0]", "cfg")
+}
+
+#[test]
+fn a_change_that_somebody_has_not_committed_is_not_committed_with_ours() {
+    let Some(uci) = uci() else { return };
+    let (folder, mut place) = router("25.12", |text| text);
+    place.uci = Some(uci.clone());
+    let theirs = folder.path().join("changes");
+    let set = Command::new(&uci)
+        .arg("-c")
+        .arg(place.dhcp.parent().expect("a folder"))
+        .arg("-t")
+        .arg(&theirs)
+        .args(["set", "dhcp.lan.start=7"])
+        .status()
+        .expect("it runs");
+    assert!(set.success());
+    place.make(&wanted()).expect("taken over");
+    let text = says(&place);
+    assert!(text.contains("dhcp.lan.start='100'") && text.contains("dhcp.lan.ignore='1'"), "{text}");
+}
