@@ -3,6 +3,8 @@
 #[cfg(feature = "daemon")]
 pub mod arp;
 #[cfg(feature = "daemon")]
+pub mod birth;
+#[cfg(feature = "daemon")]
 pub mod datagrams;
 #[cfg(feature = "daemon")]
 pub mod dirents;

@@ -11,7 +11,7 @@ use crate::proto::rpc::{AuthStat, Call, reply};
 use crate::proto::xdr::XdrError;
 use crate::proto::{mount, nfsacl, portmap};
 use crate::service::events::Happening;
-use crate::service::exports::{Patience, Payload, Visitor};
+use crate::service::exports::{Mounted, Patience, Payload, Visitor};
 
 /// Which programs are behind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,12 +226,15 @@ impl Shared {
         &self,
         caller: &Caller,
         path: &[u8],
-        root: &Result<(nfs3::Handle, crate::types::ImageVersion), mount::Refused>,
+        root: &Result<(nfs3::Handle, Mounted), mount::Refused>,
     ) {
         let file = String::from_utf8_lossy(path.get(..path.len().min(100)).unwrap_or_default());
         let ip = caller.visitor.ip;
         match (&caller.visitor.seat, root) {
-            (Some(seat), Ok((_, image))) => {
+            (Some(seat), Ok((_, Mounted::Granted(path)))) => {
+                tracing::info!(client = %seat.mac, %ip, path, "mounted");
+            }
+            (Some(seat), Ok((_, Mounted::Image(image)))) => {
                 tracing::info!(client = %seat.mac, %ip, %image, "root file system mounted");
                 let what = Happening::Mount { image: image.clone() };
                 self.events.record(seat.mac, (self.clock)(), what);

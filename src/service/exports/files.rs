@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 
 use super::attributes;
 use super::handle::Way;
-use super::tree::Export;
+use super::tree::{Export, Key};
 use crate::proto::nfs3::{Attributes, Handle};
 use crate::types::limits;
 
@@ -38,7 +38,7 @@ impl Node {
     pub fn new(export: Arc<Export>, way: Way, path: OwnedFd) -> Self {
         let number = match way {
             Way::Indexed(number) => Some(number),
-            Way::Kernel(_) | Way::Virtual(_) => None,
+            Way::Kernel(_) | Way::Inode { .. } | Way::Virtual(_) => None,
         };
         let is_root = way == *export.root_way();
         let handle = export.seal(way);
@@ -133,9 +133,9 @@ impl Files {
     }
 
     /// Lets go of all files of a tree.
-    pub fn forget(&self, tree: u32) {
+    pub fn forget(&self, tree: Key) {
         let inner = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.slots.retain(|slot| slot.node.export.tree().id != tree);
+        inner.slots.retain(|slot| slot.node.export.key() != tree);
         let places = inner.slots.iter().enumerate().map(|(at, slot)| (slot.node.handle.clone(), at));
         inner.by_handle = places.collect();
         inner.hand = 0;

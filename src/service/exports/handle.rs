@@ -25,12 +25,22 @@ const LAYOUT: u8 = 1;
 const HEAD: usize = 16;
 const SEAL: usize = 8;
 
-/// What kind of tree a handle belongs to. Drafts, homes and shares get numbers of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of tree a handle belongs to; numbers of trees are counted in each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Space {
     /// A published version of an image.
     Image = 1,
+    /// An account's home.
+    Home = 2,
+    /// A shared folder.
+    Share = 3,
+}
+
+impl Space {
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Image, Self::Home, Self::Share].into_iter().find(|space| *space as u8 == number)
+    }
 }
 
 /// How a handle leads to its file.
@@ -40,6 +50,8 @@ pub enum Way {
     Kernel(FileHandle),
     /// Number in our own index of the tree.
     Indexed(u32),
+    /// Inode of a tree that changes, and when it was made, in nanoseconds: inode numbers are used again.
+    Inode { inode: u64, born: u64 },
     /// A file of ours below `/.bramble`.
     Virtual(VirtualFile),
 }
@@ -92,6 +104,7 @@ impl Sealer {
             Way::Kernel(file) => (1, file.kind),
             Way::Indexed(_) => (2, 0),
             Way::Virtual(_) => (3, 0),
+            Way::Inode { .. } => (4, 0),
         };
         put(&mut handle, &[LAYOUT, token.space as u8, way, kind]);
         put(&mut handle, &token.tree.to_be_bytes());
@@ -99,6 +112,10 @@ impl Sealer {
         match &token.way {
             Way::Kernel(file) => put(&mut handle, &file.bytes),
             Way::Indexed(number) => put(&mut handle, &number.to_be_bytes()),
+            Way::Inode { inode, born } => {
+                put(&mut handle, &inode.to_be_bytes());
+                put(&mut handle, &born.to_be_bytes());
+            }
             Way::Virtual(VirtualFile::Folder) => put(&mut handle, &[0]),
             Way::Virtual(VirtualFile::Personality) => put(&mut handle, &[1]),
             Way::Virtual(VirtualFile::Agent { stamp }) => {
@@ -118,7 +135,8 @@ impl Sealer {
             return Err(Forged);
         }
         let (head, rest) = signed.split_first_chunk::<HEAD>().ok_or(Forged)?;
-        let [LAYOUT, 1, way, kind, a, b, c, d, nonce @ ..] = *head else { return Err(Forged) };
+        let [LAYOUT, space, way, kind, a, b, c, d, nonce @ ..] = *head else { return Err(Forged) };
+        let space = Space::from_number(space).ok_or(Forged)?;
         let way = match (way, rest) {
             (1, bytes) => {
                 let bytes = heapless::Vec::from_slice(bytes).map_err(|_| Forged)?;
@@ -131,10 +149,14 @@ impl Sealer {
                 let stamp = u64::from_be_bytes(stamp.try_into().map_err(|_| Forged)?);
                 Way::Virtual(VirtualFile::Agent { stamp })
             }
+            (4, [inode @ .., a, b, c, d, e, f, g, h]) => {
+                let inode = u64::from_be_bytes(inode.try_into().map_err(|_| Forged)?);
+                Way::Inode { inode, born: u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) }
+            }
             _ => return Err(Forged),
         };
         let (tree, nonce) = (u32::from_be_bytes([a, b, c, d]), u64::from_be_bytes(nonce));
-        Ok(Token { space: Space::Image, tree, nonce, way })
+        Ok(Token { space, tree, nonce, way })
     }
 }
 
@@ -155,6 +177,7 @@ mod tests {
                 Way::Kernel(FileHandle { kind, bytes: heapless::Vec::from_slice(&bytes).unwrap() })
             }),
             any::<u32>().prop_map(Way::Indexed),
+            any::<(u64, u64)>().prop_map(|(inode, born)| Way::Inode { inode, born }),
             Just(Way::Virtual(VirtualFile::Folder)),
             Just(Way::Virtual(VirtualFile::Personality)),
             any::<u64>().prop_map(|stamp| Way::Virtual(VirtualFile::Agent { stamp })),
@@ -165,9 +188,10 @@ mod tests {
         /// A handle comes back as it was given; with any bit changed, or under another key, it is nobody's.
         #[test]
         fn handles_are_read_back_and_not_forged(
-            tree: u32, nonce: u64, way in ways(), key: [u8; 16], flip in 0usize..512,
+            space in 1u8..=3, tree: u32, nonce: u64, way in ways(), key: [u8; 16], flip in 0usize..512,
         ) {
-            let token = Token { space: Space::Image, tree, nonce, way };
+            let space = Space::from_number(space).expect("one of three");
+            let token = Token { space, tree, nonce, way };
             let sealer = Sealer::new(&key);
             let handle = sealer.seal(&token);
             prop_assert_eq!(sealer.open(&handle), Ok(token));

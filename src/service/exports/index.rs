@@ -214,7 +214,7 @@ impl Index {
     }
 }
 
-fn open_folder(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(root, path, flags, Mode::empty())?)

@@ -35,7 +35,7 @@ impl Context<'_> {
         if around.kind != FileType::Directory {
             return Err(refuse(Status::NotDirectory));
         }
-        if !self.who.may_list(&around) {
+        if !self.who_in(target.export()).may_list(&around) {
             return Err(refuse(Status::Access));
         }
         let ours = target.export().filesystem().to_be_bytes();

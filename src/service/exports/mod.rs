@@ -8,20 +8,20 @@
 //! |---|---|
 //! | `handle` | the signed bytes a client holds for a file |
 //! | `tree` | an open tree, and the ways from a handle to a file |
-//! | `index` | numbers for files where the kernel has no handles |
+//! | `index`, `inodes` | finding files where the kernel has no handles: in trees that never change, and in those that do |
 //! | `files` | the files found lately |
 //! | `virtuals` | `/.bramble` |
 //! | `agents` | the builds of the agent that clients were given |
-//! | `operations`, `listing` | the procedures |
-//!
-//! Trees that can be written (drafts, homes) will be further [`handle::Space`]s with their own rules in `operations`; the
-//! arguments of the writing procedures are parsed already and refused there, in one place.
+//! | `operations`, `listing` | the procedures that read |
+//! | `grants` | homes and shares: what is open to whom, from where |
 
 pub mod agents;
 pub mod attributes;
 pub mod files;
+pub mod grants;
 pub mod handle;
 pub mod index;
+pub mod inodes;
 mod listing;
 mod operations;
 pub mod tree;
@@ -38,12 +38,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::files::{Files, Node};
-use self::handle::{Sealer, VirtualFile, Way};
-use self::tree::{Export, Handles};
+use self::grants::{Grants, Standing};
+use self::handle::{Sealer, Space, VirtualFile, Way};
+use self::tree::{Export, Handles, Key, Subject};
 use self::virtuals::{Sources, Virtuals};
 use super::clients::{Clients, Seat};
 use super::images::{Images, Tree};
 use crate::proto::mount::Refused;
+use crate::proto::nfs3::access::Identity;
 use crate::proto::nfs3::{Attributes, FileType, Handle, Status};
 use crate::types::{ImageVersion, Version, chain};
 
@@ -64,10 +66,19 @@ pub struct WouldBlock;
 /// [`Clients::generation`] before each use, and made anew when that has moved on.
 #[derive(Debug)]
 pub struct Visitor {
-    generation: u32,
+    generation: [u32; 2],
     pub ip: Ipv4Addr,
     pub seat: Option<Seat>,
     trees: Vec<Arc<Tree>>,
+    standing: Vec<Arc<Standing>>,
+}
+
+/// What a client has mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mounted {
+    Image(ImageVersion),
+    /// A home or a share, by its export path.
+    Granted(String),
 }
 
 /// Part of a file that is in memory and to be sent behind the answer.
@@ -86,7 +97,8 @@ pub struct Exports {
     sealer: Arc<Sealer>,
     handles: Handles,
     virtuals: Virtuals,
-    open: RwLock<HashMap<u32, Arc<Export>>>,
+    grants: Grants,
+    open: RwLock<HashMap<Key, Arc<Export>>>,
     files: Files,
 }
 
@@ -144,21 +156,23 @@ impl Exports {
             sealer: Arc::new(Sealer::new(key)),
             handles,
             virtuals: Virtuals::new(sources),
+            grants: Grants::default(),
             open: RwLock::default(),
             files: Files::default(),
         }
     }
 
-    /// Who is at `ip`, and what they may read: the tree their seat is to boot, and the one it was last told to boot.
+    /// Who is at `ip`, and what they may reach: the tree their seat is to boot, the one it was last told to boot, and what
+    /// is granted to a session there.
     ///
     /// A lease that ends, or a directory that is not filled yet after a restart, takes nothing from a client that was let in
     /// on this very connection (`before`): nobody else can be at its other end. A different client at the address does.
     pub fn visitor(&self, ip: Ipv4Addr, before: Option<&Visitor>) -> Visitor {
         let generation = self.generation();
-        let seat = self.clients.at(ip);
+        let known = self.clients.at(ip);
         let mut trees = Vec::new();
-        match &seat {
-            Some(seat) => {
+        match (&known, before) {
+            (Some(seat), _) => {
                 let assigned = seat.image.as_ref().and_then(|image| self.images.resolve(image));
                 let booted = self.clients.booted(seat.mac).and_then(|image| self.images.version(&image));
                 for tree in assigned.into_iter().chain(booted) {
@@ -167,14 +181,14 @@ impl Exports {
                     }
                 }
             }
-            None => {
-                if let Some(before) = before {
-                    trees.extend(before.trees.iter().filter_map(|tree| self.images.by_id(tree.id)));
-                    return Visitor { generation, ip, seat: before.seat.clone(), trees };
-                }
+            (None, Some(before)) => {
+                trees.extend(before.trees.iter().filter_map(|tree| self.images.by_id(tree.id)));
             }
+            (None, None) => {}
         }
-        Visitor { generation, ip, seat, trees }
+        let seat = known.or_else(|| before.and_then(|before| before.seat.clone()));
+        let standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac)).unwrap_or_default();
+        Visitor { generation, ip, seat, trees, standing }
     }
 
     /// Whether what `visitor` knows still holds.
@@ -182,8 +196,8 @@ impl Exports {
         visitor.generation == self.generation()
     }
 
-    fn generation(&self) -> u32 {
-        self.clients.generation()
+    fn generation(&self) -> [u32; 2] {
+        [self.clients.generation(), self.grants.generation()]
     }
 
     /// Lets go of trees as they are removed; for as long as it is polled.
@@ -194,77 +208,96 @@ impl Exports {
         }
     }
 
-    /// MNT: the root of `/image/<name>/<version>` or a folder below it, and which image that is.
-    pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, ImageVersion), Refused> {
+    /// MNT: the root of `/image/<name>/<version>`, of a home or of a share, or a folder below it.
+    pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, Mounted), Refused> {
+        let path = str::from_utf8(path).map_err(|_| Refused::NoSuchTree)?;
+        if let Some((standing, below)) = visitor.granted_at(path) {
+            let tree = Subject::Writable(Arc::clone(&standing.tree));
+            let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
+            return Ok((folder_below(&export, below)?, Mounted::Granted(standing.tree.path.clone())));
+        }
         let (image, below) = image_at(path).ok_or(Refused::NoSuchTree)?;
         let tree = self.images.version(&image).ok_or(Refused::NoSuchTree)?;
         if !visitor.trees.iter().any(|allowed| allowed.id == tree.id) {
             return Err(Refused::NotYours);
         }
-        let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
-        Ok((folder_below(&export, below)?, image))
+        let export = self.export(&Subject::Image(tree), Patience::Blocking).map_err(|_| Refused::Io)?;
+        Ok((folder_below(&export, below)?, Mounted::Image(image)))
     }
 
     /// Paths `visitor` may mount.
     pub fn paths(&self, visitor: &Visitor) -> Vec<String> {
-        visitor.trees.iter().map(|tree| path_of(&tree.image)).collect()
+        let images = visitor.trees.iter().map(|tree| path_of(&tree.image));
+        images.chain(visitor.standing.iter().map(|one| one.tree.path.clone())).collect()
     }
 
     /// Opens every tree that is not open yet, so that no client waits for it. May read the disk.
     pub fn prepare(&self) {
         for tree in self.images.all() {
-            let _ = self.export(&tree, Patience::Blocking);
+            let _ = self.export(&Subject::Image(tree), Patience::Blocking);
         }
     }
 
-    /// Lets go of trees that have been removed, so that the disk gets its room back.
+    /// Lets go of trees that have been removed or that nobody is granted any more, so that the disk gets its room back.
     fn prune(&self) {
         let trees = self.images.all();
-        let gone: Vec<u32> = {
+        let gone: Vec<Key> = {
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            let is_here = |export: &Export| {
-                trees.iter().any(|t| t.id == export.tree().id && t.nonce == export.tree().nonce)
+            let is_needed = |key: &Key| match key.space {
+                Space::Image => trees.iter().any(|tree| tree.id == key.id && tree.nonce == key.nonce),
+                Space::Home | Space::Share => self.grants.is_open(*key),
             };
-            open.extract_if(|_, export| !is_here(export)).map(|(id, _)| id).collect()
+            open.extract_if(|key, _| !is_needed(key)).map(|(key, _)| key).collect()
         };
-        for id in gone {
-            self.files.forget(id);
+        for key in gone {
+            self.files.forget(key);
         }
     }
 
-    fn export(&self, tree: &Arc<Tree>, patience: Patience) -> Result<Arc<Export>, Stop> {
+    fn export(&self, subject: &Subject, patience: Patience) -> Result<Arc<Export>, Stop> {
+        let key = subject.key();
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(export) = open.get(&tree.id).filter(|export| export.tree().nonce == tree.nonce) {
+        if let Some(export) = open.get(&key) {
             return Ok(Arc::clone(export));
         }
         drop(open);
         if patience == Patience::Inline {
             return Err(Stop::WouldBlock);
         }
-        match Export::open(Arc::clone(tree), Arc::clone(&self.sealer), self.handles) {
+        match Export::open(subject.clone(), Arc::clone(&self.sealer), self.handles) {
             Ok(export) => {
                 let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-                let export = open.entry(tree.id).or_insert_with(|| Arc::new(export));
+                let export = open.entry(key).or_insert_with(|| Arc::new(export));
                 Ok(Arc::clone(export))
             }
             Err(error) => {
-                tracing::debug!(image = %tree.image, error = chain(&error), "a tree cannot be served");
+                tracing::debug!(error = chain(&error), "a tree cannot be served");
                 Err(Status::Io.into())
             }
         }
     }
 
-    /// What `handle` is, for this visitor.
-    fn target(&self, visitor: &Visitor, handle: &[u8], patience: Patience) -> Result<Target, Stop> {
+    /// What `handle` is, for this visitor; with the grant, if it is in a tree that takes one.
+    fn target(
+        &self,
+        visitor: &Visitor,
+        who: &Identity<'_>,
+        handle: &[u8],
+        patience: Patience,
+    ) -> Result<Target, Stop> {
         let token = self.sealer.open(handle).map_err(|_| Status::BadHandle)?;
-        let Some(tree) = visitor.trees.iter().find(|tree| tree.id == token.tree) else {
-            let exists = self.images.by_id(token.tree).is_some_and(|tree| tree.nonce == token.nonce);
-            return Err(if exists { Status::Access } else { Status::Stale }.into());
+        let key = Key { space: token.space, id: token.tree, nonce: token.nonce };
+        let subject = match key.space {
+            Space::Image => Subject::Image(self.readable(visitor, key)?),
+            Space::Home | Space::Share => {
+                let standing = visitor.standing(key).ok_or(Status::Access)?;
+                if !standing.is_of(who.uid) {
+                    return Err(Status::Access.into());
+                }
+                Subject::Writable(Arc::clone(&standing.tree))
+            }
         };
-        if tree.nonce != token.nonce {
-            return Err(Status::Stale.into());
-        }
-        let export = self.export(tree, patience)?;
+        let export = self.export(&subject, patience)?;
         if let Way::Virtual(file) = token.way {
             return Ok(Target::Virtual(export, file));
         }
@@ -281,6 +314,30 @@ impl Exports {
         })?;
         Ok(Target::File(self.files.keep(Node::new(export, token.way, path))))
     }
+
+    fn readable(&self, visitor: &Visitor, key: Key) -> Result<Arc<Tree>, Status> {
+        let Some(tree) = visitor.trees.iter().find(|tree| tree.id == key.id) else {
+            let exists = self.images.by_id(key.id).is_some_and(|tree| tree.nonce == key.nonce);
+            return Err(if exists { Status::Access } else { Status::Stale });
+        };
+        if tree.nonce == key.nonce { Ok(Arc::clone(tree)) } else { Err(Status::Stale) }
+    }
+}
+
+impl Visitor {
+    /// The grant for this tree, if its session lasts.
+    fn standing(&self, key: Key) -> Option<&Standing> {
+        let mut all = self.standing.iter();
+        all.find(|one| one.tree.key() == key && one.holds()).map(|one| &**one)
+    }
+
+    /// The grant whose path this is or begins, and what follows.
+    fn granted_at<'a>(&self, path: &'a str) -> Option<(&Standing, &'a str)> {
+        self.standing.iter().filter(|one| one.holds()).find_map(|one| {
+            let below = path.strip_prefix(&one.tree.path)?;
+            (below.is_empty() || below.starts_with('/')).then_some((&**one, below))
+        })
+    }
 }
 
 /// Export path of a published version.
@@ -289,8 +346,8 @@ pub fn path_of(image: &ImageVersion) -> String {
 }
 
 /// Which image an export path names, and what follows.
-fn image_at(path: &[u8]) -> Option<(ImageVersion, &str)> {
-    let path = str::from_utf8(path).ok()?.strip_prefix("/image/")?;
+fn image_at(path: &str) -> Option<(ImageVersion, &str)> {
+    let path = path.strip_prefix("/image/")?;
     let (name, rest) = path.split_once('/')?;
     let (version, below) = rest.split_once('/').unwrap_or((rest, ""));
     Some((ImageVersion { name: name.parse().ok()?, version: Version(version.parse().ok()?) }, below))

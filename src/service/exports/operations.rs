@@ -74,8 +74,10 @@ impl Context<'_> {
             Args::GetAttr(object) => Reply::GetAttr(self.attributes(&self.target(object)?)?).encode(out),
             Args::Lookup(entry) => self.lookup(&entry, out)?,
             Args::Access { object, wanted } => {
-                let attributes = self.attributes(&self.target(object)?)?;
-                Reply::Access { attributes, granted: self.who.granted(&attributes, wanted) }.encode(out);
+                let target = self.target(object)?;
+                let attributes = self.attributes(&target)?;
+                let granted = self.who_in(target.export()).granted(&attributes, wanted);
+                Reply::Access { attributes, granted }.encode(out);
             }
             Args::ReadLink(object) => self.readlink(object, out)?,
             Args::Read { file, offset, count } => return self.read(file, offset, count, out),
@@ -114,7 +116,15 @@ impl Context<'_> {
     }
 
     pub fn target(&self, handle: &[u8]) -> Result<Target, Stop> {
-        self.exports.target(self.visitor, handle, self.patience)
+        self.exports.target(self.visitor, self.who, handle, self.patience)
+    }
+
+    /// Who a call about a file of this tree acts as: in a home or a share, the person it was granted to.
+    pub fn who_in(&self, export: &Export) -> Identity<'_> {
+        match self.visitor.standing(export.key()) {
+            Some(standing) => standing.identity.asker(),
+            None => self.who.clone(),
+        }
     }
 
     /// Every space there is holds published trees: the refusal comes with the attributes as they stay.
@@ -133,7 +143,7 @@ impl Context<'_> {
     }
 
     pub fn virtual_attributes(&self, export: &Export, file: VirtualFile) -> Result<Attributes, Stop> {
-        let tree = export.tree();
+        let tree = export.image().ok_or(Status::Stale)?;
         match file {
             VirtualFile::Folder => Ok(virtuals::folder_attributes(tree)),
             VirtualFile::Agent { .. } => Ok(self.agent(export, Some(file))?.attributes(tree)),
@@ -145,7 +155,7 @@ impl Context<'_> {
 
     /// The agent for this tree: the build that a handle was made for, or the one that is installed.
     pub fn agent(&self, export: &Export, given: Option<VirtualFile>) -> Result<Arc<Agent>, Stop> {
-        let (arch, agents) = (export.tree().facts.arch, &self.exports.virtuals.agents);
+        let (arch, agents) = (export.image().ok_or(Status::Stale)?.facts.arch, &self.exports.virtuals.agents);
         let stamp = match given {
             Some(VirtualFile::Agent { stamp }) => Some(stamp),
             _ => None,
@@ -162,7 +172,7 @@ impl Context<'_> {
 
     fn personality(&self, export: &Export) -> Result<Vec<u8>, Stop> {
         let seat = self.visitor.seat.as_ref().ok_or(Status::Access)?;
-        Ok(self.exports.virtuals.personality(seat, export.tree()))
+        Ok(self.exports.virtuals.personality(seat, export.image().ok_or(Status::Stale)?))
     }
 
     fn lookup(&self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), Stop> {
@@ -172,7 +182,7 @@ impl Context<'_> {
         if around.kind != FileType::Directory {
             return Err(refuse(Status::NotDirectory));
         }
-        if !self.who.may_search(&around) {
+        if !self.who_in(directory.export()).may_search(&around) {
             return Err(refuse(Status::Access));
         }
         if entry.name.len() > limits::NFS_NAME {
@@ -205,7 +215,7 @@ impl Context<'_> {
             return Ok(Target::File(Arc::clone(directory)));
         }
         let export = &directory.export;
-        if directory.is_root && name == FOLDER {
+        if directory.is_root && name == FOLDER && export.image().is_some() {
             return Ok(Target::Virtual(Arc::clone(export), VirtualFile::Folder));
         }
         let (way, path) = export.find_name(directory.path(), directory.number, name, self.patience)?;
@@ -253,7 +263,7 @@ impl Context<'_> {
             FileType::Directory => return Err(refuse(Status::IsDirectory)),
             _ => return Err(refuse(Status::Invalid)),
         }
-        if !self.who.may_read(&attributes) {
+        if !self.who_in(target.export()).may_read(&attributes) {
             return Err(refuse(Status::Access));
         }
         let left = attributes.size.saturating_sub(offset);
@@ -301,7 +311,8 @@ impl Context<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Stop> {
         let content = self.personality(export)?;
-        let attributes = virtuals::personality_attributes(export.tree(), &content);
+        let tree = export.image().ok_or(Status::Stale)?;
+        let attributes = virtuals::personality_attributes(tree, &content);
         if !self.who.may_read(&attributes) {
             return Err(Stop::Refused(Status::Access, Some(attributes)));
         }

@@ -435,7 +435,7 @@ fn what_is_forgotten_is_opened_again() {
         assert_eq!(house.read(&ROOT, handle, 0, 9), Ok((n.to_string().into_bytes(), true)));
     }
     assert_eq!(house.exports.files.count(), crate::types::limits::NFS_OPEN_FILES);
-    house.exports.files.forget(1);
+    house.exports.files.forget(Key { space: Space::Image, id: 1, nonce: tree(&house.root(), 1).nonce });
     assert_eq!(house.exports.files.count(), 0);
 }
 

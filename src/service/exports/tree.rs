@@ -1,11 +1,12 @@
 //! One tree as it is exported: its root, and how its files are found again from a handle.
 //!
 //! Where the file system has handles and we may open them, the kernel finds the file. Elsewhere (overlayfs, a namespace without
-//! privileges) an [`Index`] of ours does, built once and kept beside the tree. Handles of both kinds are understood whatever
-//! the present way is, as far as that is possible.
+//! privileges) we do: by an [`Index`] built once and kept beside the tree where the tree is published and never changes, by
+//! [`Inodes`] where it is written. Handles of all kinds are understood whatever the present way is, as far as that is possible.
 
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -14,8 +15,10 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 
 use super::Patience;
+use super::grants::WritableTree;
 use super::handle::{Sealer, Space, Token, Way};
 use super::index::Index;
+use super::inodes::Inodes;
 use crate::proto::nfs3::Handle;
 use crate::service::images::{Tree, numbers_beside};
 use crate::sys;
@@ -26,14 +29,48 @@ const ROOT: u32 = 0;
 /// `RESOLVE_CACHED` (Linux 5.12): fail with `EAGAIN` instead of reading the disk.
 const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
 
+/// What tells one tree from all others, those of earlier times included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub space: Space,
+    pub id: u32,
+    pub nonce: u64,
+}
+
+/// What is exported.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A published version of an image.
+    Image(Arc<Tree>),
+    /// A home or a share.
+    Writable(Arc<WritableTree>),
+}
+
+impl Subject {
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Image(tree) => Key { space: Space::Image, id: tree.id, nonce: tree.nonce },
+            Self::Writable(tree) => tree.key(),
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        match self {
+            Self::Image(tree) => &tree.root,
+            Self::Writable(tree) => &tree.root,
+        }
+    }
+}
+
 /// An open tree.
 #[derive(Debug)]
 pub struct Export {
-    tree: Arc<Tree>,
+    subject: Subject,
     sealer: Arc<Sealer>,
     root: OwnedFd,
     root_way: Way,
     index: OnceLock<Index>,
+    inodes: OnceLock<Inodes>,
 }
 
 /// Why a tree cannot be served.
@@ -64,28 +101,49 @@ pub enum Handles {
 
 impl Export {
     /// Opens the tree; in the worst case walks all of it.
-    pub fn open(tree: Arc<Tree>, sealer: Arc<Sealer>, handles: Handles) -> Result<Self, ExportError> {
-        let failed = |source: Errno| ExportError::Root { root: tree.root.clone(), source: source.into() };
+    pub fn open(subject: Subject, sealer: Arc<Sealer>, handles: Handles) -> Result<Self, ExportError> {
+        let failed =
+            |source: Errno| ExportError::Root { root: subject.root().to_owned(), source: source.into() };
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let root = open(&tree.root, flags, Mode::empty()).map_err(failed)?;
-        let index = OnceLock::new();
+        let root = open(subject.root(), flags, Mode::empty()).map_err(failed)?;
+        let (index, inodes) = (OnceLock::new(), OnceLock::new());
         let kernel = (handles == Handles::Best).then(|| kernel_way(&root)).flatten();
-        let root_way = if let Some(way) = kernel {
-            way
-        } else {
-            let number = Self::read_index(&tree, &root)?;
-            tracing::info!(
-                image = %tree.image, files = number.count(),
-                "files are numbered by an index of ours: the file system has no handles we may use"
-            );
-            let _ = index.set(number);
-            Way::Indexed(ROOT)
+        let root_way = match (kernel, &subject) {
+            (Some(way), _) => way,
+            (None, Subject::Image(tree)) => {
+                let number = Self::read_index(tree, &root)?;
+                tracing::info!(
+                    image = %tree.image, files = number.count(),
+                    "files are numbered by an index of ours: the file system has no handles we may use"
+                );
+                let _ = index.set(number);
+                Way::Indexed(ROOT)
+            }
+            (None, Subject::Writable(tree)) => {
+                tracing::info!(
+                    tree = tree.path,
+                    "files are found by their inodes: the file system has no handles we may use"
+                );
+                let map = Inodes::new(&root)
+                    .map_err(|source| ExportError::Root { root: tree.root.clone(), source })?;
+                let way = map.root();
+                let _ = inodes.set(map);
+                way
+            }
         };
-        Ok(Self { tree, sealer, root, root_way, index })
+        Ok(Self { subject, sealer, root, root_way, index, inodes })
     }
 
-    pub fn tree(&self) -> &Arc<Tree> {
-        &self.tree
+    pub fn key(&self) -> Key {
+        self.subject.key()
+    }
+
+    /// The image whose tree this is.
+    pub fn image(&self) -> Option<&Arc<Tree>> {
+        match &self.subject {
+            Subject::Image(tree) => Some(tree),
+            Subject::Writable(_) => None,
+        }
     }
 
     pub fn root_way(&self) -> &Way {
@@ -103,7 +161,7 @@ impl Export {
 
     /// What all files of this tree show as the number of their file system.
     pub fn filesystem(&self) -> u64 {
-        self.tree.nonce
+        self.key().nonce
     }
 
     /// Inode number that a file with this number in the index shows.
@@ -113,8 +171,8 @@ impl Export {
 
     /// The handle of the file that `way` leads to.
     pub fn seal(&self, way: Way) -> Handle {
-        let (tree, nonce) = (self.tree.id, self.tree.nonce);
-        self.sealer.seal(&Token { space: Space::Image, tree, nonce, way })
+        let Key { space, id: tree, nonce } = self.key();
+        self.sealer.seal(&Token { space, tree, nonce, way })
     }
 
     /// The index, if this tree's handles need one.
@@ -129,10 +187,18 @@ impl Export {
             Way::Indexed(number) => {
                 if self.index.get().is_none() {
                     // A handle from a time when this tree was numbered: the numbers are still the same.
-                    let index = Self::read_index(&self.tree, &self.root).map_err(io::Error::other)?;
+                    let tree = self.image().ok_or(Errno::ESTALE)?;
+                    let index = Self::read_index(tree, &self.root).map_err(io::Error::other)?;
                     let _ = self.index.set(index);
                 }
                 self.find_numbered(*number, Patience::Blocking)
+            }
+            Way::Inode { inode, born } => {
+                if self.inodes.get().is_none() {
+                    // From a time when the kernel's handles could not be used.
+                    let _ = self.inodes.set(Inodes::new(&self.root)?);
+                }
+                self.inodes.get().ok_or(Errno::ESTALE)?.find(&self.root, *inode, *born)
             }
             Way::Virtual(_) => Err(io::ErrorKind::InvalidInput.into()),
         }
@@ -140,10 +206,8 @@ impl Export {
 
     fn find_numbered(&self, number: u32, patience: Patience) -> io::Result<OwnedFd> {
         let path = self.index.get().and_then(|index| index.path(number)).ok_or(Errno::ESTALE)?;
-        if path.as_os_str().is_empty() {
-            return open_path(&self.root, Path::new("."), ResolveFlag::empty(), patience);
-        }
-        open_path(&self.root, &path, ResolveFlag::RESOLVE_BENEATH, patience)
+        let path = if path.as_os_str().is_empty() { OsStr::new(".") } else { path.as_os_str() };
+        open_below(&self.root, path, patience)
     }
 
     /// Opens `name` in the folder `directory` as a path, and says which way leads there again. With
@@ -162,9 +226,21 @@ impl Export {
         }
         // The caller has dealt with the root, above which there is nothing; the parent of any other folder is inside.
         let beneath = if name == b".." { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_BENEATH };
-        let path = open_path(directory, name, beneath, patience)?;
-        let handle = sys::handle::handle_of(&path)?;
-        Ok((Way::Kernel(handle), path))
+        let path = open_path(&directory, name, beneath, patience)?;
+        Ok((self.way_to(&path, (name != b"..").then_some((directory.as_fd(), name)))?, path))
+    }
+
+    /// Which way leads to the open file again; `at`: the folder and name it was found by.
+    pub fn way_to(&self, file: impl AsFd, at: Option<(BorrowedFd<'_>, &[u8])>) -> io::Result<Way> {
+        match self.changing() {
+            Some(inodes) => inodes.note(file, at),
+            None => Ok(Way::Kernel(sys::handle::handle_of(file)?)),
+        }
+    }
+
+    /// The map of inodes, if this tree's handles need one.
+    pub fn changing(&self) -> Option<&Inodes> {
+        self.inodes.get().filter(|_| matches!(self.root_way, Way::Inode { .. }))
     }
 
     fn read_index(tree: &Tree, root: &OwnedFd) -> Result<Index, ExportError> {
@@ -190,6 +266,11 @@ fn kernel_way(root: &OwnedFd) -> Option<Way> {
     let handle = sys::handle::handle_of(root).ok()?;
     sys::handle::open(root, &handle).ok()?;
     Some(Way::Kernel(handle))
+}
+
+/// Opens what is at `path` below the open folder, as a path.
+pub(super) fn open_below(folder: &OwnedFd, path: &OsStr, patience: Patience) -> io::Result<OwnedFd> {
+    open_path(folder, path, ResolveFlag::RESOLVE_BENEATH, patience)
 }
 
 fn open_path<P: ?Sized + nix::NixPath>(
