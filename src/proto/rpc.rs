@@ -257,6 +257,8 @@ pub struct Framing {
     buffer: Vec<u8>,
     /// Where the next record begins.
     start: usize,
+    /// Bytes that are missing of it, as far as its mark has arrived.
+    missing: usize,
 }
 
 impl Framing {
@@ -272,6 +274,11 @@ impl Framing {
     /// Whether part of a record is waiting for its rest.
     pub fn is_empty(&self) -> bool {
         self.start == self.buffer.len()
+    }
+
+    /// Bytes to make room for: what is known to be missing of the next record.
+    pub fn missing(&self) -> usize {
+        self.missing
     }
 
     /// Gives memory back when nothing is waiting.
@@ -290,6 +297,7 @@ impl Framing {
         let begin = self.start;
         let (mut read, mut end) = (begin, begin);
         let mut fragments = [(0, 0); limits::RPC_FRAGMENTS];
+        self.missing = 0;
         for count in 0.. {
             let Some(mark) = self.buffer.get(read..).and_then(|b| b.first_chunk::<4>()) else {
                 return Ok(None);
@@ -306,6 +314,7 @@ impl Framing {
                 continue;
             }
             if read > self.buffer.len() {
+                self.missing = read - self.buffer.len();
                 return Ok(None);
             }
             let joined = begin + 4;
@@ -418,10 +427,12 @@ mod tests {
                 while let Some(record) = framing.next_record().unwrap() {
                     got.push(record.to_vec());
                 }
+                prop_assert!(framing.missing() <= later.len(), "no more than there is to come");
                 rest = later;
             }
             prop_assert_eq!(got, records);
             prop_assert!(framing.is_empty());
+            prop_assert_eq!(framing.missing(), 0);
         }
 
         #[test]

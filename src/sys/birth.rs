@@ -37,6 +37,13 @@ pub fn of(file: impl AsFd) -> io::Result<Birth> {
     Ok(Birth { inode: found.stx_ino, born: if found.stx_mask & libc::STATX_BTIME == 0 { 0 } else { born } })
 }
 
+/// By the clock that file systems take their times from, in whole seconds since 1970.
+pub fn now_secs() -> i64 {
+    use nix::time::{ClockId, clock_gettime};
+    #[expect(clippy::useless_conversion, reason = "the width of time_t differs")]
+    clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or(0, |now| i64::from(now.tv_sec()))
+}
+
 pub fn is_folder(file: impl AsFd) -> io::Result<bool> {
     Ok(fstat(file)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }

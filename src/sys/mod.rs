@@ -1,6 +1,8 @@
 //! Thin, safe wrappers over system calls that no crate offers; the only `unsafe` of the crate.
 
 #[cfg(feature = "daemon")]
+pub mod acting;
+#[cfg(feature = "daemon")]
 pub mod arp;
 #[cfg(feature = "daemon")]
 pub mod birth;
@@ -12,6 +14,8 @@ pub mod dirents;
 pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod handle;
+#[cfg(feature = "daemon")]
+pub mod links;
 #[cfg(feature = "daemon")]
 pub mod loopdev;
 #[cfg(feature = "daemon")]

@@ -113,6 +113,39 @@ fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
+/// Writes `data` at `offset`; how much of it was written, unless that is nothing. May wait for the disk.
+pub fn write_all(file: impl AsFd, data: &[u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        match write_at(file.as_fd(), rest, at) {
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+#[expect(unsafe_code, reason = "nix offers pwrite without 64-bit offsets on 32-bit systems")]
+fn write_at(file: impl AsFd, data: &[u8], offset: u64) -> io::Result<usize> {
+    let offset = libc::off64_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    // SAFETY: the kernel reads at most `data.len()` bytes from `data`, which is borrowed for the call.
+    let written =
+        unsafe { libc::pwrite64(file.as_fd().as_raw_fd(), data.as_ptr().cast(), data.len(), offset) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// Makes the file `length` bytes long.
+#[expect(unsafe_code, reason = "nix offers ftruncate without 64-bit lengths on 32-bit systems")]
+pub fn set_length(file: impl AsFd, length: u64) -> io::Result<()> {
+    let length = libc::off64_t::try_from(length).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    // SAFETY: only numbers are passed.
+    let done = unsafe { libc::ftruncate64(file.as_fd().as_raw_fd(), length) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sends up to `count` bytes at `offset` from `file` to `socket`; 0 at the end of the file.
 #[expect(unsafe_code, reason = "nix offers sendfile without 64-bit offsets on 32-bit systems")]
 pub fn send_file(socket: impl AsFd, file: impl AsFd, offset: u64, count: usize) -> io::Result<usize> {

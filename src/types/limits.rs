@@ -345,6 +345,12 @@ pub const NFS_CONNECTION_CALLS: usize = 4;
 /// Answers from the disk in memory at once, waiting to be sent or still being read: 16 MiB of the largest.
 pub const NFS_ANSWERS: usize = 128;
 
+/// Replies kept of NFS calls that must not be carried out twice, over all clients: with their bookkeeping some 2 MB.
+pub const NFS_REPLIES: usize = 4096;
+
+/// Such replies of one address: more calls than Linux has under way when it loses a connection.
+pub const NFS_REPLIES_EACH: usize = 256;
+
 /// Largest MOUNT or portmapper call over UDP, in bytes: header, credential and path.
 pub const RPC_DATAGRAM: usize = 2048;
 

@@ -10,6 +10,7 @@
     reason = "a bench reads the clock and ends when its load fails"
 )]
 
+mod rpc;
 mod support;
 
 use std::io::{self, Read, Write};
@@ -27,6 +28,7 @@ use bramble::proto::rpc::{Call, Credential, reply};
 use bramble::proto::xdr::{Reader, Writer};
 use bramble::sim::net::{Lab, Machine, SERVER, isolate};
 use bramble::types::MacAddr;
+use rpc::{Connection, mount_root};
 use support::{Figures, Server, listens, program};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 100);
@@ -220,19 +222,6 @@ impl Operations<'_> {
     }
 }
 
-fn mount_root(client: &Machine, export: &str, port: u16) -> Handle {
-    let mut connection = Connection::open(client, port);
-    connection.call(
-        mount::PROGRAM,
-        1,
-        |out| Writer(out).opaque(export.as_bytes()),
-        |r| {
-            assert_eq!(r.u32().expect("a status"), 0, "the mount of {export} is refused");
-            Handle::from_slice(r.opaque(64).expect("a handle")).expect("at most 64 bytes")
-        },
-    )
-}
-
 /// Reads `bytes` of `file` in all, over `connections` with `depth` calls in flight on each. Returns what was read.
 fn read_through(client: &Machine, file: &Handle, connections: u32, depth: u32, bytes: u64) -> u64 {
     let open: Vec<Connection> = (0..connections).map(|_| Connection::open(client, 2049)).collect();
@@ -245,77 +234,7 @@ fn read_through(client: &Machine, file: &Handle, connections: u32, depth: u32, b
     calls * u64::from(connections) * u64::from(CHUNK)
 }
 
-/// A connection from a privileged port, as the kernel's client makes it.
-struct Connection {
-    stream: TcpStream,
-    xid: u32,
-    out: Vec<u8>,
-    record: Vec<u8>,
-}
-
 impl Connection {
-    fn open(client: &Machine, port: u16) -> Self {
-        use std::sync::atomic::{AtomicU16, Ordering};
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let stream = client
-            .run(|| {
-                // Ports just left are still waiting for late packets; the next free one will do.
-                for _ in 0..800 {
-                    let local = 200 + NEXT.fetch_add(1, Ordering::Relaxed) % 800;
-                    match connect_from(local, SocketAddr::from((SERVER, port))) {
-                        Ok(stream) => return Ok(stream),
-                        Err(e)
-                            if matches!(e.raw_os_error(), Some(libc::EADDRINUSE | libc::EADDRNOTAVAIL)) => {}
-                        Err(e) => return Err(e),
-                    }
-                }
-                Err(io::Error::other("no privileged port is free"))
-            })
-            .expect("the server takes connections");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
-        Self { stream, xid: std::process::id() << 12, out: Vec::new(), record: Vec::new() }
-    }
-
-    fn push(&mut self, program: u32, procedure: u32, args: impl FnOnce(&mut Vec<u8>)) {
-        self.xid = self.xid.wrapping_add(1);
-        let start = reply::begin(&mut self.out);
-        let credential = Credential::Sys { uid: 0, gid: 0, gids: heapless::Vec::new() };
-        let call = Call { xid: self.xid, program, version: 3, procedure, credential, args: Reader::new(&[]) };
-        call.encode_header(&mut self.out);
-        args(&mut self.out);
-        reply::finish(&mut self.out, start, 0);
-    }
-
-    fn flush(&mut self) {
-        self.stream.write_all(&self.out).expect("the server reads");
-        self.out.clear();
-    }
-
-    fn call<T>(
-        &mut self,
-        program: u32,
-        procedure: u32,
-        args: impl FnOnce(&mut Vec<u8>),
-        results: impl FnOnce(&mut Reader<'_>) -> T,
-    ) -> T {
-        self.push(program, procedure, args);
-        self.flush();
-        let mut mark = [0; 4];
-        self.stream.read_exact(&mut mark).expect("an answer");
-        self.record.resize((u32::from_be_bytes(mark) & 0x7fff_ffff) as usize, 0);
-        self.stream.read_exact(&mut self.record).expect("a whole answer");
-        let (_, header, mut r) = reply::parse(&self.record).expect("a reply");
-        assert_eq!(header, reply::Header::Success);
-        results(&mut r)
-    }
-
-    fn lookup(&mut self, directory: &Handle, name: &[u8]) -> Handle {
-        let args = |out: &mut Vec<u8>| Args::Lookup(Entry { directory, name }).encode(out);
-        let found = self.call(nfs3::PROGRAM, 3, args, |r| parse::lookup(r).expect("a LOOKUP reply"));
-        found.unwrap_or_else(|status| panic!("{}: status {status}", name.escape_ascii())).0
-    }
-
     fn read_calls(mut self, file: &Handle, calls: u64, depth: u32, first: u64) {
         let mut sent = 0;
         let mut ask = |connection: &mut Self| {
@@ -342,18 +261,6 @@ impl Connection {
             self.flush();
         }
     }
-}
-
-fn connect_from(port: u16, to: SocketAddr) -> io::Result<TcpStream> {
-    use nix::sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
-    };
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
-    let SocketAddr::V4(to) = to else { return Err(io::Error::other("IPv4 only")) };
-    connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
-    Ok(fd.into())
 }
 
 /// Takes `length` bytes off the socket without copying them.

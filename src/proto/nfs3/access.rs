@@ -65,6 +65,21 @@ impl<'a> Identity<'a> {
         self.uid == file.uid || self.bits(file) & 5 != 0
     }
 
+    /// Whether data may be written. As with reading, an owner who opened his file before taking the bit away goes on.
+    pub fn may_write(&self, file: &Attributes) -> bool {
+        self.uid == file.uid || self.bits(file) & 2 != 0
+    }
+
+    /// The part of `wanted` that is granted on a tree that may be written.
+    pub fn granted_to_write(&self, file: &Attributes, wanted: u32) -> u32 {
+        let mut granted = self.granted(file, wanted);
+        if self.bits(file) & 2 != 0 {
+            granted |= MODIFY | EXTEND;
+            granted |= if file.kind == FileType::Directory { DELETE } else { 0 };
+        }
+        granted & wanted
+    }
+
     /// The part of `wanted` that is granted on a tree nobody may write.
     pub fn granted(&self, file: &Attributes, wanted: u32) -> u32 {
         let bits = self.bits(file);
@@ -133,6 +148,26 @@ mod tests {
             assert_eq!(who.may_read(&file), read, "{shows}");
             assert_eq!(who.may_search(&file), access & (LOOKUP | EXECUTE) != 0, "{shows}");
             assert_eq!(who.may_list(&file), access & READ != 0, "{shows}");
+        }
+    }
+
+    #[test]
+    fn who_may_write() {
+        use FileType::{Directory, Regular};
+        let (anna, bert) = ((1000, 1000, &[24][..]), (1001, 1001, &[][..]));
+        #[rustfmt::skip]
+        let rows = [
+            // shows                          who   file                            ACCESS grants                          WRITE
+            ("an owner",                      anna, file(Regular, 0o600, 1000, 0),  READ | MODIFY | EXTEND,                true),
+            ("an owner without the bit",      anna, file(Regular, 0o400, 1000, 0),  READ,                                  true),
+            ("a member of the group",         anna, file(Regular, 0o020, 0, 24),    MODIFY | EXTEND,                       true),
+            ("somebody else",                 bert, file(Regular, 0o664, 1000, 24), READ,                                  false),
+            ("an owner's folder",             anna, file(Directory, 0o700, 1000, 0), READ | LOOKUP | MODIFY | EXTEND | DELETE, true),
+        ];
+        for (shows, (uid, gid, gids), file, access, write) in rows {
+            let who = Identity { uid, gid, gids };
+            assert_eq!(who.granted_to_write(&file, 0x3f), access, "{shows}");
+            assert_eq!(who.may_write(&file), write, "{shows}");
         }
     }
 }

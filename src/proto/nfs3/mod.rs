@@ -77,6 +77,23 @@ impl Procedure {
         Self::Commit,
     ];
 
+    /// Whether it changes files: such a call must not be carried out twice.
+    pub const fn changes(self) -> bool {
+        matches!(
+            self,
+            Self::SetAttr
+                | Self::Write
+                | Self::Create
+                | Self::MkDir
+                | Self::SymLink
+                | Self::MkNod
+                | Self::Remove
+                | Self::RmDir
+                | Self::Rename
+                | Self::Link
+        )
+    }
+
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
     }

@@ -5,6 +5,7 @@
 
 use super::super::xdr::{Reader, Writer, XdrError};
 use super::Procedure;
+use super::args::Stable;
 use super::types::{Attributes, Handle, Status, Time};
 use crate::types::limits;
 
@@ -42,6 +43,33 @@ pub enum Reply<'a> {
     PathConf {
         attributes: Attributes,
     },
+    SetAttr(Wcc),
+    Write {
+        wcc: Wcc,
+        count: u32,
+        stable: Stable,
+        verifier: [u8; 8],
+    },
+    /// CREATE, MKDIR, SYMLINK and MKNOD.
+    Made {
+        object: &'a Handle,
+        attributes: Attributes,
+        directory: Wcc,
+    },
+    /// REMOVE and RMDIR.
+    Removed(Wcc),
+    Renamed {
+        from: Wcc,
+        to: Wcc,
+    },
+    Linked {
+        attributes: Attributes,
+        directory: Wcc,
+    },
+    Committed {
+        wcc: Wcc,
+        verifier: [u8; 8],
+    },
     /// `attributes` of the file or folder the procedure is about, where it has a place for them.
     Failed {
         procedure: Procedure,
@@ -59,6 +87,14 @@ pub struct Space {
     pub files: u64,
     pub files_free: u64,
     pub files_available: u64,
+}
+
+/// `wcc_data`: a file right before and right after it was changed. From the first a client sees whether what it had
+/// cached was the present state until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wcc {
+    pub before: Option<Attributes>,
+    pub after: Option<Attributes>,
 }
 
 /// `FSF_LINK | FSF_SYMLINK | FSF_HOMOGENEOUS | FSF_CANSETTIME`.
@@ -133,6 +169,38 @@ impl Reply<'_> {
                     w.bool(yes);
                 }
             }
+            Self::SetAttr(changed) | Self::Removed(changed) => {
+                w.u32(0);
+                changed.encode(w);
+            }
+            Self::Write { wcc, count, stable, verifier } => {
+                w.u32(0);
+                wcc.encode(w);
+                w.u32(*count);
+                w.u32(*stable as u32);
+                w.fixed(verifier);
+            }
+            Self::Made { object, attributes, directory } => {
+                w.u32(0);
+                w.bool(true);
+                w.opaque(object);
+                post_op(w, Some(*attributes));
+                directory.encode(w);
+            }
+            Self::Renamed { from, to } => {
+                w.u32(0);
+                from.encode(w);
+                to.encode(w);
+            }
+            Self::Linked { attributes, directory } => {
+                ok(w, *attributes);
+                directory.encode(w);
+            }
+            Self::Committed { wcc, verifier } => {
+                w.u32(0);
+                wcc.encode(w);
+                w.fixed(verifier);
+            }
             Self::Failed { procedure, status, attributes } => failed(w, *procedure, *status, *attributes),
         }
     }
@@ -148,10 +216,20 @@ pub(super) fn post_op(w: &mut Writer<'_>, attributes: Option<Attributes>) {
     w.option(attributes, |w, attributes| attributes.encode(w));
 }
 
-/// `wcc_data`: nothing from before, and what is known after.
+impl Wcc {
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.option(self.before, |w, before| {
+            w.u64(before.size);
+            before.modified.encode(w);
+            before.changed.encode(w);
+        });
+        post_op(w, self.after);
+    }
+}
+
+/// Of a failure: nothing from before, and what is known after.
 fn wcc(w: &mut Writer<'_>, after: Option<Attributes>) {
-    w.bool(false);
-    post_op(w, after);
+    Wcc { before: None, after }.encode(w);
 }
 
 fn failed(w: &mut Writer<'_>, procedure: Procedure, status: Status, attributes: Option<Attributes>) {
@@ -190,7 +268,7 @@ fn failed(w: &mut Writer<'_>, procedure: Procedure, status: Status, attributes: 
 /// The other direction, for simulated clients and tests: results as a client reads them. Each function begins at the
 /// status; `Ok(Err(status))` is a refusal of the server's.
 pub mod client {
-    use super::{Attributes, Handle, Reader, XdrError, limits};
+    use super::{Attributes, Handle, Reader, Space, Time, XdrError, limits};
 
     /// `Err` holds the number of the status.
     pub type Outcome<T> = Result<T, u32>;
@@ -239,6 +317,61 @@ pub mod client {
             r.option(Attributes::parse)?;
             let (_count, end) = (r.u32()?, r.bool()?);
             Ok((r.opaque(usize::try_from(limits::NFS_READ).unwrap_or(usize::MAX))?, end))
+        })
+    }
+
+    /// What a client learns of a change: size, mtime and ctime before, attributes after.
+    pub type Change = (Option<(u64, Time, Time)>, Option<Attributes>);
+
+    fn change(r: &mut Reader<'_>) -> Result<Change, XdrError> {
+        let before = r.option(|r| Ok((r.u64()?, Time::parse(r)?, Time::parse(r)?)))?;
+        Ok((before, r.option(Attributes::parse)?))
+    }
+
+    /// SETATTR, REMOVE and RMDIR.
+    pub fn changed(r: &mut Reader<'_>) -> Result<Outcome<Change>, XdrError> {
+        with_status(r, change)
+    }
+
+    /// CREATE, MKDIR, SYMLINK and MKNOD: the new file, and what became of its folder.
+    pub fn made(r: &mut Reader<'_>) -> Result<Outcome<(Handle, Attributes, Change)>, XdrError> {
+        with_status(r, |r| {
+            let object = r.option(handle)?.ok_or(XdrError::Unknown(0))?;
+            let attributes = r.option(Attributes::parse)?.ok_or(XdrError::Unknown(0))?;
+            Ok((object, attributes, change(r)?))
+        })
+    }
+
+    /// Bytes written, how safe they are, and the server's verifier.
+    pub fn write(r: &mut Reader<'_>) -> Result<Outcome<(Change, u32, u32, [u8; 8])>, XdrError> {
+        with_status(r, |r| Ok((change(r)?, r.u32()?, r.u32()?, r.fixed()?)))
+    }
+
+    pub fn commit(r: &mut Reader<'_>) -> Result<Outcome<(Change, [u8; 8])>, XdrError> {
+        with_status(r, |r| Ok((change(r)?, r.fixed()?)))
+    }
+
+    pub fn rename(r: &mut Reader<'_>) -> Result<Outcome<(Change, Change)>, XdrError> {
+        with_status(r, |r| Ok((change(r)?, change(r)?)))
+    }
+
+    pub fn link(r: &mut Reader<'_>) -> Result<Outcome<(Option<Attributes>, Change)>, XdrError> {
+        with_status(r, |r| Ok((r.option(Attributes::parse)?, change(r)?)))
+    }
+
+    pub fn fsstat(r: &mut Reader<'_>) -> Result<Outcome<Space>, XdrError> {
+        with_status(r, |r| {
+            r.option(Attributes::parse)?;
+            let space = Space {
+                bytes: r.u64()?,
+                bytes_free: r.u64()?,
+                bytes_available: r.u64()?,
+                files: r.u64()?,
+                files_free: r.u64()?,
+                files_available: r.u64()?,
+            };
+            r.u32()?;
+            Ok(space)
         })
     }
 

@@ -30,10 +30,14 @@ pub enum Status {
     Quota = 69,
     Stale = 70,
     BadHandle = 10001,
+    /// SETATTR's guard: the file has changed in between.
+    NotSync = 10002,
     BadCookie = 10003,
     NotSupported = 10004,
     TooSmall = 10005,
     Fault = 10006,
+    /// MKNOD of something that MKNOD does not make.
+    BadType = 10007,
     /// The client should ask again in a while.
     Later = 10008,
 }

@@ -71,6 +71,16 @@ pub fn answer(
     answer
 }
 
+/// The number of a call that must not be carried out twice.
+pub fn changes(caller: &Caller, record: &[u8]) -> Option<u32> {
+    let call = Call::parse(record).ok()?;
+    let is_nfs = caller.door == Door::Nfs && call.program == nfs3::PROGRAM && call.version == nfs3::VERSION;
+    let changes = is_nfs
+        && caller.visitor.may_write()
+        && Procedure::from_number(call.procedure).is_some_and(Procedure::changes);
+    changes.then_some(call.xid)
+}
+
 fn padded(length: u32) -> usize {
     usize::try_from(length.next_multiple_of(4)).expect("at most NFS_READ")
 }

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::call::{Answer, Caller, answer};
+use super::call::{Answer, Caller, answer, changes};
 use super::doorman::Pass;
+use super::replies;
 use crate::proto::rpc::{Framing, FramingError};
 use crate::proto::xdr::padding;
 use crate::service::exports::{Patience, Payload};
@@ -86,7 +87,8 @@ impl Connection {
                 None
             };
             let may_read = self.pool.len() < limits::NFS_CONNECTION_CALLS;
-            let arrived = read(&mut self.stream, self.framing.buffer(), patience);
+            let room = self.framing.missing().max(KEEP);
+            let arrived = read(&mut self.stream, self.framing.buffer(), room, patience);
             tokio::select! {
                 read = arrived, if may_read => if read? == 0 { return Ok(()) },
                 Some(made) = self.pool.join_next(), if !self.pool.is_empty() => {
@@ -157,14 +159,32 @@ impl Connection {
     }
 }
 
-/// Answers one call from a thread that may wait for the disk.
+/// Answers one call from a thread that may wait for the disk; one that changes something, only once.
 async fn in_pool(shared: Arc<Shared>, caller: Caller, record: Box<[u8]>) -> Option<Made> {
+    let mut turn = None;
+    while let Some(xid) = changes(&caller, &record) {
+        match shared.replies.begin(caller.visitor.ip, xid, &record) {
+            replies::Call::First(first) => {
+                turn = Some(first);
+                break;
+            }
+            replies::Call::Again(first) => {
+                if let Some(reply) = replies::again(first).await {
+                    let room = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
+                    return Some((reply.to_vec(), room));
+                }
+            }
+        }
+    }
     let room = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
-    let turn = Arc::clone(&shared.disk).acquire_owned().await.ok()?;
+    let disk = Arc::clone(&shared.disk).acquire_owned().await.ok()?;
     let work = move || {
         let mut out = Vec::new();
         let _ = answer(&shared, &caller, &record, Patience::Blocking, &mut out);
-        drop(turn);
+        if let Some(turn) = turn {
+            turn.done(&out);
+        }
+        drop(disk);
         out
     };
     let out = tokio::task::spawn_blocking(work).await.ok()?;
@@ -174,9 +194,10 @@ async fn in_pool(shared: Arc<Shared>, caller: Caller, record: Box<[u8]>) -> Opti
 async fn read(
     stream: &mut TcpStream,
     into: &mut Vec<u8>,
+    room: usize,
     patience: Option<Duration>,
 ) -> Result<usize, Ended> {
-    into.reserve(KEEP);
+    into.reserve(room);
     Ok(match patience {
         None => stream.read_buf(into).await?,
         Some(patience) => timeout(patience, stream.read_buf(into)).await??,

@@ -7,6 +7,7 @@
 mod call;
 mod connection;
 mod doorman;
+mod replies;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use self::call::{Answer, Caller, answer};
 use self::connection::{Connection, Ended};
 use self::doorman::Doorman;
+use self::replies::Replies;
 use super::supervisor::{Stop, stopped};
 use crate::proto::portmap::NFS_PORT;
 use crate::service::events::Events;
@@ -81,6 +83,7 @@ pub struct Shared {
     disk: Arc<Semaphore>,
     /// Answers from the disk that may be in memory.
     answers: Arc<Semaphore>,
+    replies: Arc<Replies>,
     warned_of_port: AtomicBool,
     /// Calls must come from ports below this one.
     unprivileged: u16,
@@ -104,6 +107,7 @@ impl Shared {
             doorman: Arc::default(),
             disk: Arc::new(Semaphore::new(limits::NFS_DISK)),
             answers: Arc::new(Semaphore::new(limits::NFS_ANSWERS)),
+            replies: Arc::default(),
             warned_of_port: AtomicBool::new(false),
             unprivileged: UNPRIVILEGED,
         })
@@ -168,9 +172,19 @@ pub async fn run(shared: Arc<Shared>, ports: Vec<Port>, stop: Stop) -> Result<()
     let served = tokio::select! {
         served = serve(shared, ports, (Door::Nfs, Door::Mount), stop) => served,
         () = exports.let_go() => Ok(()),
+        () = measure(&exports) => Ok(()),
     };
     prepare.abort();
     served
+}
+
+/// Sums up what homes and shares take of their quotas, one after the other; for as long as it is polled.
+async fn measure(exports: &Exports) {
+    loop {
+        let export = exports.to_measure().await;
+        // A panic was logged; the tree stays unmeasured.
+        let _ = tokio::task::spawn_blocking(move || export.measure()).await;
+    }
 }
 
 /// Serves the programs behind `doors` (TCP, UDP) until told to stop. Connections end with it; clients open new ones.

@@ -7,19 +7,19 @@
 //! has a mark that use sets and the clock's hand takes away.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, fstat};
 
 use super::attributes;
 use super::handle::Way;
 use super::tree::{Export, Key};
 use crate::proto::nfs3::{Attributes, Handle};
+use crate::sys::links::reopen;
 use crate::types::limits;
 
 /// One file of a tree.
@@ -30,7 +30,7 @@ pub struct Node {
     /// Number in the index, in trees that have one.
     pub number: Option<u32>,
     pub is_root: bool,
-    path: OwnedFd,
+    path: Arc<OwnedFd>,
     data: OnceLock<Arc<OwnedFd>>,
 }
 
@@ -42,17 +42,24 @@ impl Node {
         };
         let is_root = way == *export.root_way();
         let handle = export.seal(way);
-        Self { export, handle, number, is_root, path, data: OnceLock::new() }
+        Self { export, handle, number, is_root, path: Arc::new(path), data: OnceLock::new() }
+    }
+
+    /// A regular file that is open in earnest already, for reading and writing.
+    pub fn opened(export: Arc<Export>, way: Way, file: OwnedFd) -> Self {
+        let node = Self::new(export, way, file);
+        let _ = node.data.set(Arc::clone(&node.path));
+        node
     }
 
     pub fn path(&self) -> BorrowedFd<'_> {
         use std::os::fd::AsFd;
-        self.path.as_fd()
+        (*self.path).as_fd()
     }
 
     /// A file without a name has been removed; that we still hold it must not keep it alive for clients.
     fn stat(&self) -> io::Result<FileStat> {
-        let stat = fstat(&self.path)?;
+        let stat = fstat(&*self.path)?;
         if stat.st_nlink == 0 { Err(Errno::ESTALE.into()) } else { Ok(stat) }
     }
 
@@ -62,27 +69,28 @@ impl Node {
 
     /// Opens a folder once more, for a reader with a position of its own.
     pub fn open_folder(&self) -> io::Result<OwnedFd> {
-        reopen(&self.path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+        reopen(&*self.path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 
-    /// The open file; only for regular files.
+    /// The open file; only for regular files. Open for writing too, in trees that are written and where the file lets us.
     pub fn data(&self) -> io::Result<Arc<OwnedFd>> {
         if let Some(data) = self.data.get() {
             return Ok(Arc::clone(data));
         }
-        let data = Arc::new(
-            reopen(&self.path, OFlag::O_RDONLY | OFlag::O_NOATIME)
-                .or_else(|_| reopen(&self.path, OFlag::O_RDONLY))?,
-        );
+        let mut ways = [OFlag::O_RDWR, OFlag::O_RDONLY | OFlag::O_NOATIME, OFlag::O_RDONLY].into_iter();
+        if self.export.image().is_some() {
+            ways.next();
+        }
+        let mut opened = Err(Errno::EACCES.into());
+        for flags in ways {
+            opened = reopen(&*self.path, flags);
+            if opened.is_ok() {
+                break;
+            }
+        }
+        let data = Arc::new(opened?);
         Ok(Arc::clone(self.data.get_or_init(|| data)))
     }
-}
-
-/// Opens what a path descriptor stands for.
-fn reopen(path: &OwnedFd, flags: OFlag) -> io::Result<OwnedFd> {
-    let mut link = heapless::String::<32>::new();
-    write!(link, "/proc/self/fd/{}", path.as_raw_fd()).expect("a descriptor has at most ten digits");
-    Ok(open(link.as_str(), flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?)
 }
 
 /// Files found lately, by handle.
@@ -139,6 +147,16 @@ impl Files {
         let places = inner.slots.iter().enumerate().map(|(at, slot)| (slot.node.handle.clone(), at));
         inner.by_handle = places.collect();
         inner.hand = 0;
+    }
+
+    /// Lets go of one file that has been removed, so that the disk gets its room back.
+    pub fn remove(&self, handle: &Handle) {
+        let inner = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = inner.by_handle.remove(handle) else { return };
+        inner.slots.swap_remove(at);
+        if let Some(moved) = inner.slots.get(at) {
+            inner.by_handle.insert(moved.node.handle.clone(), at);
+        }
     }
 
     #[cfg(test)]

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::files::Node;
+use super::grants::Rights;
 use super::handle::{VirtualFile, Way};
 use super::operations::Context;
 use super::tree::Export;
@@ -35,7 +36,9 @@ impl Context<'_> {
         if around.kind != FileType::Directory {
             return Err(refuse(Status::NotDirectory));
         }
-        if !self.who_in(target.export()).may_list(&around) {
+        let rights = self.visitor.standing(target.export().key()).map(|one| one.rights);
+        let is_box = matches!(rights, Some(Rights::DropBox { .. }));
+        if !is_box && !self.who_in(target.export()).may_list(&around) {
             return Err(refuse(Status::Access));
         }
         let ours = target.export().filesystem().to_be_bytes();
@@ -51,7 +54,7 @@ impl Context<'_> {
             Target::File(_) if self.patience == Patience::Inline => return Err(Stop::WouldBlock),
             Target::File(node) => match (node.export.numbered(), node.number) {
                 (Some(_), Some(number)) => list_numbered(node, number, cookie, plus, &mut listing)?,
-                _ => list_folder(node, cookie, plus, &mut listing)?,
+                _ => self.list_folder(node, cookie, (plus, is_box), &mut listing)?,
             },
         };
         if listing.is_empty() && !end {
@@ -59,6 +62,52 @@ impl Context<'_> {
         }
         listing.finish(end);
         Ok(())
+    }
+
+    /// Reads the folder itself. Whether it has been read to the end is the result. In a hand-in box (`is_box`) others' files
+    /// are left out.
+    fn list_folder(
+        &self,
+        node: &Arc<Node>,
+        cookie: u64,
+        (plus, is_box): (bool, bool),
+        listing: &mut Listing<'_>,
+    ) -> Result<bool, Stop> {
+        let folder = node.open_folder()?;
+        let root = if node.is_root { Some(node.attributes()?) } else { None };
+        let read = dirents::read(&folder, cookie, |entry| {
+            // Above the root there is nothing.
+            let name = if root.is_some() && entry.name == b".." { b"." } else { entry.name };
+            let found = if plus || is_box { self.found(node, &folder, name) } else { None };
+            if is_box && found.as_ref().is_none_or(|found| self.is_hidden(found).unwrap_or(true)) {
+                return true;
+            }
+            let more = found.filter(|_| plus).and_then(|found| self.plus_of(&found));
+            let id = match (&root, entry.name) {
+                (Some(root), b".." | b".") => root.id,
+                _ => more.as_ref().map_or(entry.inode, |(attributes, _)| attributes.id),
+            };
+            let plus = more.as_ref().map(|(attributes, handle)| (*attributes, handle));
+            listing.push(Entry { id, name: entry.name, cookie: entry.next, plus })
+        });
+        read.map_err(|error| match error.raw_os_error() {
+            // The cookie is no position in this folder.
+            Some(libc::EINVAL) => Status::BadCookie.into(),
+            _ => error.into(),
+        })
+    }
+
+    fn found(&self, node: &Arc<Node>, folder: impl AsFd, name: &[u8]) -> Option<Target> {
+        if name == b"." {
+            return Some(Target::File(Arc::clone(node)));
+        }
+        let (way, path) = node.export.find_name(folder, None, name, Patience::Blocking).ok()?;
+        Some(Target::File(Arc::new(Node::new(Arc::clone(&node.export), way, path))))
+    }
+
+    fn plus_of(&self, found: &Target) -> Plus {
+        let Target::File(node) = found else { return None };
+        Some((self.attributes(found).ok()?, node.handle.clone()))
     }
 
     fn list_virtual(
@@ -82,28 +131,6 @@ impl Context<'_> {
         }
         Ok(true)
     }
-}
-
-/// Reads the folder itself. Whether it has been read to the end is the result.
-fn list_folder(node: &Arc<Node>, cookie: u64, plus: bool, listing: &mut Listing<'_>) -> Result<bool, Stop> {
-    let folder = node.open_folder()?;
-    let root = if node.is_root { Some(node.attributes()?) } else { None };
-    let read = dirents::read(&folder, cookie, |entry| {
-        // Above the root there is nothing.
-        let name = if root.is_some() && entry.name == b".." { b"." } else { entry.name };
-        let more = if plus { entry_of(node, &folder, None, name) } else { None };
-        let id = match (&root, entry.name) {
-            (Some(root), b".." | b".") => root.id,
-            _ => entry.inode,
-        };
-        let plus = more.as_ref().map(|(attributes, handle)| (*attributes, handle));
-        listing.push(Entry { id, name: entry.name, cookie: entry.next, plus })
-    });
-    read.map_err(|error| match error.raw_os_error() {
-        // The cookie is no position in this folder.
-        Some(libc::EINVAL) => Status::BadCookie.into(),
-        _ => error.into(),
-    })
 }
 
 /// Lists from our index: position 0 is `.`, 1 is `..`, then the names.

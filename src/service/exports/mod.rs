@@ -13,7 +13,9 @@
 //! | `virtuals` | `/.bramble` |
 //! | `agents` | the builds of the agent that clients were given |
 //! | `operations`, `listing` | the procedures that read |
+//! | `writing` | the procedures that write |
 //! | `grants` | homes and shares: what is open to whom, from where |
+//! | `usage` | what a home or share takes of its quota |
 
 pub mod agents;
 pub mod attributes;
@@ -25,23 +27,30 @@ pub mod inodes;
 mod listing;
 mod operations;
 pub mod tree;
+pub mod usage;
 pub mod virtuals;
+mod writing;
 
 #[cfg(test)]
 pub mod house;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writing_tests;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::Notify;
 
 use self::files::{Files, Node};
 use self::grants::{Grants, Standing};
 use self::handle::{Sealer, Space, VirtualFile, Way};
 use self::tree::{Export, Handles, Key, Subject};
 use self::virtuals::{Sources, Virtuals};
+use self::writing::Writing;
 use super::clients::{Clients, Seat};
 use super::images::{Images, Tree};
 use crate::proto::mount::Refused;
@@ -98,6 +107,10 @@ pub struct Exports {
     handles: Handles,
     virtuals: Virtuals,
     grants: Grants,
+    writing: Writing,
+    /// Trees whose usage is to be measured.
+    unmeasured: Mutex<Vec<Arc<Export>>>,
+    measure: Notify,
     open: RwLock<HashMap<Key, Arc<Export>>>,
     files: Files,
 }
@@ -118,16 +131,30 @@ impl From<Status> for Stop {
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        use std::io::ErrorKind;
-        let status = match (error.kind(), error.raw_os_error()) {
-            (ErrorKind::WouldBlock, _) => return Self::WouldBlock,
-            (ErrorKind::NotFound, _) => Status::NoEntry,
-            (_, Some(libc::ESTALE)) => Status::Stale,
-            (_, Some(libc::ENOTDIR)) => Status::NotDirectory,
-            (_, Some(libc::ENAMETOOLONG)) => Status::NameTooLong,
-            (_, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => Status::Later,
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            return Self::WouldBlock;
+        }
+        let status = match error.raw_os_error() {
+            Some(libc::ESTALE) => Status::Stale,
+            Some(libc::ENOTDIR) => Status::NotDirectory,
+            Some(libc::EISDIR) => Status::IsDirectory,
+            Some(libc::ENAMETOOLONG) => Status::NameTooLong,
+            Some(libc::EPERM) => Status::Perm,
+            Some(libc::EACCES) => Status::Access,
+            Some(libc::EEXIST) => Status::Exists,
+            Some(libc::ENOTEMPTY) => Status::NotEmpty,
+            Some(libc::EINVAL) => Status::Invalid,
+            Some(libc::ENOSPC) => Status::NoSpace,
+            Some(libc::EDQUOT) => Status::Quota,
+            Some(libc::EFBIG) => Status::TooBig,
+            Some(libc::EROFS) => Status::ReadOnly,
+            Some(libc::EOPNOTSUPP) => Status::NotSupported,
+            Some(libc::EMLINK) => Status::TooManyLinks,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Status::Later,
             // A mount inside the tree, or a way out of it: there is nothing of the tree's behind it.
-            (_, Some(libc::EXDEV | libc::ELOOP)) => Status::Access,
+            Some(libc::EXDEV | libc::ELOOP) => Status::Access,
+            _ if error.kind() == std::io::ErrorKind::NotFound => Status::NoEntry,
+            _ if error.kind() == std::io::ErrorKind::PermissionDenied => Status::Access,
             _ => Status::Io,
         };
         Self::Refused(status, None)
@@ -157,6 +184,9 @@ impl Exports {
             handles,
             virtuals: Virtuals::new(sources),
             grants: Grants::default(),
+            writing: Writing::new(crate::sys::acting::can_act()),
+            unmeasured: Mutex::default(),
+            measure: Notify::new(),
             open: RwLock::default(),
             files: Files::default(),
         }
@@ -208,12 +238,26 @@ impl Exports {
         }
     }
 
+    /// A tree whose usage is to be measured ([`Export::measure`], which takes the disk's time), when there is one.
+    pub async fn to_measure(&self) -> Arc<Export> {
+        loop {
+            if let Some(export) = self.unmeasured.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+                return export;
+            }
+            self.measure.notified().await;
+        }
+    }
+
     /// MNT: the root of `/image/<name>/<version>`, of a home or of a share, or a folder below it.
     pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, Mounted), Refused> {
         let path = str::from_utf8(path).map_err(|_| Refused::NoSuchTree)?;
         if let Some((standing, below)) = visitor.granted_at(path) {
             let tree = Subject::Writable(Arc::clone(&standing.tree));
             let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
+            if standing.quota.is_some() && !export.usage().is_measured() {
+                self.unmeasured.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&export));
+                self.measure.notify_one();
+            }
             return Ok((folder_below(&export, below)?, Mounted::Granted(standing.tree.path.clone())));
         }
         let (image, below) = image_at(path).ok_or(Refused::NoSuchTree)?;
@@ -325,6 +369,11 @@ impl Exports {
 }
 
 impl Visitor {
+    /// Whether anything is granted to it.
+    pub fn may_write(&self) -> bool {
+        !self.standing.is_empty()
+    }
+
     /// The grant for this tree, if its session lasts.
     fn standing(&self, key: Key) -> Option<&Standing> {
         let mut all = self.standing.iter();

@@ -1,7 +1,6 @@
-//! The procedures of NFSv3 on published trees: each takes typed arguments and appends its results.
+//! The procedures of NFSv3: each takes typed arguments and appends its results.
 //!
-//! Everything that writes is refused with `NFS3ERR_ROFS` in `refuse_write`; what trees may be written is decided
-//! there, by the handle's space, when there are such trees.
+//! Those that write are in [`writing`](super::writing).
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -11,11 +10,13 @@ use nix::sys::statvfs::fstatvfs;
 
 use super::agents::Agent;
 use super::files::Node;
+use super::grants::Rights;
 use super::handle::{VirtualFile, Way};
 use super::tree::Export;
+use super::usage;
 use super::virtuals::{self, AGENT, FOLDER, PERSONALITY};
 use super::{Exports, Patience, Payload, Stop, Target, Visitor, WouldBlock};
-use crate::proto::nfs3::access::Identity;
+use crate::proto::nfs3::access::{self, Identity};
 use crate::proto::nfs3::args::Entry;
 use crate::proto::nfs3::reply::Space;
 use crate::proto::nfs3::{Args, Attributes, FileType, Reply, Status};
@@ -76,7 +77,7 @@ impl Context<'_> {
             Args::Access { object, wanted } => {
                 let target = self.target(object)?;
                 let attributes = self.attributes(&target)?;
-                let granted = self.who_in(target.export()).granted(&attributes, wanted);
+                let granted = self.granted(&target, &attributes, wanted);
                 Reply::Access { attributes, granted }.encode(out);
             }
             Args::ReadLink(object) => self.readlink(object, out)?,
@@ -89,7 +90,10 @@ impl Context<'_> {
             }
             Args::FsStat(object) => {
                 let target = self.target(object)?;
-                let space = space(target.export())?;
+                let mut space = space(target.export())?;
+                if let Some(quota) = self.visitor.standing(target.export().key()).and_then(|one| one.quota) {
+                    space = usage::within(space, quota, target.export().usage().bytes());
+                }
                 Reply::FsStat { attributes: self.attributes(&target)?, space }.encode(out);
             }
             Args::FsInfo(object) => {
@@ -98,25 +102,48 @@ impl Context<'_> {
             Args::PathConf(object) => {
                 Reply::PathConf { attributes: self.attributes(&self.target(object)?)? }.encode(out);
             }
-            Args::SetAttr { object, .. } => return Err(self.refuse_write(object)),
-            Args::Write { file, .. } | Args::Commit { file, .. } | Args::Link { file, .. } => {
-                return Err(self.refuse_write(file));
-            }
-            Args::Create { at, .. }
-            | Args::MkDir { at, .. }
-            | Args::SymLink { at, .. }
-            | Args::MkNod { at, .. }
-            | Args::Remove(at)
-            | Args::RmDir(at)
-            | Args::Rename { from: at, .. } => {
-                return Err(self.refuse_write(at.directory));
-            }
+            Args::SetAttr { .. }
+            | Args::Write { .. }
+            | Args::Create { .. }
+            | Args::MkDir { .. }
+            | Args::SymLink { .. }
+            | Args::MkNod { .. }
+            | Args::Remove(_)
+            | Args::RmDir(_)
+            | Args::Rename { .. }
+            | Args::Link { .. }
+            | Args::Commit { .. } => self.change(args, out)?,
         }
         Ok(None)
     }
 
     pub fn target(&self, handle: &[u8]) -> Result<Target, Stop> {
-        self.exports.target(self.visitor, self.who, handle, self.patience)
+        let target = self.exports.target(self.visitor, self.who, handle, self.patience)?;
+        if self.is_hidden(&target)? { Err(Status::Access.into()) } else { Ok(target) }
+    }
+
+    /// Whether it was handed in by somebody else.
+    pub fn is_hidden(&self, target: &Target) -> Result<bool, Stop> {
+        let Target::File(node) = target else { return Ok(false) };
+        Ok(match self.visitor.standing(node.export.key()) {
+            Some(one) if matches!(one.rights, Rights::DropBox { .. }) && !node.is_root => {
+                self.attributes(target)?.uid != one.identity.uid
+            }
+            _ => false,
+        })
+    }
+
+    fn granted(&self, target: &Target, attributes: &Attributes, wanted: u32) -> u32 {
+        let who = self.who_in(target.export());
+        match self.visitor.standing(target.export().key()).map(|one| one.rights) {
+            None | Some(Rights::ReadOnly) => who.granted(attributes, wanted),
+            Some(Rights::ReadWrite | Rights::Common) => who.granted_to_write(attributes, wanted),
+            // Whoever may put something in may also see what is in there of his own.
+            Some(Rights::DropBox { .. }) => match attributes.kind {
+                FileType::Directory => (access::READ | who.granted_to_write(attributes, 0x3f)) & wanted,
+                _ => who.granted_to_write(attributes, wanted),
+            },
+        }
     }
 
     /// Who a call about a file of this tree acts as: in a home or a share, the person it was granted to.
@@ -127,17 +154,19 @@ impl Context<'_> {
         }
     }
 
-    /// Every space there is holds published trees: the refusal comes with the attributes as they stay.
-    fn refuse_write(&self, object: &[u8]) -> Stop {
-        match self.target(object).and_then(|target| self.attributes(&target)) {
-            Ok(attributes) => Stop::Refused(Status::ReadOnly, Some(attributes)),
-            Err(stop) => stop,
-        }
-    }
-
     pub fn attributes(&self, target: &Target) -> Result<Attributes, Stop> {
         match target {
-            Target::File(node) => Ok(node.attributes()?),
+            Target::File(node) => {
+                let mut attributes = node.attributes()?;
+                match self.visitor.standing(node.export.key()) {
+                    // All files are the daemon's own, and shown as the person's.
+                    Some(one) if !self.exports.writing.acts => {
+                        (attributes.uid, attributes.gid) = (one.identity.uid, one.identity.gid);
+                    }
+                    _ => {}
+                }
+                Ok(attributes)
+            }
             Target::Virtual(export, file) => self.virtual_attributes(export, *file),
         }
     }
@@ -197,6 +226,7 @@ impl Context<'_> {
             Target::File(node) => self.find(node, entry.name),
         };
         let (found, attributes) = found
+            .and_then(|found| if self.is_hidden(&found)? { Err(Status::NoEntry.into()) } else { Ok(found) })
             .and_then(|found| self.attributes(&found).map(|a| (found, a)))
             .map_err(|stop| match stop {
                 Stop::Refused(status, _) => refuse(status),

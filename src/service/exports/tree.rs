@@ -19,9 +19,11 @@ use super::grants::WritableTree;
 use super::handle::{Sealer, Space, Token, Way};
 use super::index::Index;
 use super::inodes::Inodes;
+use super::usage::Usage;
 use crate::proto::nfs3::Handle;
 use crate::service::images::{Tree, numbers_beside};
 use crate::sys;
+use crate::types::chain;
 
 /// Number of the root in every index.
 const ROOT: u32 = 0;
@@ -71,6 +73,7 @@ pub struct Export {
     root_way: Way,
     index: OnceLock<Index>,
     inodes: OnceLock<Inodes>,
+    usage: Usage,
 }
 
 /// Why a tree cannot be served.
@@ -131,11 +134,27 @@ impl Export {
                 way
             }
         };
-        Ok(Self { subject, sealer, root, root_way, index, inodes })
+        Ok(Self { subject, sealer, root, root_way, index, inodes, usage: Usage::default() })
     }
 
     pub fn key(&self) -> Key {
         self.subject.key()
+    }
+
+    /// What the tree takes of its quota.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Sums up what the tree takes, unless that has been done. Reads all of its folders.
+    pub fn measure(&self) {
+        if self.usage.is_measured() {
+            return;
+        }
+        if let Err(error) = self.usage.measure(&self.root) {
+            let tree = self.subject.root().display();
+            tracing::warn!(%tree, error = chain(&error), "what a tree takes of its quota cannot be measured");
+        }
     }
 
     /// The image whose tree this is.

@@ -1,4 +1,5 @@
-//! Any bytes as a stream of RPC records: cut, parsed, encoded again; and the calls that are NFS carried out on a small tree.
+//! Any bytes as a stream of RPC records: cut, parsed, encoded again; and the calls that are NFS carried out on a small tree,
+//! and on a home that they may change as they like, within its quota.
 //!
 //! A stranger cannot make a handle, so a handle of one byte here stands for a real one: the fuzzer gets behind the signature.
 #![no_main]
@@ -14,13 +15,18 @@ use bramble::proto::rpc::{Call, Framing, reply};
 use bramble::proto::xdr::Reader;
 use bramble::proto::{mount, portmap};
 use bramble::service::clients::Clients;
+use bramble::service::exports::grants::{Grant, Granted, Identity as Person, Rights, WritableTree};
+use bramble::service::exports::handle::Space;
 use bramble::service::exports::tree::Handles;
 use bramble::service::exports::{Exports, Patience, Visitor, virtuals};
 use bramble::service::images::{Facts, Images, Tree};
-use bramble::types::{Arch, ImageVersion, MacAddr, Version, limits};
+use bramble::types::{Arch, ByteSize, ImageVersion, MacAddr, Version, limits};
 
 const NETWORK: &str =
     "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\toption ipaddr '192.168.1.1/24'\n";
+
+/// Whose the home is.
+const PERSON: u32 = 10_001;
 
 const PI: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 5);
 
@@ -69,9 +75,21 @@ fn house(handles: Handles) -> House {
         personality: Box::new(|_, _| vec![b'{'; 500]),
     };
     let exports = Exports::new(clients, images, &[7; 16], sources, handles);
+    let home = root.with_file_name("home");
+    std::fs::create_dir_all(home.join("folder")).expect("made");
+    std::fs::write(home.join("file"), "text").expect("written");
+    for path in [home.clone(), home.join("folder"), home.join("file")] {
+        let _ = std::os::unix::fs::chown(path, Some(PERSON), Some(PERSON));
+    }
+    let tree = WritableTree { space: Space::Home, id: PERSON, nonce: 5, root: home, path: "/home/p".to_owned() };
+    let identity = Person { uid: PERSON, gid: PERSON, gids: vec![] };
+    let quota = Some(ByteSize(16 << 20));
+    let granted = Granted { tree, identity, rights: Rights::ReadWrite, quota };
+    exports.grant(Grant { id: 1, ip: PI, mac, trees: vec![granted] });
     let visitor = exports.visitor(PI, None);
     let top = exports.mount(&visitor, b"/image/t/1").expect("mounted").0;
-    let mut handles = vec![top.clone()];
+    let home = exports.mount(&visitor, b"/home/p").expect("mounted").0;
+    let mut handles = vec![top.clone(), home.clone()];
     let paths: [&[&[u8]]; 6] = [
         &[b"etc"],
         &[b"etc", b"passwd"],
@@ -90,6 +108,13 @@ fn house(handles: Handles) -> House {
             found.expect("a reply").expect("found").0
         };
         handles.push(path.iter().fold(top.clone(), find));
+    }
+    for name in [b"folder".as_slice(), b"file"] {
+        let mut out = Vec::new();
+        let who = Identity { uid: 0, gid: 0, gids: &[] };
+        let args = Args::Lookup(Entry { directory: &home, name });
+        let _ = exports.nfs(&visitor, &who, &args, Patience::Blocking, &mut out);
+        handles.push(nfs3::reply::client::lookup(&mut Reader::new(&out)).expect("a reply").expect("found").0);
     }
     House { exports, visitor, handles }
 }
@@ -135,7 +160,10 @@ fn one(house: &House, record: &[u8]) {
     assert_eq!(Args::parse(procedure, &mut Reader::new(&encoded)), Ok(args));
 
     let args = with_real_handles(house, args);
-    let who = Identity::of(&call.credential);
+    let mut who = Identity::of(&call.credential);
+    if who.uid % 2 == 0 {
+        who.uid = PERSON;
+    }
     let mut out = vec![1, 2, 3];
     if house.exports.nfs(&house.visitor, &who, &args, Patience::Inline, &mut out).is_err() {
         assert_eq!(out, [1, 2, 3], "nothing is left behind");
@@ -170,7 +198,16 @@ fn with_real_handles<'a>(house: &'a House, args: Args<'a>) -> Args<'a> {
         Args::FsInfo(h) => Args::FsInfo(real(h)),
         Args::PathConf(h) => Args::PathConf(real(h)),
         Args::Remove(at) => Args::Remove(entry(at)),
+        Args::RmDir(at) => Args::RmDir(entry(at)),
         Args::SetAttr { object, to, guard } => Args::SetAttr { object: real(object), to, guard },
+        Args::Write { file, offset, stable, data } => Args::Write { file: real(file), offset, stable, data },
+        Args::Create { at, how } => Args::Create { at: entry(at), how },
+        Args::MkDir { at, with } => Args::MkDir { at: entry(at), with },
+        Args::SymLink { at, with, target } => Args::SymLink { at: entry(at), with, target },
+        Args::MkNod { at, node } => Args::MkNod { at: entry(at), node },
+        Args::Rename { from, to } => Args::Rename { from: entry(from), to: entry(to) },
+        Args::Link { file, to } => Args::Link { file: real(file), to: entry(to) },
+        Args::Commit { file, offset, count } => Args::Commit { file: real(file), offset, count },
         other => other,
     }
 }
