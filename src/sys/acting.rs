@@ -54,13 +54,11 @@ pub fn can_act() -> bool {
 /// Makes the calling thread act as `uid` with these groups and no others.
 pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<Acting> {
     static OWN: OnceLock<Own> = OnceLock::new();
-    let own = match OWN.get() {
-        Some(own) => own,
-        None => {
-            let own = Own::read()?;
-            OWN.get_or_init(|| own)
-        }
-    };
+    if OWN.get().is_none() {
+        // Nobody has acted as another yet: this thread still is what all are.
+        let _ = OWN.set(Own::read()?);
+    }
+    let own = OWN.get().ok_or(io::ErrorKind::NotFound)?;
     // From here on, what was done is undone when this is dropped.
     let acting = Acting { own, here: PhantomData };
     set_groups(groups)?;

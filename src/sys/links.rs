@@ -52,6 +52,7 @@ pub fn set_times(fd: impl AsFd, accessed: To, modified: To) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "the structure has private padding on some architectures")]
+#[expect(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "widths differ")]
 fn spec(to: To) -> io::Result<libc::timespec> {
     // SAFETY: `struct timespec` is made of numbers, for all of which zero is a value.
     let mut spec: libc::timespec = unsafe { std::mem::zeroed() };

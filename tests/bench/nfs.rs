@@ -14,18 +14,14 @@ mod rpc;
 mod support;
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bramble::proto::mount;
 use bramble::proto::nfs3::args::{Args, Entry};
-use bramble::proto::nfs3::reply::client as parse;
 use bramble::proto::nfs3::types::Handle;
 use bramble::proto::nfs3::{self};
-use bramble::proto::rpc::{Call, Credential, reply};
-use bramble::proto::xdr::{Reader, Writer};
 use bramble::sim::net::{Lab, Machine, SERVER, isolate};
 use bramble::types::MacAddr;
 use rpc::{Connection, mount_root};

@@ -342,8 +342,10 @@ pub mod client {
         })
     }
 
-    /// Bytes written, how safe they are, and the server's verifier.
-    pub fn write(r: &mut Reader<'_>) -> Result<Outcome<(Change, u32, u32, [u8; 8])>, XdrError> {
+    /// Bytes written, how safe they are (`stable_how`), and the server's verifier.
+    pub type Written = (Change, u32, u32, [u8; 8]);
+
+    pub fn write(r: &mut Reader<'_>) -> Result<Outcome<Written>, XdrError> {
         with_status(r, |r| Ok((change(r)?, r.u32()?, r.u32()?, r.fixed()?)))
     }
 
@@ -430,7 +432,7 @@ mod tests {
         changed: Time { secs: 15, nanos: 16 },
     };
 
-    fn encoded(reply: Reply<'_>) -> Vec<u8> {
+    fn encoded(reply: &Reply<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         reply.encode(&mut out);
         out
@@ -459,7 +461,7 @@ mod tests {
                 _ => wcc,
             };
             let failed = Reply::Failed { procedure, status: Status::ReadOnly, attributes: Some(FILE) };
-            let bytes = encoded(failed);
+            let bytes = encoded(&failed);
             assert_eq!(bytes.len(), words * 4, "{procedure:?}");
             assert_eq!(bytes[..4], [0, 0, 0, 30], "{procedure:?}");
         }
@@ -468,29 +470,29 @@ mod tests {
     #[test]
     fn results_read_back() {
         let handle = Handle::from_slice(b"a handle").expect("short");
-        let bytes = encoded(Reply::Lookup { object: &handle, attributes: FILE, directory: None });
+        let bytes = encoded(&Reply::Lookup { object: &handle, attributes: FILE, directory: None });
         assert_eq!(client::lookup(&mut Reader::new(&bytes)), Ok(Ok((handle, Some(FILE)))));
-        let bytes = encoded(Reply::GetAttr(FILE));
+        let bytes = encoded(&Reply::GetAttr(FILE));
         assert_eq!(bytes.len(), 4 + Attributes::WIRE);
         assert_eq!(client::getattr(&mut Reader::new(&bytes)), Ok(Ok(FILE)));
-        let mut bytes = encoded(Reply::Read { attributes: FILE, count: 3, end: true });
+        let mut bytes = encoded(&Reply::Read { attributes: FILE, count: 3, end: true });
         bytes.extend(b"abc\0");
         assert_eq!(client::read(&mut Reader::new(&bytes)), Ok(Ok((&b"abc"[..], true))));
-        let bytes = encoded(Reply::ReadLink { attributes: FILE, target: b"/etc/passwd" });
+        let bytes = encoded(&Reply::ReadLink { attributes: FILE, target: b"/etc/passwd" });
         assert_eq!(client::readlink(&mut Reader::new(&bytes)), Ok(Ok(&b"/etc/passwd"[..])));
-        let bytes = encoded(Reply::Access { attributes: FILE, granted: 0x21 });
+        let bytes = encoded(&Reply::Access { attributes: FILE, granted: 0x21 });
         assert_eq!(client::access(&mut Reader::new(&bytes)), Ok(Ok(0x21)));
     }
 
     #[test]
     fn what_a_client_learns_of_the_file_system() {
-        let bytes = encoded(Reply::FsInfo { attributes: FILE });
+        let bytes = encoded(&Reply::FsInfo { attributes: FILE });
         let mut r = Reader::new(&bytes[4 + 4 + Attributes::WIRE..]);
         let words: Vec<u32> = (0..7).map(|_| r.u32().expect("a word")).collect();
         assert_eq!(words, [131_072, 131_072, 4096, 65_536, 65_536, 4096, 65_536]);
-        let bytes = encoded(Reply::PathConf { attributes: FILE });
+        let bytes = encoded(&Reply::PathConf { attributes: FILE });
         assert_eq!(bytes.len(), 4 + 4 + Attributes::WIRE + 6 * 4);
-        let bytes = encoded(Reply::FsStat { attributes: FILE, space: Space::default() });
+        let bytes = encoded(&Reply::FsStat { attributes: FILE, space: Space::default() });
         assert_eq!(bytes.len(), 4 + 4 + Attributes::WIRE + 6 * 8 + 4);
     }
 }

@@ -96,8 +96,12 @@ impl Peer {
     }
 
     async fn mount(&mut self) -> Handle {
+        self.mount_at(b"/image/trixie/1").await
+    }
+
+    async fn mount_at(&mut self, path: &[u8]) -> Handle {
         let mut out = Vec::new();
-        call(&mut out, 7, (mount::PROGRAM, 3, 1), |out| Writer(out).opaque(b"/image/trixie/1"));
+        call(&mut out, 7, (mount::PROGRAM, 3, 1), |out| Writer(out).opaque(path));
         self.0.write_all(&out).await.expect("sent");
         let (_, record) = self.reply().await;
         let mut r = results(&record);
@@ -395,4 +399,101 @@ async fn a_peer_that_stops_in_the_middle_is_cut_off() {
     // A stranger that says nothing is.
     running.clients.unbound(HERE);
     assert!(Peer::connect(running.nfs).await.is_closed().await);
+}
+
+/// Grants a home to the client of these tests; the handle of its root.
+async fn home(running: &Running, peer: &mut Peer) -> Handle {
+    use crate::service::exports::grants::{Grant, Granted, Identity, Rights, WritableTree};
+    use crate::service::exports::handle::Space;
+    let root = running.dir.path().join("anna");
+    std::fs::create_dir(&root).expect("made");
+    if crate::sys::acting::can_act() {
+        std::os::unix::fs::chown(&root, Some(10_001), Some(10_001)).expect("given");
+    }
+    let tree = WritableTree { space: Space::Home, id: 10_001, nonce: 7, root, path: "/home/anna".to_owned() };
+    let identity = Identity { uid: 10_001, gid: 10_001, gids: vec![] };
+    let granted = Granted { tree, identity, rights: Rights::ReadWrite, quota: None };
+    running.shared.exports.grant(Grant { id: 1, ip: HERE, mac: MAC, trees: vec![granted] });
+    peer.mount_at(b"/home/anna").await
+}
+
+/// What a client that lost its connection sends again is not done again, and answered as it was.
+#[tokio::test]
+async fn what_changes_something_happens_once() {
+    use crate::proto::nfs3::args::Create;
+    use crate::proto::nfs3::types::SetAttributes;
+    let running = start(false);
+    let mut peer = Peer::connect(running.nfs).await;
+    let root = home(&running, &mut peer).await;
+    let at = Entry { directory: &root, name: b"file" };
+    let mut calls = Vec::new();
+    nfs_call(&mut calls, 40, &Args::Create { at, how: Create::Guarded(SetAttributes::default()) });
+    peer.0.write_all(&calls).await.expect("sent");
+    let made = peer.reply().await;
+    let mut remove = Vec::new();
+    nfs_call(&mut remove, 41, &Args::Remove(at));
+    peer.0.write_all(&remove).await.expect("sent");
+    let removed = peer.reply().await;
+    assert_eq!(parse::changed(&mut results(&removed.1)).expect("a reply").map(|_| ()), Ok(()));
+    drop(peer);
+    let mut peer = Peer::connect(running.nfs).await;
+    peer.0.write_all(&[calls, remove].concat()).await.expect("sent");
+    let mut again = [peer.reply().await, peer.reply().await];
+    again.sort();
+    assert_eq!(again, [made, removed], "word for word");
+    assert!(!running.dir.path().join("anna/file").exists(), "and it was not made anew");
+
+    // While the first is still waiting for the disk, the second waits for it.
+    let turns = u32::try_from(limits::NFS_DISK).expect("small");
+    let busy = Arc::clone(&running.shared.disk).acquire_many_owned(turns).await.expect("open");
+    let (mut mkdir, at) = (Vec::new(), Entry { directory: &root, name: b"folder" });
+    nfs_call(&mut mkdir, 42, &Args::MkDir { at, with: SetAttributes::default() });
+    let mut other = Peer::connect(running.nfs).await;
+    for (peer, alive) in [(&mut peer, 1), (&mut other, 2)] {
+        peer.0.write_all(&mkdir).await.expect("sent");
+        let mut getattr = Vec::new();
+        nfs_call(&mut getattr, alive, &Args::GetAttr(&root));
+        peer.0.write_all(&getattr).await.expect("sent");
+        assert_eq!(peer.reply().await.0, alive, "it has read the call before this one");
+    }
+    drop(busy);
+    let (first, second) = (peer.reply().await, other.reply().await);
+    assert!(parse::made(&mut results(&first.1)).expect("a reply").is_ok());
+    assert_eq!(first, second);
+}
+
+#[tokio::test]
+async fn a_large_file_is_written_and_read_back() {
+    use crate::proto::nfs3::args::{Create, Stable};
+    use crate::proto::nfs3::types::SetAttributes;
+    let running = start(false);
+    let mut peer = Peer::connect(running.nfs).await;
+    let root = home(&running, &mut peer).await;
+    let at = Entry { directory: &root, name: b"file" };
+    let record = peer.ask(&Args::Create { at, how: Create::Guarded(SetAttributes::default()) }).await;
+    let (file, ..) = parse::made(&mut results(&record)).expect("a reply").expect("made");
+    let content: Vec<u8> = (0..1_000_003_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let (mut read, mut write) = peer.0.split();
+    let pieces: Vec<_> = (0..).zip(content.chunks(limits::NFS_WRITE as usize)).collect();
+    let send = async {
+        for (nth, data) in &pieces {
+            let mut out = Vec::new();
+            let offset = u64::from(*nth) * u64::from(limits::NFS_WRITE);
+            nfs_call(&mut out, *nth, &Args::Write { file: &file, offset, stable: Stable::Unstable, data });
+            write.write_all(&out).await.expect("sent");
+        }
+    };
+    let receive = async {
+        for _ in &pieces {
+            let mark = read.read_u32().await.expect("a reply");
+            let mut record = vec![0; (mark & 0x7fff_ffff) as usize];
+            read.read_exact(&mut record).await.expect("a whole reply");
+            let written = parse::write(&mut results(&record)).expect("a reply").expect("written");
+            assert_eq!(written.2, Stable::Unstable as u32);
+        }
+    };
+    tokio::join!(send, receive);
+    let record = peer.ask(&Args::Commit { file: &file, offset: 0, count: 0 }).await;
+    assert!(parse::commit(&mut results(&record)).expect("a reply").is_ok());
+    assert!(std::fs::read(running.dir.path().join("anna/file")).expect("there") == content);
 }

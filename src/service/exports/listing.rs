@@ -78,7 +78,7 @@ impl Context<'_> {
         let read = dirents::read(&folder, cookie, |entry| {
             // Above the root there is nothing.
             let name = if root.is_some() && entry.name == b".." { b"." } else { entry.name };
-            let found = if plus || is_box { self.found(node, &folder, name) } else { None };
+            let found = if plus || is_box { found(node, &folder, name) } else { None };
             if is_box && found.as_ref().is_none_or(|found| self.is_hidden(found).unwrap_or(true)) {
                 return true;
             }
@@ -95,14 +95,6 @@ impl Context<'_> {
             Some(libc::EINVAL) => Status::BadCookie.into(),
             _ => error.into(),
         })
-    }
-
-    fn found(&self, node: &Arc<Node>, folder: impl AsFd, name: &[u8]) -> Option<Target> {
-        if name == b"." {
-            return Some(Target::File(Arc::clone(node)));
-        }
-        let (way, path) = node.export.find_name(folder, None, name, Patience::Blocking).ok()?;
-        Some(Target::File(Arc::new(Node::new(Arc::clone(&node.export), way, path))))
     }
 
     fn plus_of(&self, found: &Target) -> Plus {
@@ -131,6 +123,15 @@ impl Context<'_> {
         }
         Ok(true)
     }
+}
+
+/// The file called `name` in the open folder of `node`.
+fn found(node: &Arc<Node>, folder: impl AsFd, name: &[u8]) -> Option<Target> {
+    if name == b"." {
+        return Some(Target::File(Arc::clone(node)));
+    }
+    let (way, path) = node.export.find_name(folder, None, name, Patience::Blocking).ok()?;
+    Some(Target::File(Arc::new(Node::new(Arc::clone(&node.export), way, path))))
 }
 
 /// Lists from our index: position 0 is `.`, 1 is `..`, then the names.

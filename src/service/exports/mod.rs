@@ -140,7 +140,6 @@ impl From<std::io::Error> for Stop {
             Some(libc::EISDIR) => Status::IsDirectory,
             Some(libc::ENAMETOOLONG) => Status::NameTooLong,
             Some(libc::EPERM) => Status::Perm,
-            Some(libc::EACCES) => Status::Access,
             Some(libc::EEXIST) => Status::Exists,
             Some(libc::ENOTEMPTY) => Status::NotEmpty,
             Some(libc::EINVAL) => Status::Invalid,
@@ -151,8 +150,8 @@ impl From<std::io::Error> for Stop {
             Some(libc::EOPNOTSUPP) => Status::NotSupported,
             Some(libc::EMLINK) => Status::TooManyLinks,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Status::Later,
-            // A mount inside the tree, or a way out of it: there is nothing of the tree's behind it.
-            Some(libc::EXDEV | libc::ELOOP) => Status::Access,
+            // Of the last two: a mount inside the tree, or a way out of it. There is nothing of the tree's behind it.
+            Some(libc::EACCES | libc::EXDEV | libc::ELOOP) => Status::Access,
             _ if error.kind() == std::io::ErrorKind::NotFound => Status::NoEntry,
             _ if error.kind() == std::io::ErrorKind::PermissionDenied => Status::Access,
             _ => Status::Io,

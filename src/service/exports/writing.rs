@@ -55,19 +55,14 @@ impl Writing {
         Self { locks, acts, umask: umask(), start: [a, b, c, d], failures: AtomicU32::new(0) }
     }
 
-    fn place_of(&self, node: &Node) -> usize {
-        // The last byte of a handle is one of its seal, as good as drawn by lot.
-        usize::from(node.handle.last().copied().unwrap_or(0)) % LOCKS
-    }
-
     fn lock(&self, node: &Node) -> MutexGuard<'_, ()> {
-        let lock = self.locks.get(self.place_of(node)).expect("below LOCKS");
+        let lock = self.locks.get(lock_of(node)).expect("below LOCKS");
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Always in the same order, so that nobody waits in a circle.
     fn lock_both(&self, one: &Node, other: &Node) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
-        match self.place_of(one).cmp(&self.place_of(other)) {
+        match lock_of(one).cmp(&lock_of(other)) {
             std::cmp::Ordering::Equal => (self.lock(one), None),
             std::cmp::Ordering::Less => {
                 let first = self.lock(one);
@@ -85,6 +80,11 @@ impl Writing {
         let [e, f, g, h] = self.failures.load(Ordering::Acquire).to_be_bytes();
         [a, b, c, d, e, f, g, h]
     }
+}
+
+/// Which lock is the file's. The last byte of a handle is one of its seal, as good as drawn by lot.
+fn lock_of(node: &Node) -> usize {
+    usize::from(node.handle.last().copied().unwrap_or(0)) % LOCKS
 }
 
 /// The bits that the kernel takes from every file we make; all of them if it does not tell.
@@ -180,36 +180,12 @@ impl<'a> Context<'a> {
             work(&before)
         };
         let after = self.of(&place.node).ok();
-        self.count(&place.node, Some(&before), after.as_ref());
+        count(&place.node, Some(&before), after.as_ref());
         match done {
             Ok(done) => Ok((done, Wcc { before: Some(before), after })),
             Err(Stop::Refused(status, _)) => Err(Stop::Refused(status, after)),
             Err(stop @ Stop::WouldBlock) => Err(stop),
         }
-    }
-
-    fn count(&self, node: &Node, before: Option<&Attributes>, after: Option<&Attributes>) {
-        let charge = |attributes: Option<&Attributes>| attributes.map_or(0, |a| charge(a.used));
-        node.export.usage().change(charge(before), charge(after));
-    }
-
-    /// Refuses what would take more than the quota.
-    fn room_for(&self, place: &Place<'_>, more: u64) -> Result<(), Stop> {
-        match place.standing.quota {
-            Some(quota) if place.node.export.usage().bytes().saturating_add(more) > quota.0 => {
-                Err(Status::Quota.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// In a hand-in box only what is one's own and was not left alone for long may be changed.
-    fn may_touch(&self, place: &Place<'_>, file: &Attributes) -> Result<(), Stop> {
-        let Rights::DropBox { open } = place.standing.rights else { return Ok(()) };
-        let own = file.uid == place.standing.identity.uid;
-        let alone = birth::now_secs().saturating_sub(i64::from(file.changed.secs));
-        let closed = u64::try_from(alone).unwrap_or(0) > open.as_secs();
-        if own && !closed { Ok(()) } else { Err(Status::Access.into()) }
     }
 
     /// Where nobody acts as anybody, the permissions of the folder are looked at here.
@@ -243,10 +219,10 @@ impl<'a> Context<'a> {
                 return Err(Status::NotSync.into());
             }
             if !place.node.is_root || to != SetAttributes::default() {
-                self.may_touch(&place, before)?;
+                may_touch(&place, before)?;
             }
             if let Some(size) = to.size {
-                self.set_size(&place, before, size)?;
+                set_size(&place, before, size)?;
             }
             self.apply(&place, &place.node, &to)
         })?;
@@ -259,14 +235,6 @@ impl<'a> Context<'a> {
         regular(&self.of(&place.node)?)?;
         place.node.data()?;
         Ok(())
-    }
-
-    fn set_size(&self, place: &Place<'_>, file: &Attributes, size: u64) -> Result<(), Stop> {
-        regular(file)?;
-        if !place.standing.identity.asker().may_write(file) {
-            return Err(Status::Access.into());
-        }
-        Ok(pages::set_length(&*place.node.data()?, size)?)
     }
 
     /// Sets all but the size.
@@ -312,14 +280,14 @@ impl<'a> Context<'a> {
         let end = offset.saturating_add(length);
         let (written, wcc) = self.changing(&place, |before| {
             regular(before)?;
-            self.may_touch(&place, before)?;
+            may_touch(&place, before)?;
             if !place.standing.identity.asker().may_write(before) {
                 return Err(Status::Access.into());
             }
             let grows = end.saturating_sub(before.size);
             let holes = before.size.saturating_sub(before.used);
             if grows > 0 || holes > 0 {
-                self.room_for(&place, if holes > 0 { length } else { grows })?;
+                room_for(&place, if holes > 0 { length } else { grows })?;
             }
             Ok(pages::write_all(&*place.node.data()?, data, offset)?)
         })?;
@@ -361,7 +329,7 @@ impl<'a> Context<'a> {
         };
         let (made, directory) = self.changing(&place, |folder| {
             self.may_fill(&place, folder)?;
-            self.room_for(&place, charge(0))?;
+            room_for(&place, charge(0))?;
             let mode = shaped(place.standing.rights, with.mode.unwrap_or(0o600));
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let bits = Mode::from_bits_truncate(mode);
@@ -403,7 +371,7 @@ impl<'a> Context<'a> {
         }
         // Whose it is follows from who made it.
         self.apply(place, node, &SetAttributes { mode, uid: None, size: None, ..*with })?;
-        self.count(node, None, self.of(node).ok().as_ref());
+        count(node, None, self.of(node).ok().as_ref());
         Ok(())
     }
 
@@ -417,8 +385,8 @@ impl<'a> Context<'a> {
                     node.data()?;
                     let file = Place { node: Arc::clone(&node), standing: place.standing };
                     self.changing(&file, |found| {
-                        self.may_touch(&file, found)?;
-                        self.set_size(&file, found, size)
+                        may_touch(&file, found)?;
+                        set_size(&file, found, size)
                     })?;
                 }
                 Ok(node)
@@ -460,7 +428,7 @@ impl<'a> Context<'a> {
         }
         let (node, directory) = self.changing(&place, |folder| {
             self.may_fill(&place, folder)?;
-            self.room_for(&place, charge(0))?;
+            room_for(&place, charge(0))?;
             let mode = shaped(place.standing.rights, with.mode.unwrap_or(usual));
             make(place.node.path(), Mode::from_bits_truncate(mode)).map_err(std::io::Error::from)?;
             let node = self.peek(&place, at.name)?;
@@ -483,7 +451,7 @@ impl<'a> Context<'a> {
             self.may_fill(&place, folder)?;
             let node = self.peek(&place, at.name)?;
             let found = self.of(&node)?;
-            self.may_touch(&place, &found)?;
+            may_touch(&place, &found)?;
             unlinkat(place.node.path(), at.name, how).map_err(std::io::Error::from)?;
             Ok((node, found))
         })?;
@@ -496,7 +464,7 @@ impl<'a> Context<'a> {
     fn gone(&self, node: &Arc<Node>, before: &Attributes) {
         if before.links < 2 || before.kind == FileType::Directory {
             self.exports.files.remove(&node.handle);
-            self.count(node, Some(before), None);
+            count(node, Some(before), None);
         }
         if let Some(inodes) = node.export.changing() {
             inodes.moved(before.id, None);
@@ -516,11 +484,11 @@ impl<'a> Context<'a> {
             self.may_fill(&source, &before.0)?;
             self.may_fill(&target, &before.1)?;
             let moved = self.peek(&source, from.name)?;
-            self.may_touch(&source, &self.of(&moved)?)?;
+            may_touch(&source, &self.of(&moved)?)?;
             let replaced = match self.peek(&target, to.name) {
                 Ok(node) => {
                     let found = self.of(&node)?;
-                    self.may_touch(&target, &found)?;
+                    may_touch(&target, &found)?;
                     (node.handle != moved.handle).then_some((node, found))
                 }
                 Err(_) => None,
@@ -540,9 +508,9 @@ impl<'a> Context<'a> {
         if let Some(inodes) = moved.export.changing() {
             inodes.moved(self.of(&moved)?.id, Some((before.1.id, to.name)));
         }
-        self.count(&source.node, Some(&before.0), after.0.as_ref());
+        count(&source.node, Some(&before.0), after.0.as_ref());
         if source.node.handle != target.node.handle {
-            self.count(&target.node, Some(&before.1), after.1.as_ref());
+            count(&target.node, Some(&before.1), after.1.as_ref());
         }
         Reply::Renamed {
             from: Wcc { before: Some(before.0), after: after.0 },
@@ -568,6 +536,38 @@ impl<'a> Context<'a> {
         Reply::Linked { attributes: self.of(&file.node)?, directory }.encode(out);
         Ok(())
     }
+}
+
+fn count(node: &Node, before: Option<&Attributes>, after: Option<&Attributes>) {
+    let charge = |attributes: Option<&Attributes>| attributes.map_or(0, |a| charge(a.used));
+    node.export.usage().change(charge(before), charge(after));
+}
+
+/// Refuses what would take more than the quota.
+fn room_for(place: &Place<'_>, more: u64) -> Result<(), Stop> {
+    match place.standing.quota {
+        Some(quota) if place.node.export.usage().bytes().saturating_add(more) > quota.0 => {
+            Err(Status::Quota.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In a hand-in box only what is one's own and was not left alone for long may be changed.
+fn may_touch(place: &Place<'_>, file: &Attributes) -> Result<(), Stop> {
+    let Rights::DropBox { open } = place.standing.rights else { return Ok(()) };
+    let own = file.uid == place.standing.identity.uid;
+    let alone = birth::now_secs().saturating_sub(i64::from(file.changed.secs));
+    let closed = u64::try_from(alone).unwrap_or(0) > open.as_secs();
+    if own && !closed { Ok(()) } else { Err(Status::Access.into()) }
+}
+
+fn set_size(place: &Place<'_>, file: &Attributes, size: u64) -> Result<(), Stop> {
+    regular(file)?;
+    if !place.standing.identity.asker().may_write(file) {
+        return Err(Status::Access.into());
+    }
+    Ok(pages::set_length(&*place.node.data()?, size)?)
 }
 
 fn regular(file: &Attributes) -> Result<(), Stop> {

@@ -410,7 +410,7 @@ fn a_quota_is_the_size_of_the_disk() {
         assert_eq!(space().bytes, 200_000);
         let before = space().bytes_free;
         let file = home.create(&home.root, b"film", Create::Guarded(mode(0o600))).expect("made");
-        let data = [1; 40_000];
+        let data = vec![1; 40_000];
         let mut written = 0;
         let refused = loop {
             match home.write(&file, written, Stable::File, &data) {
@@ -459,7 +459,7 @@ fn in_a_hand_in_box_everybody_sees_their_own() {
     if !can_act() {
         return;
     }
-    let rights = Rights::DropBox { open: Duration::from_secs(600) };
+    let rights = Rights::DropBox { open: Duration::from_mins(10) };
     let home = home_with(Handles::Best, true, rights, None);
     chown(home.disk(), Some(0), Some(10_500)).expect("the teachers'");
     std::fs::set_permissions(home.disk(), PermissionsExt::from_mode(0o2773)).expect("allowed");
@@ -551,6 +551,10 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn entry(directory: &Handle, name: usize) -> Entry<'_> {
+    Entry { directory, name: NAMES[name].as_bytes() }
+}
+
 /// Does it through NFS; the status.
 fn remotely(home: &Home, step: &Step) -> Outcome<()> {
     let folder = |at: usize| {
@@ -558,9 +562,6 @@ fn remotely(home: &Home, step: &Step) -> Outcome<()> {
         names.into_iter().try_fold(home.root.clone(), |at, name| home.lookup(&at, name.as_bytes()))
     };
     let file = |at: usize, name: usize| home.lookup(&folder(at)?, NAMES[name].as_bytes());
-    fn entry(directory: &Handle, name: usize) -> Entry<'_> {
-        Entry { directory, name: NAMES[name].as_bytes() }
-    }
     match *step {
         Step::Create { at, name, mode: bits, exclusive } => {
             let directory = folder(at)?;
@@ -611,7 +612,12 @@ fn locally(root: &Path, step: &Step) -> Outcome<()> {
     let done: nix::Result<()> = (|| match *step {
         Step::Create { at, name, mode, exclusive } => {
             let flags = OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_EXCL;
-            match open(&path((at, name)), flags, bits(mode)) {
+            let made = open(&path((at, name)), flags, bits(mode));
+            if made.is_ok() {
+                // A client has applied its own umask; there is none to apply here.
+                fchmodat(AT_FDCWD, &path((at, name)), bits(mode), FchmodatFlags::FollowSymlink)?;
+            }
+            match made {
                 Err(nix::errno::Errno::EEXIST) if !exclusive => {
                     let found = lstat(&path((at, name)))?;
                     let regular = found.st_mode & libc::S_IFMT == libc::S_IFREG;
@@ -620,7 +626,10 @@ fn locally(root: &Path, step: &Step) -> Outcome<()> {
                 other => other.map(|_| ()),
             }
         }
-        Step::MkDir { at, name, mode } => mkdirat(AT_FDCWD, &path((at, name)), bits(mode)),
+        Step::MkDir { at, name, mode } => {
+            mkdirat(AT_FDCWD, &path((at, name)), bits(mode))?;
+            fchmodat(AT_FDCWD, &path((at, name)), bits(mode), FchmodatFlags::FollowSymlink)
+        }
         Step::SymLink { at, name } => symlinkat("somewhere", AT_FDCWD, &path((at, name))),
         Step::Remove { at, name } => unlinkat(AT_FDCWD, &path((at, name)), UnlinkatFlags::NoRemoveDir),
         Step::RmDir { at, name } => unlinkat(AT_FDCWD, &path((at, name)), UnlinkatFlags::RemoveDir),
