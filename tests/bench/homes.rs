@@ -204,7 +204,7 @@ fn over_nfs(server: &Server, client: &Machine, export: &str, mount_port: u16, fi
             for nth in 0..connections {
                 let (root, mut connection) = (root.clone(), open(client));
                 scope.spawn(move || {
-                    small_files(&mut connection, &root, &format!("{connections}-{nth}"), FILES / connections)
+                    small_files(&mut connection, &root, &format!("{connections}-{nth}"), FILES / connections);
                 });
             }
         });
