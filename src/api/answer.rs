@@ -15,7 +15,8 @@ pub use crate::service::jobs::JobStatus;
 pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
 use crate::types::{
-    Arch, ByteSize, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, RoomName, Serial, Version,
+    Arch, ByteSize, FullName, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, RoomName, Serial,
+    SessionId, SessionKind, UserName, Version,
 };
 
 /// Answer of `status`.
@@ -246,6 +247,39 @@ pub struct Homes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shares {
     pub shares: Vec<ShareSummary>,
+}
+
+/// Answer of `session_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionList {
+    pub now: Moment,
+    pub sessions: Vec<SessionLine>,
+}
+
+/// Somebody who is, or was, logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionLine {
+    pub session: SessionId,
+    pub user: UserName,
+    pub full_name: FullName,
+    pub client: MacAddr,
+    /// Name of the client.
+    pub name: HostName,
+    pub kind: SessionKind,
+    /// Of PAM, such as `lightdm`.
+    pub service: String,
+    pub terminal: String,
+    pub since: Moment,
+    /// When it ended; `None` while it is open.
+    pub ended: Option<Moment>,
+    /// Why it ended, or why it is being ended.
+    pub why: Option<String>,
+}
+
+/// Answer of `session_end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    pub session: SessionId,
 }
 
 /// Answer of `job_list`.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::problem::Problems;
 use crate::service::jobs::JobError;
-use crate::types::{HostName, ImageRef, MacAddr, RoomName};
+use crate::types::{HostName, ImageRef, MacAddr, RoomName, SessionId};
 
 /// Why a method was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,8 @@ pub enum ApiError {
     WouldNotWork(Problems),
     #[error("the change could not be written: {0}")]
     NotWritten(String),
+    #[error("there is no open session {0}; `bramble session list` shows those there are")]
+    NoSuchSession(SessionId),
     #[error("there is no job {0}; `bramble job list` shows those there are")]
     NoSuchJob(u64),
     #[error("{0}")]
@@ -67,6 +69,7 @@ impl ApiError {
             Self::ImageInUse(_) => "image_in_use",
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
+            Self::NoSuchSession(_) => "no_such_session",
             Self::NoSuchJob(_) => "no_such_job",
             Self::Job(_) => "job",
             Self::Takeover(_) => "takeover",
@@ -84,6 +87,7 @@ impl ApiError {
             Self::NameTaken { .. } => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
             Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
+            Self::NoSuchSession(_) => Some("session"),
             Self::NoSuchJob(_) => Some("job"),
             Self::NoSuchMethod { .. }
             | Self::WouldNotWork(_)

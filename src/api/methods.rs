@@ -154,6 +154,21 @@ pub const METHODS: &[Method] = &[
         params: &[],
         help: "Every shared folder, who sees it and what may be done in it",
     },
+    Method {
+        name: "session_list",
+        access: Access::Read,
+        params: &[may("count", Kind::Number, "also ended ones: how many at most, newest first")],
+        help: "Who is logged in at which client",
+    },
+    Method {
+        name: "session_end",
+        access: Access::Write,
+        params: &[
+            must("session", Kind::Number, "give the number that `session_list` shows"),
+            may("message", Kind::Text, "what the person is shown"),
+        ],
+        help: "Log somebody out and close their files",
+    },
     Method { name: "job_list", access: Access::Read, params: &[], help: "Long tasks, newest first" },
     Method { name: "job_status", access: Access::Read, params: &[JOB], help: "How far a long task is" },
     Method { name: "job_cancel", access: Access::Write, params: &[JOB], help: "Stop a long task" },

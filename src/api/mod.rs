@@ -10,12 +10,14 @@ mod clients;
 mod homes;
 mod images;
 mod service;
+mod sessions;
 pub mod takeover;
 
 pub mod answer;
 pub mod error;
 pub mod methods;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,12 +40,23 @@ use crate::service::homes::Homes;
 use crate::service::images::Images;
 use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
+use crate::service::leases::Now;
+use crate::service::sessions::Sessions;
 use crate::service::shares::Shares;
 use crate::store::Store;
 use crate::types::{Moment, chain};
 
 /// Asks the daemon to load its configuration again, as SIGHUP does, and to say how that went.
 pub type Reload = oneshot::Sender<Result<(), Problems>>;
+
+/// Reads both clocks.
+pub struct Clock(pub Box<dyn Fn() -> Now + Send + Sync>);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
 
 /// Everything that methods look at or change.
 #[derive(Debug)]
@@ -57,6 +70,8 @@ pub struct Api {
     pub homes: Homes,
     pub shares: Shares,
     pub health: Arc<Health>,
+    pub sessions: Arc<Sessions>,
+    pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
     pub config_path: PathBuf,
@@ -98,6 +113,8 @@ impl Api {
             "home_usage" => value(self.home_usage()?),
             "home_measure" => value(self.home_measure()?),
             "share_list" => value(self.share_list()),
+            "session_list" => value(self.session_list(&args)?),
+            "session_end" => value(self.session_end(&args)?),
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
             "job_cancel" => value(self.job_cancel(&args)?),

@@ -13,6 +13,7 @@
 pub mod demo;
 mod homes;
 pub mod link;
+mod sessions;
 pub mod show;
 pub mod takeover;
 pub mod text;
@@ -28,6 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::link::{Link, LinkError, read};
+use self::sessions::SessionCommand;
 use crate::api::Refusal;
 use crate::api::answer;
 use crate::config;
@@ -95,6 +97,9 @@ pub enum Command {
     /// Shares: folders that several people see
     #[command(subcommand)]
     Share(ShareCommand),
+    /// Sessions: who is logged in where
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Jobs: long tasks such as imports
     #[command(subcommand)]
     Job(JobCommand),
@@ -253,6 +258,7 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
         Command::Home(HomeCommand::Measure) => start(cli, "home_measure", &json!({})),
         Command::Share(ShareCommand::List) => ask(cli, "share_list", &json!({}), homes::shares),
+        Command::Session(command) => sessions::run(cli, command),
         Command::Job(JobCommand::List) => ask(cli, "job_list", &json!({}), show::jobs),
         Command::Job(JobCommand::Show { job }) => ask(cli, "job_status", &json!({ "job": job }), show::job),
         Command::Job(JobCommand::Cancel { job }) => ask(cli, "job_cancel", &json!({ "job": job }), show::job),

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::cli::Serve;
 use crate::config::Config;
+use crate::serve::agent;
 use crate::serve::dhcp::Clock;
 use crate::serve::nfs;
 use crate::service::accounts::Accounts;
@@ -24,6 +25,8 @@ use crate::service::jobs::Jobs;
 use crate::service::keys::{ChannelKey, KeyError};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
+use crate::service::sessions::Sessions;
+use crate::service::sessions::trees::Trees;
 use crate::service::shares::{ShareError, Shares};
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
@@ -50,6 +53,8 @@ pub enum StartError {
     Shares(#[source] ShareError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error("the key of the agents' channel cannot be used; move `<data>/keys` away, and a new one is made")]
+    Tls(#[source] rustls::Error),
     #[error("a random number could not be drawn from `/dev/urandom`")]
     Random(#[source] io::Error),
 }
@@ -74,6 +79,10 @@ pub struct Parts {
     pub boot_tree: Arc<BootTree>,
     /// Everything that NFS connections share; it outlives restarts of the service.
     pub nfs: Arc<nfs::Shared>,
+    pub sessions: Arc<Sessions>,
+    /// What connections of agents share, and what they are answered with.
+    pub agent: Arc<agent::Shared>,
+    pub agent_tls: Arc<rustls::ServerConfig>,
 }
 
 /// Where data may be kept.
@@ -104,15 +113,37 @@ impl Parts {
         let config = watch::Sender::new(config);
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
+        let exports = Arc::new(exports);
         let accounts = Accounts::new(store.clone(), config.subscribe(), Box::new(move || clock.now()));
         let homes = Homes::open(&data, store.clone(), config.subscribe()).map_err(StartError::Homes)?;
         let shares = Shares::open(&data, store.clone(), config.subscribe()).map_err(StartError::Shares)?;
+        let trees = Trees::new(Arc::clone(&exports), homes.clone(), shares.clone());
+        let sessions = Arc::new(Sessions::open(
+            store.clone(),
+            Box::new(trees),
+            Arc::clone(&clients),
+            Arc::clone(&events),
+            config.subscribe(),
+            now,
+        )?);
+        let agent = agent::Shared::new(
+            Arc::clone(&clients),
+            Arc::clone(&events),
+            Arc::clone(&sessions),
+            Arc::new(accounts.clone()),
+            accounts.changed(),
+            config.subscribe(),
+            clock,
+        );
         Ok(Self {
             config,
+            sessions,
+            agent: Arc::new(agent),
+            agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
             accounts,
             homes,
             shares,
-            nfs: nfs::Shared::new(Arc::new(exports), Arc::clone(&events)),
+            nfs: nfs::Shared::new(exports, Arc::clone(&events)),
             clock,
             started_at: now.civil,
             boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images), channel_key.pin())),

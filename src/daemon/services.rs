@@ -10,9 +10,10 @@ use portable_atomic::AtomicU64;
 use tokio::sync::mpsc;
 
 use super::parts::Parts;
-use crate::api::{Api, Reload};
+use crate::api::{self, Api, Reload};
 use crate::cli::Serve;
 use crate::config::{Config, NfsBackend};
+use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
 use crate::serve::housekeeping;
@@ -42,6 +43,7 @@ pub struct Services {
     dhcp: Bound<dhcp::Sockets>,
     tftp: Bound<tftp::Sockets>,
     report: Bound<report::Sockets>,
+    agent: Bound<agent::Sockets>,
     nfs: Bound<Vec<nfs::Port>>,
     portmap: Bound<Vec<nfs::Port>>,
 }
@@ -56,6 +58,7 @@ impl Services {
             dhcp: keep(bind_dhcp(&config), &mut problems),
             tftp: keep(bind_tftp(&config).await, &mut problems),
             report: keep(bind_report(&config).await, &mut problems),
+            agent: keep(bind_agent(&config).await, &mut problems),
             nfs: keep(bind_nfs(&config), &mut problems),
             portmap: keep(bind_portmap(&config), &mut problems),
         };
@@ -101,6 +104,7 @@ impl Services {
 
     /// Answers the command line and ubus; the last step of a start.
     pub fn answer(&mut self, control: Control, parts: &Parts, reload: mpsc::Sender<Reload>, options: &Serve) {
+        let clock = parts.clock;
         let api = Arc::new(Api {
             store: parts.store.clone(),
             clients: Arc::clone(&parts.clients),
@@ -111,6 +115,8 @@ impl Services {
             homes: parts.homes.clone(),
             shares: parts.shares.clone(),
             health: Arc::clone(&parts.health),
+            sessions: Arc::clone(&parts.sessions),
+            clock: api::Clock(Box::new(move || clock.now())),
             config: parts.watch(),
             config_path: options.config.clone(),
             reload,
@@ -126,7 +132,7 @@ impl Services {
                 let answer = tokio::task::spawn_blocking(move || api.answer(&method, params)).await;
                 answer.unwrap_or_else(|panic| {
                     tracing::error!(error = chain(&panic), "a request broke off");
-                    serde_json::json!({ "error": crate::api::ApiError::Internal { request: 0 }.refusal() })
+                    serde_json::json!({ "error": api::ApiError::Internal { request: 0 }.refusal() })
                 })
             })
         });
@@ -139,7 +145,7 @@ impl Services {
     /// After a change of the networks: the services that listen on their addresses listen on the new ones. DHCP sees to
     /// this itself.
     pub async fn restart_bound(&mut self, parts: &Parts) {
-        for name in ["tftp", "report", "nfs", "portmap"] {
+        for name in ["tftp", "report", "agent", "nfs", "portmap"] {
             self.supervisor.stop(name).await;
         }
         self.start_bound(parts);
@@ -162,6 +168,22 @@ impl Services {
                 dhcp::run(leases, clock, config, sockets, stop)
                     .await
                     .map_err(|error| Failed(explain_dhcp(&error)))
+            }
+        });
+    }
+
+    fn start_agent(&mut self, parts: &Parts) {
+        let (shared, tls) = (Arc::clone(&parts.agent), Arc::clone(&parts.agent_tls));
+        let (config, bound) = (parts.watch(), Arc::clone(&self.agent));
+        self.supervisor.start("agent", move |stop| {
+            let (shared, tls) = (Arc::clone(&shared), Arc::clone(&tls));
+            let (config, bound) = (config.clone(), Arc::clone(&bound));
+            async move {
+                let sockets = match take(&bound) {
+                    Some(sockets) => sockets,
+                    None => bind_agent(&current(&config)).await.map_err(Failed)?,
+                };
+                agent::run(shared, tls, sockets, stop).await.map_err(|error| Failed(chain(&error)))
             }
         });
     }
@@ -193,6 +215,7 @@ impl Services {
                 report::run(clients, events, sockets, stop).await.map_err(|error| Failed(chain(&error)))
             }
         });
+        self.start_agent(parts);
         let (shared, config, bound) = (Arc::clone(&parts.nfs), parts.watch(), Arc::clone(&self.nfs));
         self.supervisor.start("nfs", move |stop| {
             let (shared, config, bound) = (Arc::clone(&shared), config.clone(), Arc::clone(&bound));
@@ -211,6 +234,15 @@ impl Services {
             }
         });
     }
+}
+
+async fn bind_agent(config: &Config) -> Result<agent::Sockets, String> {
+    agent::Sockets::bind(config).await.map_err(|error| match &error {
+        AgentError::Bind { address, source } => {
+            format!("agents' channel: {}", ports::explain(Transport::Tcp, *address, source))
+        }
+        other @ AgentError::Broken(_) => chain(other),
+    })
 }
 
 fn keep<S>(bound: Result<S, String>, problems: &mut Vec<String>) -> Bound<S> {

@@ -71,6 +71,11 @@ impl Classroom {
         Ok(())
     }
 
+    /// The machine that board `n` is, once it was switched on.
+    pub fn machine(&self, n: usize) -> Option<&Machine> {
+        self.machines.get(n)
+    }
+
     /// A machine on the classroom's network that is no Pi.
     pub fn lab(&mut self) -> (&mut Lab, &Segment) {
         (&mut self.lab, &self.lan)

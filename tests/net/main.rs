@@ -8,6 +8,7 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
 
+mod agents;
 mod beside;
 mod classroom;
 mod demo;

@@ -26,6 +26,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -119,10 +120,11 @@ impl Sockets {
 /// Runs until told to stop.
 pub async fn run(
     shared: Arc<Shared>,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     sockets: Sockets,
     mut stop: Stop,
 ) -> Result<(), AgentError> {
+    let tls = TlsAcceptor::from(tls);
     let mut parts = JoinSet::new();
     for socket in sockets.0 {
         parts.spawn(accept(Arc::clone(&shared), tls.clone(), socket, stop.clone()));

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, version};
-use tokio_rustls::TlsAcceptor;
 
 use crate::service::keys::ChannelKey;
 
-/// What answers agents with `key`. The error is one of the key.
-pub fn acceptor(key: &ChannelKey) -> Result<TlsAcceptor, rustls::Error> {
+/// How agents are answered with `key`. The error is one of the key.
+pub fn config(key: &ChannelKey) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = CertificateDer::from(key.certificate().to_vec());
     let private = PrivatePkcs8KeyDer::from(key.key().to_vec());
@@ -21,5 +20,5 @@ pub fn acceptor(key: &ChannelKey) -> Result<TlsAcceptor, rustls::Error> {
     // A client connects once a boot: nothing is gained by remembering it.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }

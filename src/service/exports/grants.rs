@@ -36,8 +36,10 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
     pub tree: WritableTree,
-    /// Who every operation acts as. Calls must come from this uid or from root, who counts as the same.
+    /// Who every operation acts as, whoever of those that may has asked for it.
     pub identity: Identity,
+    /// Calls must come from this uid or from root, who counts as the same.
+    pub callers: u32,
     pub rights: Rights,
     /// Bytes the tree may take; `None`: what the disk has.
     pub quota: Option<ByteSize>,
@@ -101,6 +103,7 @@ pub(super) struct Standing {
     mac: MacAddr,
     pub tree: Arc<WritableTree>,
     pub identity: Identity,
+    callers: u32,
     pub rights: Rights,
     pub quota: Option<ByteSize>,
     revoked: AtomicBool,
@@ -114,7 +117,7 @@ impl Standing {
 
     /// Whether a call with this credential is one of the session's.
     pub fn is_of(&self, uid: u32) -> bool {
-        uid == 0 || uid == self.identity.uid
+        uid == 0 || uid == self.callers
     }
 }
 
@@ -163,9 +166,9 @@ impl Exports {
     pub fn grant(&self, grant: Grant) {
         let Grant { id, ip, mac, trees } = grant;
         let standing = |granted: Granted| {
-            let Granted { tree, identity, rights, quota } = granted;
+            let Granted { tree, identity, callers, rights, quota } = granted;
             let (tree, revoked) = (Arc::new(tree), AtomicBool::new(false));
-            Arc::new(Standing { session: id, ip, mac, tree, identity, rights, quota, revoked })
+            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked })
         };
         self.grants.replace(id, trees.into_iter().map(standing).collect());
     }
@@ -182,6 +185,7 @@ impl Exports {
         let granted = |one: &Standing| Granted {
             tree: (*one.tree).clone(),
             identity: one.identity.clone(),
+            callers: one.callers,
             rights: one.rights,
             quota: one.quota,
         };
@@ -200,7 +204,7 @@ mod tests {
         std::fs::create_dir_all(root.join("Documents")).expect("made");
         let tree = WritableTree { space: Space::Home, id, nonce: 77, root, path: "/home/anna".to_owned() };
         let identity = Identity { uid: id, gid: id, gids: vec![] };
-        Granted { tree, identity, rights: Rights::ReadWrite, quota: None }
+        Granted { tree, identity, callers: id, rights: Rights::ReadWrite, quota: None }
     }
 
     #[test]

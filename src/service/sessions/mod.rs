@@ -13,6 +13,7 @@
 mod line;
 pub mod register;
 mod tickets;
+pub mod trees;
 
 #[cfg(test)]
 mod tests;

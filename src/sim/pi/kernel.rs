@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::root::{Root, RootError};
 use super::rpc::udp_from_privileged_port;
+use crate::proto::agent::channel::{BadPin, PARAMETER, Pin};
 use crate::proto::agent::{BadPersonality, Personality, Phase, REPORT_PORT, Report};
 use crate::types::MacAddr;
 
@@ -17,6 +18,8 @@ pub struct Nfsroot {
     pub server: Ipv4Addr,
     pub path: String,
     pub init: String,
+    /// What the agent knows the server of its channel by.
+    pub pin: Pin,
 }
 
 /// Why the kernel would stop with a panic.
@@ -32,6 +35,8 @@ pub enum BadCmdline {
     Lacks(&'static str),
     #[error("`root={0}` is not an NFS root")]
     Root(String),
+    #[error("the agent would not know the server")]
+    Pin(#[source] BadPin),
     #[error("`nfsroot={0}` cannot be used: {1}")]
     Nfsroot(String, &'static str),
 }
@@ -84,7 +89,8 @@ impl Nfsroot {
         {
             return Err(bad("klibc's nfsmount does not know one of the options"));
         }
-        Ok(Self { server, path: path.to_owned(), init })
+        let pin = value(PARAMETER)?.parse().map_err(BadCmdline::Pin)?;
+        Ok(Self { server, path: path.to_owned(), init, pin })
     }
 }
 
@@ -136,7 +142,7 @@ mod tests {
     #[test]
     fn a_command_line_is_read_as_the_kernel_reads_it() {
         let good = "console=tty1 root=/dev/nfs nfsroot=192.168.77.1:/image/trixie/1,vers=3,tcp,nolock ip=dhcp ro \
-                    init=/.bramble/agent\n";
+                    init=/.bramble/agent bramble.pin=0707070707070707070707070707070707070707070707070707070707070707\n";
         let parsed = Nfsroot::parse(good, false).expect("a good one");
         assert_eq!(parsed.server, Ipv4Addr::new(192, 168, 77, 1));
         assert_eq!((parsed.path.as_str(), parsed.init.as_str()), ("/image/trixie/1", "/.bramble/agent"));
@@ -146,6 +152,7 @@ mod tests {
             ("from the card",  good.replace("/dev/nfs", "PARTUUID=1-02"),  BadCmdline::Root("PARTUUID=1-02".to_owned())),
             ("two lines",      format!("{good}init=/bin/sh\n"),            BadCmdline::Lines),
             ("two inits",      good.replace("ro ", "ro init=/bin/sh "),    BadCmdline::Twice("init".to_owned())),
+            ("no pin",         good.replace("bramble.pin", "pin"),         BadCmdline::Lacks("bramble.pin")),
             ("no address",     good.replace("ip=dhcp", ""),                BadCmdline::Lacks("ip")),
             ("with locks",     good.replace(",nolock", ""),                nfsroot("without `nolock` the root waits for a lock manager")),
         ];

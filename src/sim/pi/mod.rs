@@ -39,6 +39,7 @@ pub use self::rom::{Board, Rom};
 use self::root::Root;
 use self::tftp::Tftp;
 use super::net::{Machine, NetNs};
+use crate::proto::agent::channel::Pin;
 use crate::proto::agent::{Personality, Phase};
 use crate::sys::ethernet::Ethernet;
 use crate::sys::netlink::Netlink;
@@ -111,6 +112,8 @@ pub struct Up {
     pub board: Board,
     pub given: Given,
     pub personality: Personality,
+    /// What its agent knows the server by.
+    pub pin: Pin,
     /// When each stage began, from power-on.
     pub stages: Vec<(Stage, Duration)>,
     pub tftp_bytes: u64,
@@ -208,6 +211,7 @@ impl Pi {
             board: self.board,
             given: again,
             personality,
+            pin: nfsroot.pin,
             stages: std::mem::take(&mut self.stages),
             tftp_bytes: self.tftp_bytes,
             census,

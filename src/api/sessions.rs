@@ -1,0 +1,71 @@
+//! Methods about who is logged in.
+
+use super::answer::{SessionEnded, SessionLine, SessionList};
+use super::args::Args;
+use super::error::ApiError;
+use super::{Api, now};
+use crate::service::clients::default_name;
+use crate::store::sessions::NewSession;
+use crate::types::{HostName, MacAddr, Moment, SessionId};
+
+/// What a person reads whose session an administrator ends without a word.
+const ENDED: &str = "an administrator has ended your session";
+
+impl Api {
+    /// The open sessions, oldest first; with `count` the newest, also ended ones.
+    pub(super) fn session_list(&self, args: &Args) -> Result<SessionList, ApiError> {
+        let sessions = match args.number("count")? {
+            None => {
+                let open = self.sessions.list().into_iter();
+                open.map(|open| self.line(open.id, open.session, None, open.ending)).collect()
+            }
+            Some(count) => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                let rows = self.sessions.history(count).map_err(|error| self.failed(&error))?.into_iter();
+                rows.map(|row| {
+                    let (at, why) = row.ended.unzip();
+                    self.line(row.id, row.session, at, why)
+                })
+                .collect()
+            }
+        };
+        Ok(SessionList { now: now(), sessions })
+    }
+
+    pub(super) fn session_end(&self, args: &Args) -> Result<SessionEnded, ApiError> {
+        let session = SessionId(args.need_number("session")?);
+        let message: Option<String> = args.get("message")?;
+        if self.sessions.end(session, message.as_deref().unwrap_or(ENDED), (self.clock.0)()) {
+            Ok(SessionEnded { session })
+        } else {
+            Err(ApiError::NoSuchSession(session))
+        }
+    }
+
+    fn line(
+        &self,
+        session: SessionId,
+        of: NewSession,
+        ended: Option<Moment>,
+        why: Option<String>,
+    ) -> SessionLine {
+        let NewSession { client, ip: _, boot_id: _, person, kind, service, terminal, opened_at } = of;
+        SessionLine {
+            session,
+            user: person.name,
+            full_name: person.full_name,
+            client,
+            name: self.name_of(client),
+            kind,
+            service,
+            terminal,
+            since: opened_at,
+            ended,
+            why,
+        }
+    }
+
+    fn name_of(&self, client: MacAddr) -> HostName {
+        self.clients.get(client).map_or_else(|| default_name(client), |known| known.name)
+    }
+}

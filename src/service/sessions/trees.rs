@@ -1,0 +1,92 @@
+//! The doors of sessions: a person's home and shares, over NFS, from the one client they are logged in at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Doors, DoorsShut, Place};
+use crate::proto::agent::channel::{Mount, MountKind};
+use crate::service::exports::Exports;
+use crate::service::exports::grants::{Grant, Granted, Identity, Rights, WritableTree};
+use crate::service::exports::handle::Space;
+use crate::service::homes::{HomeTree, Homes};
+use crate::service::shares::{ShareGrant, ShareRight, Shares};
+use crate::types::{Moment, Person, SessionId, chain};
+
+/// How long what was put into a hand-in box can still be changed after it was left alone: programs save twice.
+const HANDED_IN_AFTER: Duration = Duration::from_mins(10);
+
+/// Opens what [`Exports`] serves.
+#[derive(Debug)]
+pub struct Trees {
+    exports: Arc<Exports>,
+    homes: Homes,
+    shares: Shares,
+}
+
+impl Trees {
+    pub fn new(exports: Arc<Exports>, homes: Homes, shares: Shares) -> Self {
+        Self { exports, homes, shares }
+    }
+}
+
+impl Doors for Trees {
+    fn open(
+        &self,
+        session: SessionId,
+        place: Place,
+        person: &Person,
+        now: Moment,
+    ) -> Result<Vec<Mount>, DoorsShut> {
+        let home = self.homes.prepare(person, now).map_err(|error| DoorsShut(chain(&error)))?;
+        let shares = self.shares.for_person(person).map_err(|error| DoorsShut(chain(&error)))?;
+        let mounts = mounts(&home, &shares);
+        let share = |share: ShareGrant| of_share(person, share);
+        let trees = std::iter::once(of_home(person, home)).chain(shares.into_iter().map(share)).collect();
+        self.exports.grant(Grant { id: session.0, ip: place.ip, mac: place.mac, trees });
+        Ok(mounts)
+    }
+
+    fn close(&self, session: SessionId) {
+        self.exports.revoke(session.0);
+    }
+}
+
+/// The home first: what is in it can only be mounted afterwards.
+fn mounts(home: &HomeTree, shares: &[ShareGrant]) -> Vec<Mount> {
+    let own = Mount { path: home.path.clone(), at: home.path.clone(), writable: true, kind: MountKind::Home };
+    let shared = |share: &ShareGrant| Mount {
+        path: share.path.clone(),
+        at: format!("{}/Shared/{}", home.path, share.name),
+        writable: share.right != ShareRight::Read,
+        kind: MountKind::Share,
+    };
+    std::iter::once(own).chain(shares.iter().map(shared)).collect()
+}
+
+fn of_home(person: &Person, home: HomeTree) -> Granted {
+    let HomeTree { uid, nonce, root, path, quota } = home;
+    let gids = person.classes.iter().map(|(_, gid)| gid.0).collect();
+    Granted {
+        tree: WritableTree { space: Space::Home, id: uid.0, nonce, root, path },
+        identity: Identity { uid: person.uid.0, gid: person.gid.0, gids },
+        callers: person.uid.0,
+        rights: Rights::ReadWrite,
+        quota,
+    }
+}
+
+/// Everything in a share belongs to the same user, whoever made it.
+fn of_share(person: &Person, share: ShareGrant) -> Granted {
+    let ShareGrant { name: _, id, nonce, root, path, right, owner: (uid, gid) } = share;
+    Granted {
+        tree: WritableTree { space: Space::Share, id, nonce, root, path },
+        identity: Identity { uid: uid.0, gid: gid.0, gids: Vec::new() },
+        callers: person.uid.0,
+        rights: match right {
+            ShareRight::Read => Rights::ReadOnly,
+            ShareRight::Write => Rights::ReadWrite,
+            ShareRight::HandIn => Rights::DropBox { open: HANDED_IN_AFTER },
+        },
+        quota: None,
+    }
+}

@@ -1,0 +1,203 @@
+//! The agents' channel of a real daemon: clients that may, machines that may not, a crash with people logged in, a crowd.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::time::Duration;
+
+use bramble::proto::agent::channel::{Ask, Code, Order, PORT, Pin, Reply};
+use bramble::service::accounts::password;
+use bramble::sim::classroom::Classroom;
+use bramble::sim::net::{Machine, PREFIX, SERVER};
+use bramble::sim::pi::channel::{Channel, ChannelError};
+use bramble::sim::pi::{Options, Up};
+use bramble::store::Store;
+use bramble::store::accounts::{AccountStep, NewAccount};
+use bramble::types::{FullName, MacAddr, Moment, Role, Secret, SessionId, UserName, chain};
+
+use crate::classroom::{boot, classroom};
+use crate::harness::isolated;
+
+fn secret() -> Secret {
+    "correct horse".parse().expect("a password")
+}
+
+fn user(n: usize) -> UserName {
+    format!("pupil{n:02}").parse().expect("a name")
+}
+
+/// Gives `count` pupils an account with the same password, as an import into the running daemon's store would.
+fn pupils(room: &Classroom, count: usize) {
+    let store = Store::open(&room.server.site().data().join("bramble.db")).expect("the daemon's database");
+    let hash = password::hash(&secret()).expect("a hash");
+    let account = |n| {
+        AccountStep::Add(NewAccount {
+            name: user(n),
+            full_name: FullName::nearest("Pupil"),
+            note: String::new(),
+            role: Role::Pupil,
+            hash: Some(hash.clone()),
+            must_change: false,
+            enabled: true,
+            expires_at: None,
+            quota: None,
+            classes: vec![],
+        })
+    };
+    let steps: Vec<AccountStep> = (0..count).map(account).collect();
+    store.change_accounts(&steps, Moment::from_secs(1_795_435_200)).expect("stored");
+}
+
+/// The channel of the client that `up` is.
+fn open(room: &Classroom, up: &Up, n: usize, sessions: &[SessionId]) -> Result<Channel, ChannelError> {
+    from(room.machine(n).expect("a machine"), up.given.address, up.pin, sessions)
+}
+
+fn from(machine: &Machine, ip: Ipv4Addr, pin: Pin, sessions: &[SessionId]) -> Result<Channel, ChannelError> {
+    let mut refused = None;
+    let opened = machine.run(|| match Channel::open(ip, SERVER, pin, "boot-1", sessions) {
+        Ok(channel) => Ok(channel),
+        Err(error) => {
+            refused = Some(error);
+            Err(io::ErrorKind::Other.into())
+        }
+    });
+    opened.map_err(|error| refused.unwrap_or(ChannelError::Io(error)))
+}
+
+fn sessions(room: &Classroom) -> String {
+    room.server.tell(&["session", "list"]).expect("an answer")
+}
+
+#[test]
+fn pupils_log_in_and_a_crash_of_the_daemon_takes_nothing_from_them() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(2);
+        pupils(&room, 2);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let mut first = open(&room, &ups[0], 0, &[]).expect("welcome");
+        assert_eq!(first.people.as_ref().expect("people").persons.len(), 2);
+        let wrong = "wrong".parse().expect("a password");
+        let refused = first.log_in(&user(0), &wrong).expect_err("refused");
+        assert!(matches!(refused, ChannelError::Refused { code: Code::WrongPassword, .. }), "{refused}");
+        let (person, session, mounts) = first.log_in(&user(0), &secret()).expect("logged in");
+        assert_eq!((person.name, mounts[0].path.as_str()), (user(0), "/home/pupil00"));
+
+        // What was verified at one client opens nothing at another.
+        let mut second = open(&room, &ups[1], 1, &[]).expect("welcome");
+        let ask = Ask::OpenSession {
+            name: user(0),
+            service: "login".into(),
+            terminal: "tty1".into(),
+            kind: bramble::types::SessionKind::Console,
+        };
+        let Reply::Refused { code, .. } = second.ask(ask).expect("answered") else { panic!("opened") };
+        assert_eq!(code, Code::NotVerified);
+        assert!(second.ask(Ask::CloseSession { session }).is_ok(), "it is told that it is closed");
+        assert!(sessions(&room).contains("pupil00"), "and it is not: it is another client's");
+
+        room.server.kill().expect("killed");
+        room.server.again().expect("started again");
+        assert!(first.ask(Ask::CloseSession { session: SessionId(99) }).is_err(), "the connection is gone");
+        let table = sessions(&room);
+        assert!(table.contains("pupil00") && table.contains("seat-01"), "{table}");
+        let mut first = open(&room, &ups[0], 0, &[session]).expect("the same key, so the same pin");
+        assert!(first.orders.is_empty());
+        assert!(sessions(&room).contains("pupil00"));
+
+        room.server.tell(&["session", "end", &session.to_string(), "--message", "Goodbye."]).expect("ended");
+        while first.orders.is_empty() {
+            first.listen().expect("an order");
+        }
+        let message = "Goodbye.".to_owned();
+        assert_eq!(first.orders[0].1, Order::EndSession { session, message });
+        first.log_out(session).expect("logged out");
+        assert!(sessions(&room).contains("Nobody is logged in."));
+        let history = room.server.tell(&["session", "list", "--last", "5"]).expect("an answer");
+        assert!(history.contains("Goodbye."), "{history}");
+        let timeline = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
+        assert!(timeline.contains("pupil00 logged in (console)"), "{timeline}");
+    });
+}
+
+#[test]
+fn who_is_no_client_is_not_let_in() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(1);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let (up, pin) = (&ups[0], ups[0].pin);
+
+        // A pupil's own program on a client: any port above 1023.
+        let machine = room.machine(0).expect("a machine").clone();
+        let tcp = machine.run(|| TcpStream::connect(SocketAddrV4::new(SERVER, PORT))).expect("connected");
+        let refused = Channel::over(tcp, pin, "boot-1", &[]).expect_err("refused");
+        assert!(matches!(refused, ChannelError::Io(_)), "{}", chain(&refused));
+
+        // Somebody in between: the certificate is another.
+        let refused = from(&machine, up.given.address, Pin([7; 32]), &[]).expect_err("refused");
+        assert!(chain(&refused).contains("not the server that the kernel command line names"), "{refused}");
+
+        // A laptop with an address of its own choosing, and root.
+        let mac = MacAddr::new([0x02, 0xba, 0xd0, 0, 0, 1]);
+        let (lab, lan) = room.lab();
+        let lan = lan.clone();
+        let laptop = lab.client(&lan, mac).expect("a laptop");
+        let ip = Ipv4Addr::new(192, 168, 77, 9);
+        laptop.address("eth0", ip, PREFIX).expect("an address");
+        laptop.up("eth0").expect("up");
+        let refused = from(&laptop, ip, pin, &[]).expect_err("refused");
+        assert!(matches!(refused, ChannelError::Io(_)), "{}", chain(&refused));
+
+        // One client that connects all the time takes nothing from others, and gets in again later.
+        let mut open_now = Vec::new();
+        for _ in 0..10 {
+            open_now.extend(open(&room, up, 0, &[]));
+        }
+        assert_eq!(open_now.len(), bramble::types::limits::CHANNEL_CLIENT_CONNECTIONS);
+        drop(open_now);
+        assert!(room.server.stop().expect("stops when asked to").success());
+    });
+}
+
+#[test]
+fn a_hundred_log_ins_at_once_take_bounded_memory() {
+    const CLIENTS: u16 = 25;
+    const EACH: usize = 4;
+    isolated(|| {
+        let (_folder, mut room) = classroom(CLIENTS);
+        pupils(&room, usize::from(CLIENTS) * EACH);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let mut channels = Vec::new();
+        for (n, up) in ups.iter().enumerate() {
+            for _ in 0..EACH {
+                channels.push(open(&room, up, n, &[]).expect("welcome"));
+            }
+        }
+        room.server.forget_peak().expect("forgotten");
+        let threads: Vec<_> = channels
+            .into_iter()
+            .enumerate()
+            .map(|(n, mut channel)| {
+                std::thread::spawn(move || {
+                    // A crowd may be asked to come again, and comes again.
+                    for _ in 0..20 {
+                        match channel.log_in(&user(n), &secret()) {
+                            Err(ChannelError::Refused { code: Code::Busy, .. }) => {
+                                std::thread::sleep(Duration::from_millis(200));
+                            }
+                            other => return other.map(|(_, session, _)| (session, channel)),
+                        }
+                    }
+                    panic!("turned away twenty times")
+                })
+            })
+            .collect();
+        let mut open_sessions = Vec::new();
+        for thread in threads {
+            open_sessions.push(thread.join().expect("no panic").unwrap_or_else(|e| panic!("{}", chain(&e))));
+        }
+        assert_eq!(open_sessions.len(), 100);
+        let used = room.server.usage().expect("measured");
+        // Two hashes at a time, and a hundred connections: the budget of a router with a hundred clients.
+        assert!(used.peak.0 < 80 << 20, "{} at most, {} now", used.peak, used.memory);
+    });
+}
