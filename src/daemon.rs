@@ -30,6 +30,7 @@ use crate::config::schema::Touches;
 use crate::config::{Config, load};
 use crate::serve::control::Control;
 use crate::store::place;
+use crate::sys::heap;
 use crate::types::chain;
 
 /// Threads that carry packets. Two keep a slow answer from holding up all others; more would cost memory on routers
@@ -53,6 +54,7 @@ enum End {
 /// Runs the daemon until it is told to stop.
 pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
     let log = Log::start();
+    heap::give_back_large_blocks();
     descriptors::ask();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

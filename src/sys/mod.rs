@@ -14,6 +14,7 @@ pub mod dirents;
 pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod handle;
+pub mod heap;
 #[cfg(feature = "daemon")]
 pub mod links;
 #[cfg(feature = "daemon")]

@@ -133,7 +133,7 @@ fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr) {
     let exports = Exports::new(clients, Arc::new(Images::default()), &[7; 16], sources, Handles::Best);
     let tree = WritableTree { space: Space::Home, id: uid, nonce: 5, root, path: "/home/bench".to_owned() };
     let identity = Identity { uid, gid: uid, gids: vec![] };
-    let granted = Granted { tree, identity, rights: Rights::ReadWrite, quota: None };
+    let granted = Granted { tree, identity, callers: uid, rights: Rights::ReadWrite, quota: None };
     exports.grant(Grant { id: 1, ip: guest, mac: CLIENT_MAC, trees: vec![granted] });
     let shared = nfs::Shared::new(Arc::new(exports), Arc::new(Events::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");

@@ -115,7 +115,7 @@ fn pupils_log_in_and_a_crash_of_the_daemon_takes_nothing_from_them() {
         let history = room.server.tell(&["session", "list", "--last", "5"]).expect("an answer");
         assert!(history.contains("Goodbye."), "{history}");
         let timeline = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
-        assert!(timeline.contains("pupil00 logged in (console)"), "{timeline}");
+        assert!(timeline.contains("pupil00 logged out: Goodbye."), "{timeline}");
     });
 }
 

@@ -63,7 +63,7 @@ fn home_with(handles: Handles, acts: bool, rights: Rights, quota: Option<ByteSiz
     }
     let tree = WritableTree { space: Space::Home, id: ANNA, nonce: 7, root, path: "/home/anna".to_owned() };
     let identity = Person { uid: ANNA, gid: ANNA, gids: vec![] };
-    let granted = Granted { tree, identity, rights, quota };
+    let granted = Granted { tree, identity, callers: ANNA, rights, quota };
     house.exports.grant(Grant { id: 1, ip: PI, mac: MAC, trees: vec![granted.clone()] });
     let (root, mounted) = house.exports.mount(&house.visitor(), b"/home/anna").expect("mounted");
     assert_eq!(mounted, Mounted::Granted("/home/anna".to_owned()));

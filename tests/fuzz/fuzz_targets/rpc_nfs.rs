@@ -84,7 +84,7 @@ fn house(handles: Handles) -> House {
     let tree = WritableTree { space: Space::Home, id: PERSON, nonce: 5, root: home, path: "/home/p".to_owned() };
     let identity = Person { uid: PERSON, gid: PERSON, gids: vec![] };
     let quota = Some(ByteSize(16 << 20));
-    let granted = Granted { tree, identity, rights: Rights::ReadWrite, quota };
+    let granted = Granted { tree, identity, callers: PERSON, rights: Rights::ReadWrite, quota };
     exports.grant(Grant { id: 1, ip: PI, mac, trees: vec![granted] });
     let visitor = exports.visitor(PI, None);
     let top = exports.mount(&visitor, b"/image/t/1").expect("mounted").0;
