@@ -33,6 +33,9 @@ pub use sockets::{BindError, Sockets};
 /// How often a store that keeps failing is complained about: clients ask every few seconds, and all say the same.
 const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
+/// How long it may take until a civil clock that was set is noticed, when no client asks for anything.
+const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
+
 /// Why the service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DhcpError {
@@ -199,7 +202,10 @@ impl Server {
                     self.start_commit();
                 }
                 written = committed(&mut self.commit) => self.end_commit(written?),
-                () = sleep_until(due.into()) => self.timers(),
+                () = sleep_until(due.into()) => {
+                    self.timers();
+                    self.start_commit();
+                }
             }
         }
     }
@@ -334,10 +340,10 @@ impl Server {
     fn next_due(&self) -> Instant {
         let held = self.delayed.first_key_value().map(|((due, _), _)| *due);
         let pinned = self.pinned.values().map(|(_, until)| *until).min();
-        let hour = Instant::now() + Duration::from_hours(1);
+        let look = Instant::now() + LOOK_AT_CLOCK;
         let up = self.clock.now().up;
         let ends = self.leases.tick(self.clock.now()).map(|end| Instant::now() + end.since(up));
-        [held, pinned, ends].into_iter().flatten().fold(hour, Instant::min)
+        [held, pinned, ends].into_iter().flatten().fold(look, Instant::min)
     }
 
     fn timers(&mut self) {

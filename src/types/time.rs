@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Moment(i64);
 
 impl Moment {
+    /// 2025-01-01. Older than any build of this program: a clock that shows an earlier time has not been set.
+    pub const CLOCK_SET: Self = Self::from_secs(1_735_689_600);
+
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
@@ -44,6 +47,10 @@ impl Moment {
 
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 

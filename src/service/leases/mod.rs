@@ -6,8 +6,9 @@
 //! ask again.
 //!
 //! Leases run by the time since the start, not by the civil clock (see [`Uptime`]); the store has civil times, because it
-//! is read after a restart.
+//! is read after a restart. When the civil clock is set, they are written anew (`dating`).
 
+mod dating;
 mod options;
 mod scopes;
 
@@ -22,14 +23,15 @@ use crate::proto::dhcp::decide::{
     decide,
 };
 use crate::proto::dhcp::pi::Rom;
-use crate::proto::dhcp::table::{Binding, Change, ClientKey, Entry, State, Table};
+use crate::proto::dhcp::table::{Binding, Change, Entry, State, Table};
 use crate::proto::dhcp::wire::Op;
 use crate::proto::dhcp::{CLIENT_PORT, Message, MessageType, Packet, SERVER_PORT, Uptime};
 use crate::service::clients::Clients;
 use crate::service::events::{Events, Happening};
-use crate::store::leases::{LeaseRow, LeaseState, LeaseWrite};
+use crate::store::leases::LeaseWrite;
 use crate::store::{Durability, Store, StoreError};
 use crate::types::{HostName, MacAddr, Moment, Stage, Subnet};
+use dating::Origin;
 use scopes::{Scopes, Served};
 
 /// Both clocks, read at one moment.
@@ -37,13 +39,6 @@ use scopes::{Scopes, Served};
 pub struct Now {
     pub up: Uptime,
     pub civil: Moment,
-}
-
-impl Now {
-    /// When `until` will be by the civil clock.
-    fn civil_at(self, until: Uptime) -> Moment {
-        self.civil.plus(until.since(self.up))
-    }
 }
 
 /// Where a packet came from.
@@ -120,6 +115,8 @@ struct Inner {
     table: Table,
     scopes: Arc<Scopes>,
     unsaved: Unsaved,
+    /// What the dates in the store were made with.
+    origin: Origin,
     /// The relay agent last heard of each relayed subnet: a client renews without it and must not lose its router.
     relays: HashMap<Subnet, Ipv4Addr>,
 }
@@ -142,9 +139,11 @@ impl Leases {
         now: Now,
     ) -> Result<Self, StoreError> {
         let mut table = Table::default();
+        let mut misdated = false;
         for (order, row) in store.leases()?.into_iter().enumerate() {
             let (ip, network, mac) = (row.ip, row.network.clone(), row.mac);
-            let Some(entry) = restored(row, order, now) else {
+            misdated |= !dating::is_believable(&row, now);
+            let Some(entry) = dating::restored(row, order, now) else {
                 tracing::warn!(%ip, "a stored lease has a key this version does not know and is left out");
                 continue;
             };
@@ -155,7 +154,16 @@ impl Leases {
             table.restore(ip, entry);
         }
         let scopes = Arc::new(Scopes::new(Arc::clone(&config)));
-        let inner = Inner { table, scopes, unsaved: Unsaved::default(), relays: HashMap::new() };
+        let mut inner = Inner {
+            table,
+            scopes,
+            unsaved: Unsaved::default(),
+            origin: Origin::of(now),
+            relays: HashMap::new(),
+        };
+        if misdated {
+            inner.date_anew(now);
+        }
         let leases = Self { inner: Mutex::new(inner), store, clients, events };
         leases.set_config(config, now);
         Ok(leases)
@@ -320,6 +328,9 @@ impl Leases {
     }
 
     fn expire(&self, inner: &mut Inner, now: Now) {
+        if inner.origin.has_moved(now) {
+            inner.date_anew(now);
+        }
         // An end that has passed is also what the store says; nothing is written.
         for ip in inner.table.expire(now.up) {
             self.clients.unbound(ip);
@@ -352,7 +363,7 @@ impl Leases {
                     }
                     must_save = true;
                     inner.unsaved.power |= news == News::Holder;
-                    (binding.ip, LeaseWrite::Bind(row(binding, inner.table.get(binding.ip), now)))
+                    (binding.ip, LeaseWrite::Bind(dating::row(binding, inner.table.get(binding.ip), now)))
                 }
             };
             inner.unsaved.writes.insert(ip, write);
@@ -468,36 +479,6 @@ impl News {
             _ => Self::End,
         }
     }
-}
-
-fn row(binding: &Binding, entry: Option<&Entry>, now: Now) -> LeaseRow {
-    LeaseRow {
-        ip: binding.ip,
-        mac: binding.mac,
-        client_id: binding.key.to_bytes(),
-        network: binding.network.to_string(),
-        state: LeaseState::Bound,
-        host_name: entry.and_then(|entry| entry.host_name.clone()),
-        granted_at: now.civil,
-        expires_at: binding.until.map(|until| now.civil_at(until)),
-    }
-}
-
-/// A stored lease as it stands now. `order`: its place among those that were used longer ago.
-fn restored(row: LeaseRow, order: usize, now: Now) -> Option<Entry> {
-    let key = ClientKey::from_bytes(&row.client_id)?;
-    // Never more than was granted: a clock that is behind the grant has not been set since the router started.
-    let left = |end: Moment| end.since(now.civil).min(end.since(row.granted_at));
-    let until = row.expires_at.map(|end| now.up.plus(left(end)));
-    let over = until.is_some_and(|until| until <= now.up);
-    let state = match (row.state, until) {
-        (LeaseState::Bound, until) if !over => State::Bound { until },
-        (LeaseState::Declined, Some(until)) if !over => State::Declined { until },
-        _ => State::Free,
-    };
-    let last = Uptime(Duration::from_nanos(u64::try_from(order).unwrap_or(u64::MAX)));
-    let network = row.network.as_str().into();
-    Some(Entry { key, mac: row.mac, network, state, host_name: row.host_name, last })
 }
 
 fn outgoing(

@@ -465,3 +465,72 @@ fn names_that_clients_show_are_kept_with_their_lease() {
         bench.leases.list(at(1)).into_iter().find(|lease| lease.ip == ip).and_then(|lease| lease.host_name);
     assert_eq!(name.as_ref().map(HostName::as_str), Some("laptop"));
 }
+
+const NOBODY: [Ipv4Addr; 0] = [];
+
+/// A clock that was not set, `secs` after the start of the router.
+fn in_1970(secs: u64) -> Now {
+    Now {
+        up: Uptime(Duration::from_secs(secs)),
+        civil: Moment::from_secs(i64::try_from(secs).expect("small")),
+    }
+}
+
+fn held(leases: &Leases, now: Now) -> Vec<Ipv4Addr> {
+    leases.tick(now);
+    leases.list(now).into_iter().map(|lease| lease.ip).collect()
+}
+
+/// NTP answers while leases run: they end when they would have, and the store has the new dates.
+#[test]
+fn a_clock_that_is_set_ends_no_lease() {
+    let bench = Bench::new(ADOPTED, DHCP);
+    // The bench was opened with a clock that is right; it falls back to 1970, and is set again.
+    let pc = bench.lease(PC, |_| (), LAN, in_1970(60));
+    assert_eq!(held(&bench.leases, in_1970(61)), [pc]);
+    bench.leases.save().expect("saved");
+    let set = at(120);
+    assert_eq!(held(&bench.leases, set), [pc]);
+    assert!(bench.leases.has_unsaved(), "its dates are of another clock");
+    bench.leases.save().expect("saved");
+    assert_eq!(held(&bench.leases, at(3659)), [pc]);
+    assert_eq!(
+        held(&bench.leases, at(3660)),
+        NOBODY,
+        "an hour after it was granted, by the time that passes"
+    );
+    // Written anew, so a restart knows how much is left.
+    let (_copy, again) = bench.after_power_cut(Now { up: Uptime::default(), ..at(3000) });
+    assert_eq!(held(&again, Now { up: Uptime(Duration::from_secs(659)), ..at(3659) }), [pc]);
+    assert_eq!(held(&again, Now { up: Uptime(Duration::from_mins(11)), ..at(3660) }), NOBODY);
+    // An adjustment of a second is none.
+    let adjusted = Now { civil: at(3001).civil, up: Uptime::default() };
+    again.save().expect("saved");
+    again.tick(adjusted);
+    assert!(!again.has_unsaved());
+}
+
+/// The power goes before the clock was set, or before what was written by it could be dated anew.
+#[test]
+fn a_lease_dated_by_a_clock_that_was_not_set_keeps_its_term() {
+    let bench = Bench::new(ADOPTED, DHCP);
+    let pc = bench.lease(PC, |_| (), LAN, in_1970(60));
+    // Whatever the clock shows at the next start, the client has it for an hour at the most.
+    for civil in [in_1970(5).civil, in_1970(100_000).civil, at(0).civil] {
+        let start = |secs| {
+            let passed = Duration::from_secs(secs);
+            Now { up: Uptime(passed), civil: civil.plus(passed) }
+        };
+        let (_copy, again) = bench.after_power_cut(start(0));
+        assert_eq!(held(&again, start(3599)), [pc], "{civil}");
+        assert_eq!(held(&again, start(3600)), NOBODY, "{civil}");
+    }
+    // Granted by a clock that was ahead: not for years.
+    let bench = Bench::new(ADOPTED, DHCP);
+    let ahead = Now { civil: at(500_000_000).civil, up: at(60).up };
+    let pc = bench.lease(PC, |_| (), LAN, ahead);
+    let (_copy, again) = bench.after_power_cut(at(100));
+    assert_eq!(held(&again, at(3699)), [pc]);
+    assert_eq!(held(&again, at(3700)), NOBODY);
+    again.save().expect("saved");
+}
