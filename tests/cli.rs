@@ -445,3 +445,30 @@ fn dhcp_is_taken_over_by_the_daemon_and_handed_back() {
     assert_eq!(file(&site), dhcp);
     assert!(text(&takeover(&site, "--hand-back").stdout).starts_with("Nothing to hand back"));
 }
+
+/// What bash offers after `line`, by the script that the program prints.
+fn completed(line: &str) -> Vec<String> {
+    let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+    let script = format!(
+        "eval \"$(\"$0\" completion bash)\"; COMP_WORDS=({}); COMP_CWORD={}; _bramble; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len() - 1
+    );
+    let output = Command::new("bash").args(["-c", &script, PROGRAM]).output().expect("bash");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    assert_eq!(completed("bramble im"), ["image"]);
+    assert_eq!(completed("bramble --json cl"), ["client"]);
+    assert_eq!(completed("bramble client a"), ["adopt"]);
+    assert_eq!(completed("bramble client adopt lab-01 --na"), ["--name"]);
+    assert_eq!(completed("bramble image import x.img --sh"), ["--sha256"]);
+    assert_eq!(completed("bramble completion b"), ["bash"]);
+    assert!(completed("bramble job ").contains(&"cancel".to_owned()));
+    assert_eq!(completed("bramble nonsense"), [""; 0]);
+    let ash = Command::new(PROGRAM).args(["completion", "ash"]).output().expect("ran");
+    assert_eq!(ash.status.code(), Some(2));
+}

@@ -10,6 +10,7 @@
 //! With `--json` a program gets the answer of the method unchanged, or `{"error":{…}}`, as one line. Only this module
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
+mod completion;
 pub mod demo;
 mod homes;
 pub mod link;
@@ -105,6 +106,18 @@ pub enum Command {
     Job(JobCommand),
     /// Boot a classroom of simulated Pis on this machine, without root, router or Pi
     Demo(demo::Demo),
+    /// Print a script that completes this command line in a shell
+    Completion {
+        /// Only bash: BusyBox's ash cannot be taught to complete
+        shell: Shell,
+    },
+}
+
+/// Shells that can be taught to complete a command line.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Shell {
+    /// `eval "$(bramble completion bash)"`
+    Bash,
 }
 
 /// How to run the daemon.
@@ -251,6 +264,10 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Check { config } => Ok(check(config, cli.json)),
         Command::Demo(demo) => demo.run().map_err(CliError::Demo),
         Command::Takeover(options) => options.run(cli),
+        Command::Completion { shell: Shell::Bash } => {
+            print(&completion::bash(&<Cli as clap::CommandFactory>::command()));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Status => ask(cli, "status", &json!({}), show::status),
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),

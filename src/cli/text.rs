@@ -39,7 +39,8 @@ pub fn table(header: &[&str], rows: &[Vec<String>], may_shrink: &[usize], width:
     text
 }
 
-fn cut(text: &str, width: usize) -> String {
+/// `text` if it has at most `width` characters, else its beginning and `…`.
+pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::link::{Link, read};
-use super::{Cli, CliError, print, show};
+use super::{Cli, CliError, print, show, text};
 use crate::api::answer::JobStatus;
 use crate::service::jobs::JobState;
 
@@ -72,7 +72,8 @@ impl Progress {
             return;
         }
         if self.live {
-            let line = show::progress(status);
+            // A line that is wrapped could not be written over.
+            let line = text::cut(&show::progress(status), super::width().saturating_sub(1));
             let blanks = " ".repeat(self.long.saturating_sub(line.chars().count()));
             print(&format!("\r{line}{blanks}"));
             self.long = line.chars().count();
