@@ -28,6 +28,8 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_remove", Ok(&["image", "remove"])),
     ("home_usage", Ok(&["home", "list"])),
     ("home_measure", Ok(&["home", "measure"])),
+    ("home_backup", Ok(&["backup"])),
+    ("home_restore", Ok(&["restore"])),
     ("share_list", Ok(&["share", "list"])),
     ("session_list", Ok(&["session", "list"])),
     ("session_end", Ok(&["session", "end"])),

@@ -149,6 +149,25 @@ pub const METHODS: &[Method] = &[
         help: "Start measuring every home; answers with a job",
     },
     Method {
+        name: "home_backup",
+        access: Access::Write,
+        params: &[
+            must("to", Kind::Text, "give the path of the archive that is to be made, on another disk"),
+            may("home", Kind::Text, "only the home of this account"),
+            may("since", Kind::Text, "only what was changed on this day or later, such as `2026-11-27`"),
+        ],
+        help: "Start backing up accounts, homes, shares and settings; answers with a job",
+    },
+    Method {
+        name: "home_restore",
+        access: Access::Write,
+        params: &[
+            must("from", Kind::Text, "give the path of an archive that `home_backup` made"),
+            may("home", Kind::Text, "only the home of this account"),
+        ],
+        help: "Start restoring a backup; what came later stays; answers with a job",
+    },
+    Method {
         name: "share_list",
         access: Access::Read,
         params: &[],

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod args;
+mod backup;
 mod clients;
 mod homes;
 mod images;
@@ -33,6 +34,7 @@ pub use self::error::{ApiError, Refusal};
 pub use self::methods::{METHODS, Method};
 use crate::config::Config;
 use crate::config::problem::Problems;
+use crate::service::backup::Backups;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
 use crate::service::health::Health;
@@ -69,6 +71,7 @@ pub struct Api {
     pub jobs: Jobs,
     pub homes: Homes,
     pub shares: Shares,
+    pub backups: Backups,
     pub health: Arc<Health>,
     pub sessions: Arc<Sessions>,
     pub clock: Clock,
@@ -112,6 +115,8 @@ impl Api {
             "image_remove" => value(self.image_remove(&args)?),
             "home_usage" => value(self.home_usage()?),
             "home_measure" => value(self.home_measure()?),
+            "home_backup" => value(self.home_backup(&args)?),
+            "home_restore" => value(self.home_restore(&args)?),
             "share_list" => value(self.share_list()),
             "session_list" => value(self.session_list(&args)?),
             "session_end" => value(self.session_end(&args)?),

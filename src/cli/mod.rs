@@ -10,6 +10,7 @@
 //! With `--json` a program gets the answer of the method unchanged, or `{"error":{…}}`, as one line. Only this module
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
+mod backup;
 mod completion;
 pub mod demo;
 mod homes;
@@ -101,6 +102,10 @@ pub enum Command {
     /// Sessions: who is logged in where
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Back up accounts, homes, shares and settings
+    Backup(backup::Backup),
+    /// Restore a backup; what came later stays
+    Restore(backup::Restore),
     /// Jobs: long tasks such as imports
     #[command(subcommand)]
     Job(JobCommand),
@@ -227,6 +232,12 @@ pub(crate) enum CliError {
     Demo(anyhow::Error),
     #[error("{0}")]
     Takeover(String),
+    #[error("`{path}` cannot be made, which the archive was to go through")]
+    Pipe {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
 }
@@ -251,7 +262,7 @@ impl CliError {
             Self::Job(_) => "job_failed",
             Self::Demo(_) => "demo_failed",
             Self::Takeover(_) => "takeover",
-            Self::Signals(_) => "internal",
+            Self::Signals(_) | Self::Pipe { .. } => "internal",
         };
         Refusal { code: code.to_owned(), message: chain(self), field: None }
     }
@@ -274,6 +285,8 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Image(command) => image(cli, command),
         Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
         Command::Home(HomeCommand::Measure) => start(cli, "home_measure", &json!({})),
+        Command::Backup(options) => options.run(cli),
+        Command::Restore(options) => options.run(cli),
         Command::Share(ShareCommand::List) => ask(cli, "share_list", &json!({}), homes::shares),
         Command::Session(command) => sessions::run(cli, command),
         Command::Job(JobCommand::List) => ask(cli, "job_list", &json!({}), show::jobs),

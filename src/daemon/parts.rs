@@ -11,6 +11,7 @@ use crate::serve::agent;
 use crate::serve::dhcp::Clock;
 use crate::serve::nfs;
 use crate::service::accounts::Accounts;
+use crate::service::backup::Backups;
 use crate::service::boot_tree::BootTree;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
@@ -75,6 +76,7 @@ pub struct Parts {
     pub jobs: Jobs,
     pub homes: Homes,
     pub shares: Shares,
+    pub backups: Backups,
     pub leases: Arc<Leases>,
     pub boot_tree: Arc<BootTree>,
     /// Everything that NFS connections share; it outlives restarts of the service.
@@ -135,12 +137,23 @@ impl Parts {
             config.subscribe(),
             clock,
         );
+        let backups = Backups {
+            accounts: accounts.clone(),
+            data: data.as_path().into(),
+            settings: options.config.as_path().into(),
+            policy: policy(options),
+            store: store.clone(),
+            homes: homes.clone(),
+            shares: shares.clone(),
+            jobs: jobs.clone(),
+        };
         Ok(Self {
             config,
             sessions,
             agent: Arc::new(agent),
             agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
             accounts,
+            backups,
             homes,
             shares,
             nfs: nfs::Shared::new(exports, Arc::clone(&events)),

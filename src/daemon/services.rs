@@ -114,6 +114,7 @@ impl Services {
             jobs: parts.jobs.clone(),
             homes: parts.homes.clone(),
             shares: parts.shares.clone(),
+            backups: parts.backups.clone(),
             health: Arc::clone(&parts.health),
             sessions: Arc::clone(&parts.sessions),
             clock: api::Clock(Box::new(move || clock.now())),

@@ -4,6 +4,7 @@
 //! says what may be sent. Services know no sockets; [`crate::serve`] and [`crate::api`] call them.
 
 pub mod accounts;
+pub mod backup;
 pub mod boot_tree;
 pub mod clients;
 pub mod events;

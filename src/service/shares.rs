@@ -143,6 +143,17 @@ impl Shares {
         list
     }
 
+    /// The folder of the share `name` for restoring, made if it is ours and missing. `None` if there is no such share.
+    pub fn target(&self, name: &ShareName) -> Result<Option<PathBuf>, ShareError> {
+        let config = Arc::clone(&self.config.borrow());
+        let Some(share) = config.shares.iter().find(|share| share.name == *name) else { return Ok(None) };
+        let folder = self.folder_of(share);
+        if share.path.is_none() {
+            own_folder(&folder)?;
+        }
+        Ok(Some(folder).filter(|folder| folder.is_dir()))
+    }
+
     fn grant(&self, share: &Share, right: ShareRight, person: &Person) -> Result<ShareGrant, ShareError> {
         let whole = self.folder_of(share);
         let root = match right {

@@ -10,6 +10,7 @@
 //! the ways out are.
 
 pub mod accounts;
+pub mod backup;
 pub mod clients;
 pub mod events;
 pub mod homes;

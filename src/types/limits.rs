@@ -286,6 +286,9 @@ pub const REPORTS_PER_MINUTE: u32 = 60;
 /// Longest name or extended header in an archive, in bytes: Linux paths end at 4 KiB, one extended attribute at 64 KiB.
 pub const TAR_EXTENSION: u64 = 1 << 20;
 
+/// Longest list of accounts or settings in a backup, in bytes: some twenty thousand accounts.
+pub const BACKUP_NOTE: u64 = 16 << 20;
+
 /// Pieces of one sparse file in an archive: a piece every 64 KiB of a 4 GiB file.
 pub const TAR_SPARSE: usize = 65_536;
 

@@ -109,7 +109,7 @@ fn read_name(text: &str) -> Option<(i64, UserName, Uid)> {
 }
 
 /// Days since 1970 of `2026-11-27`.
-fn day_number(text: &str) -> Option<i64> {
+pub fn day_number(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, '-').map(|part| part.parse::<u16>().ok());
     let (year, month, day) = (i64::from(parts.next()??), parts.next()??, i64::from(parts.next()??));
     // From the year on there are few days to try, and one of them prints like this.

@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-pub use self::attic::Attic;
+pub use self::attic::{Attic, day_number};
 pub use self::usage::HomeUsage;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
 use crate::types::person::{FIRST_ACCOUNT, LAST_ACCOUNT};
-use crate::types::{ByteSize, Moment, Person, Uid, UserName};
+use crate::types::{ByteSize, Gid, Moment, Person, Uid, UserName};
 
 /// All homes. Clones share them.
 #[derive(Clone, Debug)]
@@ -50,6 +50,14 @@ pub struct HomeTree {
     pub quota: Option<ByteSize>,
 }
 
+/// A home that something is restored into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeTarget {
+    pub root: PathBuf,
+    pub uid: Uid,
+    pub gid: Gid,
+}
+
 /// Why a home could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
@@ -74,6 +82,9 @@ pub enum HomeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Uids of a directory elsewhere begin here; those below are the system's.
+const FIRST_FOREIGN: u32 = 1000;
 
 /// Whether `uid` is of an account of ours: none is ever used again, so another owner means another person.
 fn is_local(uid: u32) -> bool {
@@ -100,13 +111,13 @@ impl Homes {
             Some(owner) if owner == person.uid.0 => {}
             Some(owner) if is_local(owner) && is_local(person.uid.0) => {
                 self.put_away(&person.name, Uid(owner), now)?;
-                self.make(person, &root)?;
+                self.make(&person.name, person.uid, person.gid, &root)?;
             }
             Some(owner) => {
                 let (name, uid) = (person.name.clone(), person.uid.0);
                 return Err(HomeError::NotTheirs { folder: root, owner, name, uid });
             }
-            None => self.make(person, &root)?,
+            None => self.make(&person.name, person.uid, person.gid, &root)?,
         }
         let nonce = self.store.home_nonce(person.uid, random().map_err(HomeError::Random)?)?;
         Ok(HomeTree {
@@ -138,20 +149,51 @@ impl Homes {
         sync(&self.folder)
     }
 
-    fn make(&self, person: &Person, root: &Path) -> Result<(), HomeError> {
+    /// Owner of the home `name`, if there is one.
+    pub fn there(&self, name: &UserName) -> Result<Option<Uid>, HomeError> {
+        Ok(owner_at(&self.folder_of(name))?.map(Uid))
+    }
+
+    /// The home `name` for restoring, made if it is missing. `account` is the number of the account of ours of that name,
+    /// `archived` the one that the backup names: it counts only where no account of ours can have it. `None` if the home
+    /// would be nobody's.
+    pub fn target(
+        &self,
+        name: &UserName,
+        account: Option<Uid>,
+        archived: Uid,
+    ) -> Result<Option<HomeTarget>, HomeError> {
+        let _moving = self.lock();
+        let root = self.folder_of(name);
+        let there = owner_at(&root)?;
+        let foreign = |uid: &u32| !is_local(*uid) && *uid >= FIRST_FOREIGN;
+        let uid = account.map(|uid| uid.0).or(there.filter(foreign)).or(Some(archived.0).filter(foreign));
+        let Some(uid) = uid.map(Uid) else { return Ok(None) };
+        let gid = uid.own_group();
+        match there {
+            Some(owner) if owner == uid.0 => {}
+            Some(owner) => {
+                return Err(HomeError::NotTheirs { folder: root, owner, name: name.clone(), uid: uid.0 });
+            }
+            None => self.make(name, uid, gid, &root)?,
+        }
+        Ok(Some(HomeTarget { root, uid, gid }))
+    }
+
+    fn make(&self, name: &UserName, uid: Uid, gid: Gid, root: &Path) -> Result<(), HomeError> {
         // Owner and mode are right before it has its name.
-        let making = self.folder.join(format!(".making-{}", person.uid.0));
+        let making = self.folder.join(format!(".making-{uid}"));
         match DirBuilder::new().mode(0o700).create(&making) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(file(&making, "made")(error));
             }
             Ok(()) | Err(_) => {}
         }
-        std::os::unix::fs::chown(&making, Some(person.uid.0), Some(person.gid.0))
+        std::os::unix::fs::chown(&making, Some(uid.0), Some(gid.0))
             .map_err(file(&making, "given to its owner"))?;
         fs::rename(&making, root).map_err(file(root, "made"))?;
         sync(&self.folder)?;
-        tracing::info!(account = %person.name, "home made");
+        tracing::info!(account = %name, "home made");
         Ok(())
     }
 

@@ -51,16 +51,16 @@ fn after(entry: Option<&PathBuf>) -> String {
 /// Reads `input` to the end of the archive, not further. `task` counts nothing here: the reader under `input` knows
 /// the compressed bytes, which are what progress is told in.
 pub fn unpack(input: &mut dyn Read, planter: &mut Planter, task: &Task) -> Result<(), ArchiveError> {
-    let mut archive = Archive { input, left: 0, padding: 0, last: None, buffer: vec![0; 256 * 1024] };
+    let mut archive = Archive::new(input);
     while let Some(entry) = archive.next_entry()? {
         task.go_on()?;
         archive.plant(&entry, planter, task)?;
-        archive.last = Some(entry.path);
     }
     Ok(())
 }
 
-struct Archive<'a> {
+/// An archive that is read entry by entry.
+pub struct Archive<'a> {
     input: &'a mut dyn Read,
     /// Bytes of the entry's content not read yet, and of what fills its last block.
     left: u64,
@@ -70,18 +70,21 @@ struct Archive<'a> {
     buffer: Vec<u8>,
 }
 
+/// What the archive has next; its content, if it has one, is read by [`Archive::plant`] or [`Archive::small`].
 #[derive(Debug)]
-struct Entry {
-    path: PathBuf,
-    kind: Kind,
-    meta: Meta,
+pub struct Entry {
+    /// Without `..` and without a leading `/`.
+    pub path: PathBuf,
+    pub kind: Kind,
+    pub meta: Meta,
 }
 
 /// Length of a file, and where its stored content belongs in it: offsets and lengths.
 type Sparse = (u64, Vec<(u64, u64)>);
 
+/// What an entry becomes.
 #[derive(Debug)]
-enum Kind {
+pub enum Kind {
     Folder,
     /// Length, and where the stored content belongs in it: offsets and lengths.
     File {
@@ -113,9 +116,36 @@ impl Extensions {
     }
 }
 
-impl Archive<'_> {
+impl std::fmt::Debug for Archive<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Archive<'a> {
+    pub fn new(input: &'a mut dyn Read) -> Self {
+        Self { input, left: 0, padding: 0, last: None, buffer: vec![0; 256 * 1024] }
+    }
+
+    /// The content of a small file, whole.
+    pub fn small(&mut self, entry: &Entry, most: u64) -> Result<Vec<u8>, ArchiveError> {
+        let damaged = |what| ArchiveError::Damaged { entry: Some(entry.path.clone()), what };
+        let Kind::File { size, pieces } = &entry.kind else { return Err(damaged("it is no file")) };
+        if *size > most || *pieces != [(0, *size)] {
+            return Err(damaged("it is longer than any real one"));
+        }
+        let mut bytes = vec![0; usize::try_from(*size).unwrap_or(0)];
+        let got = fill(self.input, &mut bytes)
+            .map_err(|source| ArchiveError::Read { entry: Some(entry.path.clone()), source })?;
+        self.left = self.left.saturating_sub(got as u64);
+        if got < bytes.len() {
+            return Err(ArchiveError::Truncated(Some(entry.path.clone())));
+        }
+        Ok(bytes)
+    }
+
     /// The next entry; `None` at the end of the archive. What was not read of the last one is passed over.
-    fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
         let mut extensions = Extensions::default();
         loop {
             self.pass_over()?;
@@ -144,7 +174,9 @@ impl Archive<'_> {
                 kind => {
                     let stored = extensions.number("size").unwrap_or(stored);
                     self.content(stored)?;
-                    return self.entry(&header, kind, stored, &extensions).map(Some);
+                    let entry = self.entry(&header, kind, stored, &extensions)?;
+                    self.last = Some(entry.path.clone());
+                    return Ok(Some(entry));
                 }
             }
         }
@@ -221,7 +253,8 @@ impl Archive<'_> {
         Ok(Entry { path, kind, meta })
     }
 
-    fn plant(&mut self, entry: &Entry, planter: &mut Planter, task: &Task) -> Result<(), ArchiveError> {
+    /// Writes the entry, content and all.
+    pub fn plant(&mut self, entry: &Entry, planter: &mut Planter, task: &Task) -> Result<(), ArchiveError> {
         let Entry { path, kind, meta } = entry;
         match kind {
             Kind::Folder => planter.folder(path, meta.clone())?,
