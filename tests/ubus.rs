@@ -82,9 +82,11 @@ impl Served {
         Self { stop, task, notices, health }
     }
 
+    /// With nothing left to answer it ends at once.
     async fn stop(self) {
         self.stop.send_replace(true);
-        self.task.await.expect("it ended well");
+        let ended = tokio::time::timeout(Duration::from_secs(1), self.task).await;
+        ended.expect("it ended in time").expect("it ended well");
     }
 }
 

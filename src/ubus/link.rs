@@ -133,7 +133,14 @@ impl Link {
             tokio::select! {
                 () = stopped(stop), if until.is_none() => {
                     until = Some(Instant::now() + LAST_ANSWERS);
-                    send(provider.refuse_waiting(), None);
+                    let refusals = provider.refuse_waiting();
+                    if !refusals.is_empty() {
+                        send(refusals, None);
+                    }
+                }
+                // Everything has been answered, and the writer has it all.
+                Ok(_) = outbox.reserve_many(OUTGOING), if until.is_some() && provider.is_idle() => {
+                    return End::Stopped;
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => return End::Stopped,
                 Some(message) = inbox.recv(), if room && until.is_none() => match provider.receive(&message) {
@@ -155,9 +162,6 @@ impl Link {
                     Ok(error) => error,
                     Err(panic) => LinkError::Fault(panic),
                 }),
-            }
-            if until.is_some() && provider.is_idle() && outbox.capacity() == OUTGOING {
-                return End::Stopped;
             }
         }
     }
