@@ -601,12 +601,26 @@ fn remotely(home: &Home, step: &Step) -> Outcome<()> {
     }
 }
 
+/// A path that leads through a link is for the client to follow: NFS sees a link where a folder should be.
+fn through_a_link(root: &Path, at: usize) -> bool {
+    let mut path = root.to_owned();
+    FOLDERS[at].split('/').filter(|name| !name.is_empty()).any(|name| {
+        path.push(name);
+        nix::sys::stat::lstat(&path).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFLNK)
+    })
+}
+
 /// Does it with the C library; the status that error has in NFS.
 fn locally(root: &Path, step: &Step) -> Outcome<()> {
     use nix::fcntl::{AT_FDCWD, AtFlags, open, renameat};
     use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, lstat, mkdirat};
     use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
-    let path = |(at, name): (usize, usize)| root.join(FOLDERS[at]).join(NAMES[name]);
+    // Opening a name below what is no folder fails as below a link.
+    let path = |(at, name): (usize, usize)| {
+        let folder =
+            if through_a_link(root, at) { root.with_file_name("outside") } else { root.join(FOLDERS[at]) };
+        folder.join(NAMES[name])
+    };
     let bits = Mode::from_bits_truncate;
     // A client sets the mode of what a link stands for only by following it itself.
     let done: nix::Result<()> = (|| match *step {
