@@ -610,6 +610,19 @@ fn through_a_link(root: &Path, at: usize) -> bool {
     })
 }
 
+/// A client walks to a folder name by name before it asks for anything in it.
+fn walk(root: &Path, at: usize) -> nix::Result<()> {
+    let mut path = root.to_owned();
+    for name in FOLDERS[at].split('/').filter(|name| !name.is_empty()) {
+        if path.is_symlink() {
+            return Err(nix::errno::Errno::ENOTDIR);
+        }
+        path.push(name);
+        nix::sys::stat::lstat(&path)?;
+    }
+    Ok(())
+}
+
 /// Does it with the C library; the status that error has in NFS.
 fn locally(root: &Path, step: &Step) -> Outcome<()> {
     use nix::fcntl::{AT_FDCWD, AtFlags, open, renameat};
@@ -647,8 +660,16 @@ fn locally(root: &Path, step: &Step) -> Outcome<()> {
         Step::SymLink { at, name } => symlinkat("somewhere", AT_FDCWD, &path((at, name))),
         Step::Remove { at, name } => unlinkat(AT_FDCWD, &path((at, name)), UnlinkatFlags::NoRemoveDir),
         Step::RmDir { at, name } => unlinkat(AT_FDCWD, &path((at, name)), UnlinkatFlags::RemoveDir),
-        Step::Rename { from, to } => renameat(AT_FDCWD, &path(from), AT_FDCWD, &path(to)),
-        Step::Link { from, to } => linkat(AT_FDCWD, &path(from), AT_FDCWD, &path(to), AtFlags::empty()),
+        Step::Rename { from, to } => {
+            walk(root, from.0)?;
+            walk(root, to.0)?;
+            renameat(AT_FDCWD, &path(from), AT_FDCWD, &path(to))
+        }
+        Step::Link { from, to } => {
+            lstat(&path(from))?;
+            walk(root, to.0)?;
+            linkat(AT_FDCWD, &path(from), AT_FDCWD, &path(to), AtFlags::empty())
+        }
         Step::Write { at, name, offset, length } => {
             let file = own_open(&path((at, name)))?;
             let written = pages::write_all(&file, &vec![b'w'; length], offset);
