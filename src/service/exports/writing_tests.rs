@@ -623,6 +623,16 @@ fn walk(root: &Path, at: usize) -> nix::Result<()> {
     Ok(())
 }
 
+/// Where both folders cannot be used, either may be said: a kernel that walks itself comes to them in another order.
+fn is_about_two_folders(step: &Step) -> bool {
+    matches!(step, Step::Rename { from, to } | Step::Link { from, to } if from.0 != to.0)
+}
+
+fn is_no_way(outcome: Outcome<()>) -> bool {
+    let reasons = [Status::NoEntry, Status::Access, Status::NotDirectory];
+    outcome.is_err_and(|refused| reasons.iter().any(|reason| status(*reason) == refused))
+}
+
 /// Does it with the C library; the status that error has in NFS.
 fn locally(root: &Path, step: &Step) -> Outcome<()> {
     use nix::fcntl::{AT_FDCWD, AtFlags, open, renameat};
@@ -762,7 +772,9 @@ proptest! {
                 let _acting = act_as(ANNA, ANNA, &[]).expect("allowed");
                 locally(&local, step)
             };
-            prop_assert_eq!(remote, here, "{:?}", step);
+            if !(is_about_two_folders(step) && is_no_way(remote) && is_no_way(here)) {
+                prop_assert_eq!(remote, here, "{:?}", step);
+            }
         }
         prop_assert_eq!(seen(home.disk()), seen(&local));
     }
