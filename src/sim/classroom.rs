@@ -9,9 +9,11 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::net::{Lab, Machine, NetError, Segment};
+use super::pi::seat::Seated;
 use super::pi::{Board, Failure, News, Options, Up, power_on};
 use super::sample::{Release, write_tree};
 use super::server::{Seat, Server, ServerError, Site};
+use crate::types::{Secret, UserName};
 
 /// News that may wait for whoever shows them; a Pi that has more to say waits.
 const WAITING: usize = 1024;
@@ -74,6 +76,31 @@ impl Classroom {
     /// The machine that board `n` is, once it was switched on.
     pub fn machine(&self, n: usize) -> Option<&Machine> {
         self.machines.get(n)
+    }
+
+    /// Somebody sits down at each Pi that is up, all at once; `who` names them by the number of the board.
+    pub fn log_in(
+        &self,
+        ups: &[(usize, &Up)],
+        who: impl Fn(usize) -> (UserName, Secret),
+    ) -> Vec<Result<Seated, String>> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = ups
+                .iter()
+                .map(|(n, up)| {
+                    let (user, password) = who(*n);
+                    let machine = self.machine(*n);
+                    scope.spawn(move || match machine {
+                        Some(machine) => up.log_in(machine, &user, &password),
+                        None => Err("it was never switched on".to_owned()),
+                    })
+                })
+                .collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        })
     }
 
     /// A machine on the classroom's network that is no Pi.

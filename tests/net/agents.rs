@@ -9,6 +9,8 @@ use bramble::service::accounts::password;
 use bramble::sim::classroom::Classroom;
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::sim::pi::channel::{Channel, ChannelError};
+use bramble::sim::pi::root::Root;
+use bramble::sim::pi::seat::FILE;
 use bramble::sim::pi::{Options, Up};
 use bramble::store::Store;
 use bramble::store::accounts::{AccountStep, NewAccount};
@@ -116,6 +118,52 @@ fn pupils_log_in_and_a_crash_of_the_daemon_takes_nothing_from_them() {
         assert!(history.contains("Goodbye."), "{history}");
         let timeline = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
         assert!(timeline.contains("pupil00 logged out: Goodbye."), "{timeline}");
+    });
+}
+
+#[test]
+fn a_home_is_written_at_one_seat_and_found_at_the_next() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(3);
+        pupils(&room, 3);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let all: Vec<(usize, &Up)> = ups.iter().enumerate().collect();
+        let seated = room.log_in(&all, |n| (user(n), secret()));
+        let mut seated: Vec<_> =
+            seated.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
+        for (n, one) in seated.iter().enumerate() {
+            let file = room.server.site().data().join("homes").join(one.user.as_str()).join(FILE);
+            assert_eq!(
+                std::fs::read_to_string(&file).expect("there"),
+                format!("pupil{n:02} was at seat-{:02}\n", n + 1)
+            );
+        }
+        // Another's home is not there, whoever asks; nor is one's own after log-out.
+        let machine = room.machine(0).expect("a machine");
+        let mount = |path: &str| {
+            machine.run(|| {
+                Root::mount(machine.ns(), ups[0].given.address, SERVER, path).map_err(io::Error::other)
+            })
+        };
+        assert!(mount("/home/pupil00").is_ok());
+        for path in ["/home/pupil01", "/home", "/home/pupil00/../pupil01"] {
+            assert!(mount(path).is_err(), "{path}");
+        }
+        let first = &mut seated[0];
+        let open = first.home.open(FILE).expect("found");
+        first.channel.log_out(first.session).expect("logged out");
+        assert!(first.home.content(&open).is_err(), "a handle from before");
+        assert!(mount("/home/pupil00").is_err());
+
+        // The daemon is killed while another writes: what was open goes on.
+        let second = &mut seated[1];
+        let open = second.home.open(FILE).expect("found");
+        room.server.kill().expect("killed");
+        room.server.again().expect("started again");
+        assert_eq!(second.home.content(&open).expect("read"), b"pupil01 was at seat-02\n");
+        second.home.put("after.txt", b"the crash").expect("written");
+        let homes = room.server.site().data().join("homes");
+        assert_eq!(std::fs::read(homes.join("pupil01/after.txt")).expect("there"), b"the crash");
     });
 }
 

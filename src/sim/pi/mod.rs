@@ -6,7 +6,7 @@
 //! | `dhcp`, `frame`, `address` | messages, the frames around them, asking and listening |
 //! | `tftp`, `firmware` | loading files, and which files in which order |
 //! | `kernel` | the command line; reading the agent and the personality |
-//! | `channel` | the agent's channel: logging people in |
+//! | `channel`, `seat` | the agent's channel; somebody logs in and writes into their home |
 //! | `rpc`, `root`, `census` | the NFS root: mounting, walking, comparing |
 //!
 //! A Pi is a sequential program, so it is a thread with blocking sockets, living in its machine's namespace.
@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod rom;
 pub mod root;
 pub mod rpc;
+pub mod seat;
 pub mod tftp;
 
 use std::io;

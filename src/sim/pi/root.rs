@@ -11,8 +11,10 @@ use std::net::Ipv4Addr;
 
 use super::census::{Census, Digest};
 use super::rpc::{Request, Rpc, RpcError, call_udp};
+use crate::proto::nfs3::args::{Create, Entry, Stable};
 use crate::proto::nfs3::reply::client;
-use crate::proto::nfs3::{self, Args, Attributes, FileType, Handle, Procedure, args::Entry};
+use crate::proto::nfs3::types::SetAttributes;
+use crate::proto::nfs3::{self, Args, Attributes, FileType, Handle, Procedure};
 use crate::proto::xdr::{Reader, Writer, XdrError};
 use crate::proto::{mount, portmap};
 use crate::sys::netns::NetNs;
@@ -144,6 +146,20 @@ impl Root {
         Ok(content)
     }
 
+    /// Writes a file of at most 64 KiB at the top, on the disk when this returns.
+    pub fn put(&mut self, name: &str, content: &[u8]) -> Result<(), RootError> {
+        let top = self.top.clone();
+        let at = Entry { directory: &top, name: name.as_bytes() };
+        let with = SetAttributes { mode: Some(0o644), ..SetAttributes::default() };
+        let made =
+            self.raw("CREATE", name, Procedure::Create, &Args::Create { at, how: Create::Unchecked(with) })?;
+        succeeded("CREATE", name, &made)?;
+        let file = self.lookup(&top, name.as_bytes(), name)?;
+        let args = Args::Write { file: &file, offset: 0, stable: Stable::File, data: content };
+        let written = self.raw("WRITE", name, Procedure::Write, &args)?;
+        succeeded("WRITE", name, &written)
+    }
+
     /// Reads every file, link and folder below the root. `tell` hears of bytes as they come.
     pub fn walk(&mut self, tell: &mut dyn FnMut(u64)) -> Result<Census, RootError> {
         let mut census = Census::default();
@@ -271,6 +287,11 @@ fn request(procedure: Procedure, asked: &Args<'_>) -> Request {
 
 fn rpc(op: &'static str, path: &str, source: RpcError) -> RootError {
     RootError::Rpc { doing: format!("{op} of `{path}` failed"), source }
+}
+
+/// Of an answer, only whether it is a yes.
+fn succeeded(op: &'static str, path: &str, answer: &[u8]) -> Result<(), RootError> {
+    unwrap(op, path, Reader::new(answer).u32().map(|status| if status == 0 { Ok(()) } else { Err(status) }))
 }
 
 fn unwrap<T>(
