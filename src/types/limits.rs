@@ -42,6 +42,15 @@ pub const LOGINS_AT_ONCE: usize = 4;
 /// Accounts, and places, of which wrong passwords are remembered: a school that mistypes, at a hundred bytes each.
 pub const TRIES_REMEMBERED: usize = 1000;
 
+/// People in one list that is imported: ten schools.
+pub const SHEET_LINES: usize = 10_000;
+
+/// Longest cell of such a list, in bytes: a hash of a password is the longest thing in one.
+pub const SHEET_CELL: usize = 300;
+
+/// People of the same name in one list, who are told apart by a number.
+pub const SAME_NAMES: usize = 99;
+
 /// How much of a bad name a message repeats, in characters: enough to recognise it, too little to flood a log.
 pub const NAME_SHOWN: usize = 80;
 

@@ -83,6 +83,41 @@ impl fmt::Display for Moment {
     }
 }
 
+/// The text was not a day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a day; write year, month and day, such as `2027-07-31`")]
+pub struct BadDate(String);
+
+/// Reads `2027-07-31` or `31.07.2027` as the end of that day in UTC: whoever may do something until then may on that day.
+pub fn parse_date(text: &str) -> Result<Moment, BadDate> {
+    let bad = || BadDate(text.chars().take(40).collect());
+    let parts: Vec<&str> = text.trim().split(['-', '.']).collect();
+    let (year, month, day) = match parts.as_slice() {
+        [year, month, day] if year.len() == 4 => (year, month, day),
+        [day, month, year] if year.len() == 4 => (year, month, day),
+        _ => return Err(bad()),
+    };
+    let number = |text: &str| text.parse::<i64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let (year, month, day) =
+        (number(year).ok_or_else(bad)?, number(month).ok_or_else(bad)?, number(day).ok_or_else(bad)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return Err(bad());
+    }
+    // Day number of a civil date, as in `Display` above.
+    let (year_from_march, month_from_march) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = year_from_march.div_euclid(400);
+    let year_of_era = year_from_march.rem_euclid(400);
+    let day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month_from_march + 2) / 5 + day - 1;
+    let days = era * 146_097 + day_of_era - 719_468;
+    let begin = Moment::from_secs(days * 86_400);
+    if begin.date() != format!("{year:04}-{month:02}-{day:02}") {
+        return Err(bad());
+    }
+    Ok(Moment::from_millis(begin.millis() + 86_400_000 - 1))
+}
+
 /// The text was not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a time; write a number and s, m, h, d or w, such as `12h`")]
@@ -117,6 +152,21 @@ mod tests {
         }
         for text in ["", "12x", "h", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615h", "1é"] {
             assert_eq!(parse_duration(text), Err(BadDuration(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_day_lasts_to_its_end() {
+        for (text, shown) in [
+            ("2027-07-31", "2027-07-31 23:59:59"),
+            ("31.07.2027", "2027-07-31 23:59:59"),
+            ("29.2.2028", "2028-02-29 23:59:59"),
+            ("1970-01-01", "1970-01-01 23:59:59"),
+        ] {
+            assert_eq!(parse_date(text).expect(text).to_string(), shown);
+        }
+        for text in ["", "2027-02-29", "2027-13-01", "31.7.27", "2027-07", "+027-1-1", "07/31/2027"] {
+            assert_eq!(parse_date(text), Err(BadDate(text.to_owned())), "{text}");
         }
     }
 

@@ -7,8 +7,13 @@
 //! A password is checked on the router and nowhere else. That takes a noticeable part of a second on purpose, so it waits
 //! for its turn ([`password::Slots`]); async code calls [`Accounts::log_in`], which holds few threads while it waits.
 
+mod generate;
+pub mod import;
 mod local;
+pub mod manage;
 pub mod password;
+pub mod sheet;
+pub mod slips;
 mod throttle;
 
 use std::fmt;
@@ -122,6 +127,7 @@ pub trait Directory: fmt::Debug + Send + Sync {
 pub struct Accounts(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     config: watch::Receiver<Arc<Config>>,
     clock: Arc<Clock>,
     local: Local,
@@ -131,6 +137,8 @@ struct Inner {
     threads: Semaphore,
     waiting: Semaphore,
     generation: watch::Sender<u32>,
+    /// Held by whoever changes accounts.
+    editing: Mutex<()>,
 }
 
 impl fmt::Debug for Inner {
@@ -146,7 +154,8 @@ impl Accounts {
     pub fn new(store: Store, config: watch::Receiver<Arc<Config>>, clock: Clock) -> Self {
         let clock = Arc::new(clock);
         Self(Arc::new(Inner {
-            local: Local::new(store, Arc::clone(&clock)),
+            local: Local::new(store.clone(), Arc::clone(&clock)),
+            store,
             config,
             clock,
             external: OnceLock::new(),
@@ -154,6 +163,7 @@ impl Accounts {
             threads: Semaphore::new(limits::LOGINS_AT_ONCE),
             waiting: Semaphore::new(limits::HASHES_WAITING),
             generation: watch::Sender::new(0),
+            editing: Mutex::default(),
         }))
     }
 

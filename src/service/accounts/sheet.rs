@@ -1,0 +1,446 @@
+//! A list of people as a spreadsheet or a school's program saves it: bytes in, lines with named cells out.
+//!
+//! Pure, and tolerant of how such files come: UTF-8 with or without a mark, UTF-16 with one, or Windows-1252; `;`, `,` or
+//! tabs; columns in any order under plain words in English, German or French. What cannot be understood is said, never
+//! guessed: a column of another name is ignored and named.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::limits;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    Name,
+    FullName,
+    FirstName,
+    LastName,
+    Class,
+    Role,
+    Note,
+    Password,
+    Hash,
+    Expires,
+}
+
+/// Headings as they are compared: small letters without accents, digits, nothing else.
+const HEADINGS: &[(Column, &[&str])] = &[
+    (
+        Column::Name,
+        &[
+            "name",
+            "login",
+            "loginname",
+            "user",
+            "username",
+            "account",
+            "accountname",
+            "benutzer",
+            "benutzername",
+            "anmeldename",
+            "kennung",
+            "konto",
+            "kontoname",
+            "identifiant",
+            "utilisateur",
+            "nomdutilisateur",
+            "compte",
+        ],
+    ),
+    (
+        Column::FullName,
+        &[
+            "fullname",
+            "displayname",
+            "realname",
+            "vollername",
+            "vollstandigername",
+            "anzeigename",
+            "schuler",
+            "schulername",
+            "nomcomplet",
+            "nometprenom",
+            "prenometnom",
+            "eleve",
+            "pupil",
+            "student",
+        ],
+    ),
+    (Column::FirstName, &["firstname", "givenname", "forename", "vorname", "rufname", "prenom"]),
+    (
+        Column::LastName,
+        &["lastname", "surname", "familyname", "nachname", "familienname", "nom", "nomdefamille"],
+    ),
+    (
+        Column::Class,
+        &["class", "classes", "group", "groups", "klasse", "klassen", "gruppe", "classe", "groupe"],
+    ),
+    (Column::Role, &["role", "rolle", "funktion", "typ", "type", "fonction"]),
+    (
+        Column::Note,
+        &[
+            "note",
+            "notes",
+            "comment",
+            "studentnumber",
+            "cardnumber",
+            "librarycard",
+            "id",
+            "notiz",
+            "bemerkung",
+            "kommentar",
+            "schulernummer",
+            "ausweisnummer",
+            "bibliotheksausweis",
+            "remarque",
+            "commentaire",
+            "numerodeleve",
+            "carte",
+        ],
+    ),
+    (Column::Password, &["password", "passwort", "kennwort", "motdepasse"]),
+    (Column::Hash, &["hash", "passwordhash", "crypt", "userpassword"]),
+    (
+        Column::Expires,
+        &["expires", "expiry", "validuntil", "ablauf", "gultigbis", "expiration", "valablejusquau"],
+    ),
+];
+
+/// Why a file is no list of people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSheet {
+    #[error("the file is empty; its first line must name the columns, such as `first name;last name;class`")]
+    Empty,
+    #[error(
+        "no column names people; the first line must have `name`, `full name`, or `first name` and `last name`, and it \
+         has {found}"
+    )]
+    NoNames { found: String },
+    #[error("two columns, `{first}` and `{second}`, hold the same; remove one")]
+    Twice { first: String, second: String },
+    #[error("the file has more than {most} lines; cut it into several", most = limits::SHEET_LINES)]
+    TooLong,
+    #[error("line {line} cannot be read; look for a quotation mark that is never closed")]
+    Line { line: u64 },
+}
+
+/// One line, as it is in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SheetLine {
+    /// Counted from 1, the headings included.
+    pub number: u64,
+    cells: BTreeMap<Column, String>,
+}
+
+/// A list that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sheet {
+    pub lines: Vec<SheetLine>,
+    /// Headings that mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+impl SheetLine {
+    /// What stands there; empty counts as nothing.
+    pub fn get(&self, column: Column) -> Option<&str> {
+        self.cells.get(&column).map(String::as_str).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "name",
+            Self::FullName => "full name",
+            Self::FirstName => "first name",
+            Self::LastName => "last name",
+            Self::Class => "class",
+            Self::Role => "role",
+            Self::Note => "note",
+            Self::Password => "password",
+            Self::Hash => "hash",
+            Self::Expires => "expires",
+        })
+    }
+}
+
+/// The text of a file, whichever way it was written.
+pub fn decode(bytes: &[u8]) -> String {
+    let wide = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = rest.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().copied().map(windows_1252).collect(),
+        },
+    }
+}
+
+/// Windows-1252 is Latin-1 but for these 32; the five it leaves open stay as they are.
+const HIGH: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+fn windows_1252(byte: u8) -> char {
+    let high = byte.checked_sub(0x80).and_then(|at| HIGH.get(usize::from(at)));
+    high.copied().unwrap_or(char::from(byte))
+}
+
+/// Reads a list.
+pub fn read(text: &str) -> Result<Sheet, BadSheet> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter(text))
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let mut columns: Option<Vec<Option<Column>>> = None;
+    let mut sheet = Sheet { lines: Vec::new(), ignored: Vec::new() };
+    let mut record = csv::StringRecord::new();
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) => return Err(BadSheet::Line { line }),
+        }
+        if record.iter().all(str::is_empty) {
+            continue;
+        }
+        let number = record.position().map_or(line, csv::Position::line);
+        let Some(columns) = &columns else {
+            columns = Some(headings(&record, &mut sheet.ignored)?);
+            continue;
+        };
+        if sheet.lines.len() >= limits::SHEET_LINES {
+            return Err(BadSheet::TooLong);
+        }
+        let cells = columns.iter().zip(&record).filter_map(|(column, cell)| Some(((*column)?, short(cell))));
+        sheet.lines.push(SheetLine { number, cells: cells.collect() });
+    }
+    if columns.is_none() { Err(BadSheet::Empty) } else { Ok(sheet) }
+}
+
+/// What separates cells: the one that the line of headings has most of.
+fn delimiter(text: &str) -> u8 {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let many = |delimiter: &u8| first.bytes().filter(|byte| byte == delimiter).count();
+    // Of equals the last counts, so a line of one column is read with `;`.
+    [b'\t', b',', b';'].into_iter().max_by_key(many).unwrap_or(b';')
+}
+
+fn headings(record: &csv::StringRecord, ignored: &mut Vec<String>) -> Result<Vec<Option<Column>>, BadSheet> {
+    let mut columns: Vec<Option<Column>> = Vec::new();
+    for heading in record {
+        let column = column(heading);
+        if column.is_none() {
+            ignored.push(short(heading));
+        }
+        if let Some(at) = column.and_then(|column| columns.iter().position(|known| *known == Some(column))) {
+            let first = short(record.get(at).unwrap_or_default());
+            return Err(BadSheet::Twice { first, second: short(heading) });
+        }
+        columns.push(column);
+    }
+    let has = |column| columns.contains(&Some(column));
+    if has(Column::Name) || has(Column::FullName) || has(Column::LastName) {
+        return Ok(columns);
+    }
+    let found: Vec<String> = record.iter().take(8).map(|heading| format!("`{}`", short(heading))).collect();
+    Err(BadSheet::NoNames { found: found.join(", ") })
+}
+
+fn column(heading: &str) -> Option<Column> {
+    let plain: String = fold(heading).chars().filter(char::is_ascii_alphanumeric).collect();
+    HEADINGS.iter().find(|(_, words)| words.contains(&plain.as_str())).map(|(column, _)| *column)
+}
+
+/// No cell is longer than what anything it could become may be.
+fn short(cell: &str) -> String {
+    let end = cell.floor_char_boundary(limits::SHEET_CELL);
+    cell.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Small letters without the accents of western Europe; `ä` is `a` here, for comparing.
+fn fold(text: &str) -> String {
+    text.to_lowercase().chars().map(|c| plain_letter(c).0).collect()
+}
+
+/// What somebody is called, as a name to log in with: `Zoë Müller` is `zoe-mueller`.
+pub fn login_name(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.trim().to_lowercase().chars() {
+        let (letter, second) = plain_letter(c);
+        if letter.is_ascii_alphanumeric() {
+            name.push(letter);
+            name.extend(second);
+        } else if !name.ends_with('-') && !name.is_empty() && letter != '\'' && letter != '’' {
+            name.push('-');
+        }
+    }
+    name.truncate(limits::USER_NAME);
+    name.trim_end_matches('-').to_owned()
+}
+
+/// The letter without its accent, and the second one it is written with where there is no accent.
+fn plain_letter(c: char) -> (char, Option<char>) {
+    match c {
+        'ä' | 'æ' => ('a', Some('e')),
+        'ö' | 'ø' | 'œ' => ('o', Some('e')),
+        'ü' => ('u', Some('e')),
+        'ß' => ('s', Some('s')),
+        'à' | 'á' | 'â' | 'ã' | 'å' | 'ą' | 'ă' => ('a', None),
+        'ç' | 'ć' | 'č' => ('c', None),
+        'ď' | 'đ' | 'ð' => ('d', None),
+        'è' | 'é' | 'ê' | 'ë' | 'ę' | 'ě' => ('e', None),
+        'ğ' => ('g', None),
+        'ì' | 'í' | 'î' | 'ï' | 'ı' => ('i', None),
+        'ł' => ('l', None),
+        'ñ' | 'ń' | 'ň' => ('n', None),
+        'ò' | 'ó' | 'ô' | 'õ' | 'ő' => ('o', None),
+        'ř' => ('r', None),
+        'ś' | 'š' | 'ş' | 'ș' => ('s', None),
+        'ť' | 'ţ' | 'ț' => ('t', None),
+        'ù' | 'ú' | 'û' | 'ű' | 'ů' => ('u', None),
+        'ý' | 'ÿ' => ('y', None),
+        'ź' | 'ž' | 'ż' => ('z', None),
+        other => (other, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cells(text: &str, column: Column) -> Vec<String> {
+        let sheet = read(text).unwrap_or_else(|bad| panic!("{bad}"));
+        sheet.lines.iter().map(|line| line.get(column).unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn files_come_in_many_ways_and_say_the_same() {
+        let text = "Nachname;Vorname;Klasse\nMüller;Zoë;7b\n";
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect();
+        let ways = [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            [b"\xff\xfe".as_slice(), &wide].concat(),
+            latin,
+            text.replace(';', ",").into_bytes(),
+            text.replace(';', "\t").into_bytes(),
+            text.replace('\n', "\r\n").into_bytes(),
+            b"\r\n;;\r\n\"Klasse\" ; PR\xc9NOM;Nom\r\n7b;Zo\xeb;\"M\xfcller\"\r\n".to_vec(),
+        ];
+        for bytes in ways {
+            let text = decode(&bytes);
+            assert_eq!(cells(&text, Column::LastName), ["Müller"], "{text}");
+            assert_eq!(cells(&text, Column::FirstName), ["Zoë"], "{text}");
+            assert_eq!(cells(&text, Column::Class), ["7b"], "{text}");
+        }
+        assert_eq!(decode(b"\x80\x93\x9c\xe9"), "€“œé");
+    }
+
+    #[test]
+    fn what_is_no_list_of_people_is_refused_with_the_reason() {
+        #[rustfmt::skip]
+        let rows = [
+            ("", "the file is empty; its first line must name the columns, such as `first name;last name;class`"),
+            ("\n \n", "the file is empty; its first line must name the columns, such as `first name;last name;class`"),
+            ("class;colour\na;b", "no column names people; the first line must have `name`, `full name`, or `first name` and `last name`, and it has `class`, `colour`"),
+            ("name;login\na;b", "two columns, `name` and `login`, hold the same; remove one"),
+        ];
+        for (text, why) in rows {
+            assert_eq!(read(text).expect_err(text).to_string(), why);
+        }
+        let long = "name\n".repeat(limits::SHEET_LINES + 2);
+        assert_eq!(read(&long), Err(BadSheet::TooLong));
+    }
+
+    #[test]
+    fn headings_mean_one_thing_each_and_are_already_folded() {
+        let mut words: Vec<&str> = HEADINGS.iter().flat_map(|(_, words)| *words).copied().collect();
+        let all = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), all);
+        assert!(words.iter().all(|word| column(word).is_some()));
+        for (heading, expected) in [
+            ("Vollständiger Name", Some(Column::FullName)),
+            ("Schüler-Nummer", Some(Column::Note)),
+            ("Nom d’utilisateur", Some(Column::Name)),
+            ("Mot de passe", Some(Column::Password)),
+            ("colour", None),
+        ] {
+            assert_eq!(column(heading), expected, "{heading}");
+        }
+    }
+
+    #[test]
+    fn names_become_names_to_log_in_with() {
+        for (text, name) in [
+            ("Zoë Müller", "zoe-mueller"),
+            ("Jean-Luc  d’Été", "jean-luc-dete"),
+            ("Łukasz Weiß", "lukasz-weiss"),
+            ("李", ""),
+            ("  ", ""),
+        ] {
+            assert_eq!(login_name(text), name, "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Any file is read or refused, and what is read is bounded.
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..600), heads in any::<bool>()) {
+            let mut text = decode(&bytes);
+            if heads {
+                text.insert_str(0, "name;class\n");
+            }
+            if let Ok(sheet) = read(&text) {
+                for line in &sheet.lines {
+                    prop_assert!(line.cells.values().all(|cell| cell.len() <= limits::SHEET_CELL));
+                }
+            }
+        }
+
+        /// What a spreadsheet writes is what is read, whatever is in the cells.
+        #[test]
+        fn written_cells_are_read_as_they_were(rows in proptest::collection::vec(["[a-zà-ü;,\"' ]{0,20}", "[^\\r\\n\\x00]{0,20}"], 1..8)) {
+            let mut writer = csv::WriterBuilder::new().delimiter(b';').from_writer(Vec::new());
+            writer.write_record(["full name", "note"]).expect("written");
+            for [name, note] in &rows {
+                writer.write_record([format!("x{name}"), note.clone()]).expect("written");
+            }
+            let text = String::from_utf8(writer.into_inner().expect("flushed")).expect("UTF-8");
+            let sheet = read(&text).expect("a list");
+            prop_assert_eq!(sheet.lines.len(), rows.len());
+            for ([name, note], line) in rows.iter().zip(&sheet.lines) {
+                prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), format!("x{name}").trim());
+                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
+            }
+        }
+
+        /// A made-up name to log in with is one, or is empty, or begins with a digit.
+        #[test]
+        fn login_names_are_plain(text in ".{0,60}") {
+            let name = login_name(&text);
+            let right = name.parse::<crate::types::UserName>().is_ok();
+            prop_assert!(right || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()), "{}", name);
+        }
+    }
+}
