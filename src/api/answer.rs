@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use crate::config::problem::Problem;
+pub use crate::service::accounts::import::{Fate, LineFate};
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
@@ -15,8 +16,8 @@ pub use crate::service::jobs::JobStatus;
 pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
 use crate::types::{
-    Arch, ByteSize, FullName, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, RoomName, Serial,
-    SessionId, SessionKind, UserName, Version,
+    Arch, ByteSize, ClassName, FullName, Gid, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment,
+    Role, RoomName, Secret, Serial, SessionId, SessionKind, Uid, UserName, Version,
 };
 
 /// Answer of `status`.
@@ -286,4 +287,108 @@ pub struct SessionEnded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Jobs {
     pub jobs: Vec<JobStatus>,
+}
+
+/// Answer of `account_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounts {
+    pub now: Moment,
+    /// How many there are in all.
+    pub total: usize,
+    pub offset: usize,
+    pub accounts: Vec<Account>,
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub name: UserName,
+    pub uid: Uid,
+    pub full_name: FullName,
+    pub note: String,
+    pub role: Role,
+    pub classes: Vec<ClassName>,
+    pub enabled: bool,
+    pub has_password: bool,
+    pub must_change: bool,
+    pub expires_at: Option<Moment>,
+    /// Of the account itself; its classes or the setting count if there is none.
+    pub quota: Option<ByteSize>,
+    pub created_at: Moment,
+    pub password_at: Option<Moment>,
+    pub last_login_at: Option<Moment>,
+    pub last_login_on: Option<MacAddr>,
+}
+
+/// Answer of `account_add` and `account_password`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewPasswords {
+    pub accounts: Vec<Slip>,
+    /// The page to print, if one was asked for.
+    pub page: Option<String>,
+}
+
+/// An account and its new password, which nobody can look up later.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Slip {
+    pub name: UserName,
+    pub full_name: FullName,
+    pub classes: Vec<ClassName>,
+    pub password: Secret,
+}
+
+/// Answer of `account_remove` and `class_remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removals {
+    pub accounts: Vec<UserName>,
+    /// How many of them had a home, which is in the attic now.
+    pub homes: usize,
+}
+
+/// Answer of `account_import`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Imported {
+    /// Whether it was done, or would be.
+    pub applied: bool,
+    pub add: usize,
+    pub change: usize,
+    pub same: usize,
+    pub refused: usize,
+    pub new_classes: Vec<ClassName>,
+    /// Headings that mean nothing here.
+    pub ignored_columns: Vec<String>,
+    pub lines: Vec<LineFate>,
+    /// Those that were made up.
+    pub passwords: NewPasswords,
+}
+
+/// Answer of `account_export`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    pub csv: String,
+}
+
+/// Answer of `class_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    pub classes: Vec<Class>,
+}
+
+/// One class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Class {
+    pub name: ClassName,
+    pub gid: Gid,
+    pub note: String,
+    /// Of the home of each member.
+    pub quota: Option<ByteSize>,
+    pub members: u32,
+}
+
+/// Answer of `class_move`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassMoved {
+    pub from: ClassName,
+    pub to: ClassName,
+    pub accounts: usize,
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::problem::Problems;
+use crate::service::accounts::manage::EditError;
 use crate::service::jobs::JobError;
 use crate::types::{HostName, ImageRef, MacAddr, RoomName, SessionId};
 
@@ -31,6 +32,8 @@ pub enum ApiError {
     NoSuchImage { image: ImageRef, known: String },
     #[error("{0}")]
     ImageInUse(String),
+    #[error("{0}")]
+    Account(EditError),
     /// The change itself would make a configuration with problems.
     #[error("nothing was changed, because the configuration would not be right:\n{0}")]
     WouldNotWork(Problems),
@@ -67,6 +70,7 @@ impl ApiError {
             Self::NoSuchRoom { .. } => "no_such_room",
             Self::NoSuchImage { .. } => "no_such_image",
             Self::ImageInUse(_) => "image_in_use",
+            Self::Account(error) => error.code(),
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
             Self::NoSuchSession(_) => "no_such_session",
@@ -89,6 +93,7 @@ impl ApiError {
             Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
             Self::NoSuchSession(_) => Some("session"),
             Self::NoSuchJob(_) => Some("job"),
+            Self::Account(error) => error.field(),
             Self::NoSuchMethod { .. }
             | Self::WouldNotWork(_)
             | Self::NotWritten(_)

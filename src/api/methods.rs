@@ -47,6 +47,20 @@ const fn may(name: &'static str, kind: Kind, help: &'static str) -> Param {
 const CLIENT: Param = must("client", Kind::Text, "give its hardware address, name or IP address");
 const JOB: Param = must("job", Kind::Number, "give the number that `job_list` shows");
 
+const ACCOUNT: Param = must("account", Kind::Text, "give the name somebody logs in with, such as `anna`");
+const CLASS: Param = must("class", Kind::Text, "give the name of a class, such as `class-7b`");
+const FULL_NAME: Param = may("full_name", Kind::Text, "what the person is called");
+const NOTE: Param = may("note", Kind::Text, "a student number, a library card or a few words");
+const ROLE: Param = may("role", Kind::Text, "`pupil` or `teacher`");
+const CLASSES: Param = may("classes", Kind::Text, "names of classes with commas between them, or `none`");
+const EXPIRES: Param =
+    may("expires", Kind::Text, "the last day of the account, such as `2027-07-31`, or `none`");
+const QUOTA: Param = may("quota", Kind::Text, "how much a home may hold, such as `2G`, or `none`");
+const MUST_CHANGE: Param =
+    may("must_change", Kind::Text, "`1` if the password has to be changed at the next log-in");
+const SLIPS: Param = may("slips", Kind::Text, "`html` or `text` for a page of log-in slips to print");
+const PASSWORD: Param = may("password", Kind::Text, "the password; one is made up if it is left out");
+
 pub const METHODS: &[Method] = &[
     Method {
         name: "status",
@@ -187,6 +201,96 @@ pub const METHODS: &[Method] = &[
             may("message", Kind::Text, "what the person is shown"),
         ],
         help: "Log somebody out and close their files",
+    },
+    Method {
+        name: "account_list",
+        access: Access::Read,
+        params: &[
+            may("search", Kind::Text, "part of a name or a note"),
+            may("class", Kind::Text, "only members of this class"),
+            ROLE,
+            may("offset", Kind::Number, "how many to leave out at the beginning"),
+            may("limit", Kind::Number, "how many at most; 100 unless told, 1000 at most"),
+        ],
+        help: "Accounts by name, a page at a time",
+    },
+    Method { name: "account_get", access: Access::Read, params: &[ACCOUNT], help: "One account" },
+    Method {
+        name: "account_add",
+        access: Access::Write,
+        params: &[ACCOUNT, FULL_NAME, NOTE, ROLE, CLASSES, PASSWORD, MUST_CHANGE, EXPIRES, QUOTA, SLIPS],
+        help: "Make an account; answers with its password if that was made up",
+    },
+    Method {
+        name: "account_set",
+        access: Access::Write,
+        params: &[
+            ACCOUNT,
+            may("name", Kind::Text, "another name to log in with"),
+            FULL_NAME,
+            NOTE,
+            ROLE,
+            CLASSES,
+            may("enabled", Kind::Text, "`0` to switch the account off, `1` to switch it on"),
+            MUST_CHANGE,
+            EXPIRES,
+            QUOTA,
+        ],
+        help: "Change an account; what is left out stays",
+    },
+    Method {
+        name: "account_password",
+        access: Access::Write,
+        params: &[
+            may("account", Kind::Text, "whose password to reset"),
+            may("class", Kind::Text, "or the class of which everybody gets a new one"),
+            PASSWORD,
+            SLIPS,
+        ],
+        help: "Reset a password, or those of a class; answers with those that were made up",
+    },
+    Method { name: "account_remove", access: Access::Write, params: &[ACCOUNT], help: "Remove an account" },
+    Method {
+        name: "account_import",
+        access: Access::Write,
+        params: &[
+            must("csv", Kind::Text, "give the text of a list whose first line names its columns"),
+            may("class", Kind::Text, "the class of those whose line names none"),
+            ROLE,
+            may("apply", Kind::Text, "`1` to take the list over; without it the answer is a preview"),
+            may("skip", Kind::Text, "`1` to leave out lines that are refused"),
+            SLIPS,
+        ],
+        help: "What a list of people would do, line by line; or do it, all at once",
+    },
+    Method {
+        name: "account_export",
+        access: Access::Read,
+        params: &[may("class", Kind::Text, "only members of this class")],
+        help: "Accounts as a list that can be imported; without passwords",
+    },
+    Method { name: "class_list", access: Access::Read, params: &[], help: "Every class and its size" },
+    Method { name: "class_add", access: Access::Write, params: &[CLASS, NOTE, QUOTA], help: "Make a class" },
+    Method {
+        name: "class_set",
+        access: Access::Write,
+        params: &[CLASS, may("name", Kind::Text, "another name"), NOTE, QUOTA],
+        help: "Change a class; what is left out stays",
+    },
+    Method {
+        name: "class_remove",
+        access: Access::Write,
+        params: &[
+            CLASS,
+            may("members", Kind::Text, "`1` to remove the pupils too who are in no other class"),
+        ],
+        help: "Remove a class, alone or with its pupils",
+    },
+    Method {
+        name: "class_move",
+        access: Access::Write,
+        params: &[CLASS, must("to", Kind::Text, "give the class they go to; it is made if need be")],
+        help: "Move everybody of a class to another, as at the end of a school year",
     },
     Method { name: "job_list", access: Access::Read, params: &[], help: "Long tasks, newest first" },
     Method { name: "job_status", access: Access::Read, params: &[JOB], help: "How far a long task is" },

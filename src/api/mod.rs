@@ -4,6 +4,7 @@
 //! ubus. It blocks (the store, the disk), so its callers give it a thread for that. Whatever takes long is a job, and
 //! the method that starts it answers at once.
 
+mod accounts;
 mod adopt;
 mod args;
 mod backup;
@@ -34,6 +35,7 @@ pub use self::error::{ApiError, Refusal};
 pub use self::methods::{METHODS, Method};
 use crate::config::Config;
 use crate::config::problem::Problems;
+use crate::service::accounts::Accounts;
 use crate::service::backup::Backups;
 use crate::service::clients::Clients;
 use crate::service::events::Events;
@@ -64,6 +66,7 @@ impl fmt::Debug for Clock {
 #[derive(Debug)]
 pub struct Api {
     pub store: Store,
+    pub accounts: Accounts,
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
     pub images: Arc<Images>,
@@ -120,6 +123,19 @@ impl Api {
             "share_list" => value(self.share_list()),
             "session_list" => value(self.session_list(&args)?),
             "session_end" => value(self.session_end(&args)?),
+            "account_list" => value(self.account_list(&args)?),
+            "account_get" => value(self.account_get(&args)?),
+            "account_add" => value(self.account_add(&args)?),
+            "account_set" => value(self.account_set(&args)?),
+            "account_password" => value(self.account_password(&args)?),
+            "account_remove" => value(self.account_remove(&args)?),
+            "account_import" => value(self.account_import(&args)?),
+            "account_export" => value(self.account_export(&args)?),
+            "class_list" => value(self.class_list()?),
+            "class_add" => value(self.class_add(&args)?),
+            "class_set" => value(self.class_set(&args)?),
+            "class_remove" => value(self.class_remove(&args)?),
+            "class_move" => value(self.class_move(&args)?),
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
             "job_cancel" => value(self.job_cancel(&args)?),

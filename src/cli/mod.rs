@@ -10,6 +10,7 @@
 //! With `--json` a program gets the answer of the method unchanged, or `{"error":{…}}`, as one line. Only this module
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
+mod accounts;
 mod backup;
 mod completion;
 pub mod demo;
@@ -17,6 +18,7 @@ mod homes;
 pub mod link;
 mod sessions;
 pub mod show;
+mod show_accounts;
 pub mod takeover;
 pub mod text;
 mod watch;
@@ -93,6 +95,12 @@ pub enum Command {
     /// Images: the operating systems that clients boot
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Accounts: the people who log in
+    #[command(subcommand)]
+    Account(accounts::AccountCommand),
+    /// Classes: groups of accounts
+    #[command(subcommand)]
+    Class(accounts::ClassCommand),
     /// Homes: the folders of people
     #[command(subcommand)]
     Home(HomeCommand),
@@ -240,6 +248,12 @@ pub(crate) enum CliError {
     },
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
+    #[error("a file cannot be used")]
+    File(#[source] io::Error),
+    #[error("a password is asked for on a terminal, and there is none; leave `--ask` out and one is made up")]
+    Terminal(#[source] io::Error),
+    #[error("{0}")]
+    Password(String),
 }
 
 impl CliError {
@@ -263,6 +277,9 @@ impl CliError {
             Self::Demo(_) => "demo_failed",
             Self::Takeover(_) => "takeover",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
+            Self::File(_) => "file",
+            Self::Terminal(_) => "no_terminal",
+            Self::Password(_) => "password",
         };
         Refusal { code: code.to_owned(), message: chain(self), field: None }
     }
@@ -283,6 +300,8 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),
         Command::Image(command) => image(cli, command),
+        Command::Account(command) => accounts::account(cli, command),
+        Command::Class(command) => accounts::class(cli, command),
         Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
         Command::Home(HomeCommand::Measure) => start(cli, "home_measure", &json!({})),
         Command::Backup(options) => options.run(cli),

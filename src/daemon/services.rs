@@ -107,6 +107,7 @@ impl Services {
         let clock = parts.clock;
         let api = Arc::new(Api {
             store: parts.store.clone(),
+            accounts: parts.accounts.clone(),
             clients: Arc::clone(&parts.clients),
             events: Arc::clone(&parts.events),
             images: Arc::clone(&parts.images),

@@ -126,9 +126,9 @@ async fn converse(mut stream: UnixStream, handler: Handler, mut stop: Stop) -> i
         };
         let Some(line) = line else { return Ok(()) };
         let answer = match serde_json::from_slice::<Question>(&line) {
-            _ if line.len() > limits::CONTROL_REQUEST => refusal(&format!(
+            _ if line.len() > limits::CONTROL_LINE => refusal(&format!(
                 "the request is longer than {} bytes; ask for less at once",
-                limits::CONTROL_REQUEST
+                limits::CONTROL_LINE
             )),
             Err(error) => {
                 refusal(&format!("the request is not a JSON object with `method` and `params`: {error}"))
@@ -138,7 +138,7 @@ async fn converse(mut stream: UnixStream, handler: Handler, mut stop: Stop) -> i
         let mut text = serde_json::to_vec(&answer)?;
         text.push(b'\n');
         write.write_all(&text).await?;
-        if line.len() > limits::CONTROL_REQUEST {
+        if line.len() > limits::CONTROL_LINE {
             return Ok(());
         }
     }
@@ -147,7 +147,7 @@ async fn converse(mut stream: UnixStream, handler: Handler, mut stop: Stop) -> i
 /// The next line without its end, of at most one byte more than allowed; `None` when the caller has hung up.
 async fn line(read: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    let most = u64::try_from(limits::CONTROL_REQUEST).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(limits::CONTROL_LINE).unwrap_or(u64::MAX).saturating_add(1);
     read.take(most).read_until(b'\n', &mut line).await?;
     if line.last() == Some(&b'\n') {
         line.pop();
@@ -201,10 +201,10 @@ mod tests {
             assert_eq!(ask(&mut other, "{\"method\":\"b\"}\n").await["ok"]["method"], "b");
             let refused = ask(&mut caller, "no json\n").await;
             assert_eq!(refused["error"]["code"], "bad_request");
-            let long = format!("{{\"method\":\"{}\"}}\n", "x".repeat(limits::CONTROL_REQUEST));
+            let long = format!("{{\"method\":\"{}\"}}\n", "x".repeat(limits::CONTROL_LINE));
             assert_eq!(
                 ask(&mut caller, &long).await["error"]["message"],
-                "the request is longer than 65536 bytes; ask for less at once"
+                "the request is longer than 2097152 bytes; ask for less at once"
             );
             stop.send_replace(true);
         };

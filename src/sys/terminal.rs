@@ -1,6 +1,10 @@
-//! The size of the terminal a program writes to.
+//! The terminal a program runs in: its size, and questions whose answers are not shown.
 
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsFd, AsRawFd};
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 /// Columns and rows; `None` if `output` is no terminal or does not know.
 #[expect(unsafe_code, reason = "the size of a terminal is told by an ioctl only")]
@@ -9,4 +13,39 @@ pub fn size(output: impl AsFd) -> Option<(u16, u16)> {
     // SAFETY: the kernel writes one `winsize` to the pointer, which outlives the call.
     let told = unsafe { libc::ioctl(output.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (told == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Asks on the terminal for one line that is not shown while it is typed.
+pub fn ask_secret(question: &str) -> io::Result<Zeroizing<String>> {
+    let mut terminal = fs_err::File::options().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(question.as_bytes())?;
+    let quiet = Quiet::on(&terminal)?;
+    let mut line = Zeroizing::new(String::new());
+    BufReader::new(&terminal).read_line(&mut line)?;
+    drop(quiet);
+    terminal.write_all(b"\n")?;
+    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Quiet<'a> {
+    terminal: &'a fs_err::File,
+    before: Termios,
+}
+
+impl<'a> Quiet<'a> {
+    fn on(terminal: &'a fs_err::File) -> io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(terminal, SetArg::TCSAFLUSH, &quiet)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that has gone.
+        let _ = tcsetattr(self.terminal, SetArg::TCSAFLUSH, &self.before);
+    }
 }

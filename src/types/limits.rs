@@ -51,6 +51,12 @@ pub const SHEET_CELL: usize = 300;
 /// People of the same name in one list, who are told apart by a number.
 pub const SAME_NAMES: usize = 99;
 
+/// Longest note about an account or a class, in bytes: a student number, a library card, a few words.
+pub const NOTE: usize = 200;
+
+/// Accounts in one answer, at most: what still fits a message of ubus.
+pub const ACCOUNTS_LISTED: u64 = 1000;
+
 /// How much of a bad name a message repeats, in characters: enough to recognise it, too little to flood a log.
 pub const NAME_SHOWN: usize = 80;
 
@@ -73,8 +79,11 @@ pub const EVENTS_PENDING: usize = 300;
 /// Milestones kept in the store, over all clients: the last week of a hundred Pis that boot twice a day.
 pub const EVENTS_KEPT: u32 = 10_000;
 
-/// Longest request on the control socket and over ubus, in bytes: what uhttpd lets through from a browser.
+/// Longest request over ubus, in bytes: what uhttpd lets through from a browser.
 pub const CONTROL_REQUEST: usize = 64 * 1024;
+
+/// Longest request on the control socket alone, in bytes: a list of ten thousand people. Only root can send one.
+pub const CONTROL_LINE: usize = 2 << 20;
 
 /// Callers on the control socket at once: a few shells, each watching a job.
 pub const CONTROL_CALLERS: usize = 16;

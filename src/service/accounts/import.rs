@@ -134,9 +134,7 @@ impl Accounts {
         let mut plan = self.plan(sheet, defaults)?;
         let refused = plan.count(Fate::Refused);
         if refused > 0 && !leave_out_refused {
-            return Err(EditError::Weak(format!(
-                "nothing was imported: {refused} lines are refused; look at the preview, mend them, or leave them out"
-            )));
+            return Err(EditError::LinesRefused(refused));
         }
         let mut steps: Vec<AccountStep> = plan
             .new_classes

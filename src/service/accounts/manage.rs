@@ -23,6 +23,10 @@ pub enum EditError {
     SystemName(String),
     #[error("{0}")]
     Weak(String),
+    #[error(
+        "nothing was imported: of the lines, {0} cannot be taken over; look at the preview and mend them, or leave them out"
+    )]
+    LinesRefused(usize),
     #[error("{0}")]
     Refused(Refused),
     #[error("the accounts are kept in a directory (`option source 'ldap'`); change them there")]
@@ -31,6 +35,34 @@ pub enum EditError {
     Store(#[from] StoreError),
     #[error("a random number could not be drawn")]
     Random(#[source] std::io::Error),
+}
+
+impl EditError {
+    /// A word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchAccount(_) => "no_such_account",
+            Self::NoSuchClass(_) => "no_such_class",
+            Self::NameTaken(_) | Self::SystemName(_) => "name_taken",
+            Self::Weak(_) => "weak_password",
+            Self::LinesRefused(_) => "lines_refused",
+            Self::Refused(refused) => refused.code(),
+            Self::Elsewhere => "accounts_elsewhere",
+            Self::Store(_) | Self::Random(_) => "internal",
+        }
+    }
+
+    /// The argument at fault.
+    pub const fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSuchAccount(_) => Some("account"),
+            Self::NoSuchClass(_) => Some("class"),
+            Self::NameTaken(_) | Self::SystemName(_) => Some("name"),
+            Self::Weak(_) => Some("password"),
+            Self::LinesRefused(_) => Some("csv"),
+            Self::Refused(_) | Self::Elsewhere | Self::Store(_) | Self::Random(_) => None,
+        }
+    }
 }
 
 /// Which accounts to list.
@@ -85,17 +117,6 @@ impl Accounts {
     pub fn account(&self, name: &UserName) -> Result<AccountRow, EditError> {
         self.ours()?;
         self.0.store.account(name)?.ok_or_else(|| EditError::NoSuchAccount(name.clone()))
-    }
-
-    /// How much the home of `account` may hold, if the account or one of its classes says so: its own word goes before,
-    /// of several classes the most.
-    pub fn quota(&self, account: &AccountRow) -> Result<Option<ByteSize>, EditError> {
-        if account.quota.is_some() {
-            return Ok(account.quota);
-        }
-        let classes = self.0.store.classes()?;
-        let of = |class: &ClassRow| account.classes.iter().any(|(_, gid)| *gid == class.gid);
-        Ok(classes.iter().filter(|class| of(class)).filter_map(|class| class.quota).max())
     }
 
     /// Makes an account; a password that is not given is made up. Classes must be there.
@@ -188,14 +209,14 @@ impl Accounts {
 
     pub fn add_class(
         &self,
-        name: ClassName,
+        name: &ClassName,
         note: String,
         quota: Option<ByteSize>,
     ) -> Result<ClassRow, EditError> {
         let _editing = self.editing()?;
         self.free(name.as_str())?;
         self.apply(&[AccountStep::AddClass { name: name.clone(), note, quota }])?;
-        self.class(&name)
+        self.class(name)
     }
 
     pub fn set_class(&self, name: &ClassName, change: ClassChange) -> Result<ClassRow, EditError> {

@@ -430,7 +430,8 @@ mod tests {
             let sheet = read(&text).expect("a list");
             prop_assert_eq!(sheet.lines.len(), rows.len());
             for ([name, note], line) in rows.iter().zip(&sheet.lines) {
-                prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), format!("x{name}").trim());
+                let name = format!("x{name}");
+                prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), name.trim());
                 prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
             }
         }

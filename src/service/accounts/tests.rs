@@ -256,3 +256,175 @@ fn names_of_systems_are_sorted_and_found() {
     }
     assert!(!is_taken_by_systems("anna"));
 }
+
+fn name(text: &str) -> UserName {
+    text.parse().expect("a name")
+}
+
+fn class(text: &str) -> crate::types::ClassName {
+    text.parse().expect("a class")
+}
+
+/// The fates of a list, one line each: `2 add zoe-mueller [class-7b]`, and what is said.
+fn fates(school: &School, list: &str) -> Vec<String> {
+    let plan = school.accounts.plan(&sheet::read(list).expect("a list"), &import::Defaults::default());
+    let line = |line: &import::LineFate| {
+        let classes: Vec<&str> = line.classes.iter().map(crate::types::ClassName::as_str).collect();
+        let says = if line.says.is_empty() { String::new() } else { format!(": {}", line.says) };
+        format!("{} {} {} [{}]{says}", line.line, line.fate.as_str(), line.name, classes.join(" "))
+    };
+    plan.expect("a plan").lines.iter().map(line).collect()
+}
+
+#[test]
+fn every_line_of_a_list_has_a_fate_and_refusals_say_why() {
+    let school = School::new();
+    let list = "Benutzername;Vorname;Nachname;Klasse;Rolle;Passwort;Ablauf\n\
+        ;Zoë;Müller;7b;;;\n\
+        ;Zoë;Müller;7b;;;\n\
+        anna;;;c7a;;;\n\
+        anna;;;c8b;;;\n\
+        weber;Eva;Weber;;Lehrerin;;31.7.2027\n\
+        root;;;;;;\n\
+        Max M;;;;;;\n\
+        ben;;;;boss;;\n\
+        cleo;;;;;short;\n\
+        dora;;;sudo;;;\n\
+        emil;;;;;;soon\n\
+        ;李;;;;;\n\
+        finn;Finn;Ost;c7a, 10a;;long enough;\n";
+    assert_eq!(
+        fates(&school, list),
+        [
+            "2 add zoe-mueller [class-7b]",
+            "3 add zoe-mueller2 [class-7b]",
+            "4 same anna [c7a]",
+            "5 refused anna []: line 4 has the same name `anna`",
+            "6 change weber []: full name, expiry",
+            "7 refused root []: `root` is the name of a class or of a part of the system; choose another",
+            "8 refused Max M []: `Max M` cannot be a name to log in with; as Debian's adduser has it, use 1 to 32 small \
+             letters, digits, `_` and `-`, starting with a letter, such as `anna`",
+            "9 refused ben []: `boss` is not a role; write `pupil` or `teacher`",
+            "10 refused cleo []: the new password is too short: it has 5 characters and needs 8",
+            "11 refused dora []: `sudo` is the name of an account or of a part of the system, and no class",
+            "12 refused emil []: `soon` is not a day; write year, month and day, such as `2027-07-31`",
+            "13 refused  []: no name to log in with can be made of `李`; add a column `name`",
+            "14 add finn [c7a class-10a]",
+        ]
+    );
+    let before = school.store.accounts().expect("accounts");
+    let refused =
+        school.accounts.import(&sheet::read(list).expect("a list"), &import::Defaults::default(), false);
+    assert_eq!(
+        refused.expect_err("eight lines are refused").to_string(),
+        "nothing was imported: of the lines, 8 cannot be taken over; look at the preview and mend them, or leave them out"
+    );
+    assert_eq!(school.store.accounts().expect("accounts"), before, "nothing is written");
+}
+
+#[test]
+fn a_list_is_taken_over_whole_and_again_changes_nothing() {
+    let school = School::new();
+    let list = "first name,last name,class,hash\nZoë,Müller,7b,\nBen,Ost,7b,$6$saltsalt$g3uPFdehVnKoLXdidvSAg1zlVgYomPr0X/xgdXSBn2LuxZUOGgYW4IULZkguZ77fzYteIur49AGHmF9iek6Sf1\n";
+    let list = sheet::read(list).expect("a list");
+    let (plan, slips) = school.accounts.import(&list, &import::Defaults::default(), false).expect("imported");
+    assert_eq!((plan.count(import::Fate::Add), slips.len()), (2, 1), "a hash needs no slip");
+    let slip = &slips[0];
+    let zoe = school.accounts.verify("zoe-mueller", &slip.password, Origin::Cli).expect("let in");
+    assert!(zoe.must_change);
+    assert_eq!(school.log_in("ben-ost", "sesame", Origin::Cli), zoe.uid.0.saturating_add(1).to_string());
+    let hash = |name_: &str| {
+        school.store.account(&name(name_)).expect("asked").expect("found").hash.expect("a hash")
+    };
+    assert!(!password::is_foreign(&hash("zoe-mueller")), "the quick hash is made anew at the first log-in");
+
+    let exported = school.accounts.export(Some(&class("class-7b"))).expect("exported");
+    assert_eq!(
+        exported,
+        "name;full name;class;role;note;expires\nben-ost;Ben Ost;class-7b;pupil;;\nzoe-mueller;Zoë Müller;class-7b;pupil;;\n"
+    );
+    assert!(fates(&school, &exported).iter().all(|fate| fate.contains(" same ")), "{exported}");
+
+    let html = slips::html(&slips);
+    assert!(html.contains("Zoë Müller") && html.contains(slip.password.expose()));
+}
+
+#[test]
+fn slips_cannot_bring_markup_along() {
+    let school = School::new();
+    let full_name = "<script>alert('x')</script> & \"co\"".parse().expect("a full name");
+    school.set(10_000, AccountChange { full_name: Some(full_name), ..AccountChange::default() });
+    let slip = school.accounts.reset_password(&name("anna"), None).expect("reset");
+    let html = slips::html(std::slice::from_ref(&slip));
+    assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;co&quot;"), "{html}");
+    assert!(!html.contains("<script"), "{html}");
+    assert!(!format!("{slip:?}").contains(slip.password.expose()), "no password in a Debug");
+}
+
+#[test]
+fn names_are_had_once_by_accounts_and_classes_together() {
+    let school = School::new();
+    let refused = |result: Result<manage::Slip, manage::EditError>| result.expect_err("refused").to_string();
+    let add = |name_: &str, classes: &[&str], password: Option<&str>| {
+        let AccountStep::Add(mut new) = new(name_, Role::Pupil, classes) else { unreachable!("it adds") };
+        new.hash = None;
+        school.accounts.add(new, password.map(secret).as_ref())
+    };
+    #[rustfmt::skip]
+    let rows = [
+        ("anna", vec![],      None,          "`anna` is the name of an account or a class already; choose another"),
+        ("c7a",  vec![],      None,          "`c7a` is the name of an account or a class already; choose another"),
+        ("root", vec![],      None,          "`root` is a name that systems have for themselves; choose another"),
+        ("ben",  vec!["c9x"], None,          "there is no class `c9x`; `bramble class list` shows those there are, `bramble class add c9x` makes it"),
+        ("ben",  vec![],      Some("short"), "the new password is too short: it has 5 characters and needs 8"),
+        ("benjamin", vec![],  Some("Benjamin"), "the new password is the name of the account; choose another"),
+    ];
+    for (name_, classes, password, why) in rows {
+        assert_eq!(refused(add(name_, &classes, password)), why);
+    }
+    let ben = add("ben", &["c7a"], None).expect("added");
+    assert!(ben.account.must_change && ben.account.classes.len() == 1);
+    let other = AccountChange { name: Some(name("anna")), ..AccountChange::default() };
+    assert_eq!(
+        school.accounts.set(&name("ben"), other).expect_err("taken").to_string(),
+        "`anna` is the name of an account or a class already; choose another"
+    );
+    let other = AccountChange { name: Some(name("benno")), ..AccountChange::default() };
+    assert_eq!(school.accounts.set(&name("ben"), other).expect("renamed").uid, ben.account.uid);
+    assert!(school.accounts.account(&name("ben")).is_err());
+}
+
+#[test]
+fn a_year_rolls_over() {
+    let school = School::new();
+    school.apply(&[new("ben", Role::Pupil, &["c7a", "c8b"])]);
+    assert_eq!(school.accounts.move_class(&class("c7a"), &class("c9c")).expect("moved"), 2);
+    let of = |name_: &str| -> Vec<String> {
+        let account = school.accounts.account(&name(name_)).expect("found");
+        account.classes.iter().map(|(class, _)| class.to_string()).collect()
+    };
+    assert_eq!((of("anna"), of("ben")), (vec!["c9c".to_owned()], vec!["c8b".to_owned(), "c9c".to_owned()]));
+    let gone = school.accounts.remove_class(&class("c9c"), true).expect("removed");
+    let gone: Vec<&str> = gone.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(gone, ["anna"], "ben is in another class too");
+    assert_eq!(of("ben"), ["c8b"]);
+}
+
+#[test]
+fn lists_are_searched_and_cut_into_pages() {
+    let school = School::new();
+    school.set(10_001, AccountChange { note: Some("Card 77-X".to_owned()), ..AccountChange::default() });
+    let found = |search: manage::Search| -> (usize, Vec<String>) {
+        let page = school.accounts.list(&search).expect("a page");
+        (page.total, page.accounts.iter().map(|account| account.name.to_string()).collect())
+    };
+    let any = || manage::Search { limit: 10, ..manage::Search::default() };
+    assert_eq!(found(any()), (2, vec!["anna".to_owned(), "weber".to_owned()]));
+    assert_eq!(
+        found(manage::Search { text: Some("77-x".to_owned()), ..any() }),
+        (1, vec!["weber".to_owned()])
+    );
+    assert_eq!(found(manage::Search { class: Some(class("c7a")), ..any() }), (1, vec!["anna".to_owned()]));
+    assert_eq!(found(manage::Search { offset: 1, limit: 1, ..any() }), (2, vec!["weber".to_owned()]));
+    assert_eq!(found(manage::Search { role: Some(Role::Teacher), ..any() }).0, 1);
+}

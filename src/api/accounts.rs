@@ -1,0 +1,312 @@
+//! Methods about accounts and classes.
+
+use std::str::FromStr;
+
+use super::answer::{
+    Account, Accounts, Class, ClassMoved, Classes, Exported, Imported, NewPasswords, Removals,
+    Slip as SlipAnswer,
+};
+use super::args::Args;
+use super::error::ApiError;
+use super::{Api, now};
+use crate::service::accounts::import::{Defaults, Fate};
+use crate::service::accounts::manage::{EditError, Search, Slip, names};
+use crate::service::accounts::{sheet, slips};
+use crate::store::accounts::{AccountChange, AccountRow, ClassChange, ClassRow, NewAccount};
+use crate::types::time::parse_date;
+use crate::types::{ByteSize, ClassName, FullName, Moment, Role, Secret, UserName, chain, limits};
+
+/// Accounts that one answer has unless told otherwise.
+const PAGE: u64 = 100;
+
+/// Classes as a person writes them: `class-7b, chess`; `none` for none.
+struct ClassList(Vec<ClassName>);
+
+impl FromStr for ClassList {
+    type Err = crate::types::name::BadName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split([',', ' '])
+            .filter(|part| !part.is_empty())
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// A value, or `none` to take it away.
+struct OrNone<T>(Option<T>);
+
+impl<T: FromStr> FromStr for OrNone<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
+}
+
+/// The last moment of a day.
+struct Day(Moment);
+
+impl FromStr for Day {
+    type Err = crate::types::time::BadDate;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_date(text).map(Self)
+    }
+}
+
+/// `1` or `0`, as forms send a switch.
+struct Switch(bool);
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "1" | "true" => Ok(Self(true)),
+            "0" | "false" => Ok(Self(false)),
+            _ => Err("write `1` or `0`".to_owned()),
+        }
+    }
+}
+
+fn account(row: AccountRow) -> Account {
+    Account {
+        classes: names(&row.classes),
+        name: row.name,
+        uid: row.uid,
+        full_name: row.full_name,
+        note: row.note,
+        role: row.role,
+        enabled: row.enabled,
+        has_password: row.hash.is_some(),
+        must_change: row.must_change,
+        expires_at: row.expires_at,
+        quota: row.quota,
+        created_at: row.created_at,
+        password_at: row.password_at,
+        last_login_at: row.last_login_at,
+        last_login_on: row.last_login_on,
+    }
+}
+
+fn class(row: ClassRow) -> Class {
+    Class { name: row.name, gid: row.gid, note: row.note, quota: row.quota, members: row.members }
+}
+
+fn slip(slip: &Slip) -> SlipAnswer {
+    SlipAnswer {
+        name: slip.account.name.clone(),
+        full_name: slip.account.full_name.clone(),
+        classes: names(&slip.account.classes),
+        password: slip.password.clone(),
+    }
+}
+
+/// Passwords that were made up, and the page to print if one was asked for.
+fn new_passwords(made: &[Slip], args: &Args) -> Result<NewPasswords, ApiError> {
+    let kind: Option<String> = args.get("slips")?;
+    let page = match kind.as_deref() {
+        None => None,
+        Some("html") => Some(slips::html(made)),
+        Some("text") => Some(slips::text(made)),
+        Some(_) => {
+            let message = "`slips` must be `html` or `text`".to_owned();
+            return Err(ApiError::BadValue { field: "slips", message });
+        }
+    };
+    Ok(NewPasswords { accounts: made.iter().map(slip).collect(), page })
+}
+
+fn switch(args: &Args, field: &'static str) -> Result<Option<bool>, ApiError> {
+    Ok(args.get::<Switch>(field)?.map(|switch| switch.0))
+}
+
+impl Api {
+    fn edited<T>(&self, result: Result<T, EditError>) -> Result<T, ApiError> {
+        result.map_err(|error| match error {
+            EditError::Store(_) | EditError::Random(_) => self.failed(&error),
+            other => ApiError::Account(other),
+        })
+    }
+
+    /// The homes of accounts that are gone go to the attic. One that cannot is put there when an account of its name next
+    /// needs a home.
+    fn retire(&self, gone: Vec<AccountRow>) -> Removals {
+        let mut homes = 0;
+        for account in &gone {
+            match self.homes.retire(&account.name, account.uid, now()) {
+                Ok(moved) => homes += usize::from(moved.is_some()),
+                Err(error) => {
+                    tracing::warn!(account = %account.name, error = chain(&error), "home not put into the attic");
+                }
+            }
+        }
+        Removals { accounts: gone.into_iter().map(|account| account.name).collect(), homes }
+    }
+
+    pub(super) fn account_list(&self, args: &Args) -> Result<Accounts, ApiError> {
+        let limit = args.number("limit")?.unwrap_or(PAGE).min(limits::ACCOUNTS_LISTED);
+        let search = Search {
+            text: args.get("search")?,
+            class: args.get("class")?,
+            role: args.get("role")?,
+            offset: usize::try_from(args.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let page = self.edited(self.accounts.list(&search))?;
+        Ok(Accounts {
+            now: now(),
+            total: page.total,
+            offset: search.offset,
+            accounts: page.accounts.into_iter().map(account).collect(),
+        })
+    }
+
+    pub(super) fn account_get(&self, args: &Args) -> Result<Account, ApiError> {
+        let name: UserName = args.need("account")?;
+        self.edited(self.accounts.account(&name)).map(account)
+    }
+
+    pub(super) fn account_add(&self, args: &Args) -> Result<NewPasswords, ApiError> {
+        let new = NewAccount {
+            name: args.need("account")?,
+            full_name: args.get("full_name")?.unwrap_or_default(),
+            note: note(args)?.unwrap_or_default(),
+            role: args.get("role")?.unwrap_or_default(),
+            hash: None,
+            must_change: switch(args, "must_change")?.unwrap_or(false),
+            enabled: true,
+            expires_at: args.get::<Day>("expires")?.map(|day| day.0),
+            quota: args.get("quota")?,
+            classes: args.get::<ClassList>("classes")?.map(|list| list.0).unwrap_or_default(),
+        };
+        let password: Option<Secret> = args.get("password")?;
+        let made = self.edited(self.accounts.add(new, password.as_ref()))?;
+        new_passwords(&[made], args)
+    }
+
+    pub(super) fn account_set(&self, args: &Args) -> Result<Account, ApiError> {
+        let name: UserName = args.need("account")?;
+        let change = AccountChange {
+            name: args.get("name")?,
+            full_name: args.get::<OrNone<FullName>>("full_name")?.map(|name| name.0.unwrap_or_default()),
+            note: note(args)?,
+            role: args.get("role")?,
+            must_change: switch(args, "must_change")?,
+            enabled: switch(args, "enabled")?,
+            expires_at: args.get::<OrNone<Day>>("expires")?.map(|day| day.0.map(|day| day.0)),
+            quota: args.get::<OrNone<ByteSize>>("quota")?.map(|quota| quota.0),
+            classes: args.get::<ClassList>("classes")?.map(|list| list.0),
+        };
+        let renamed = change.name.clone().filter(|other| *other != name);
+        let row = self.edited(self.accounts.set(&name, change))?;
+        if let Some(called) = renamed
+            && let Err(error) = self.homes.rename(&name, &called)
+        {
+            // An account without its home is worse than one with its old name.
+            let back = AccountChange { name: Some(name), ..AccountChange::default() };
+            self.edited(self.accounts.set(&called, back))?;
+            return Err(self.failed(&error));
+        }
+        Ok(account(row))
+    }
+
+    pub(super) fn account_password(&self, args: &Args) -> Result<NewPasswords, ApiError> {
+        let (name, class): (Option<UserName>, Option<ClassName>) = (args.get("account")?, args.get("class")?);
+        let made = match (name, class) {
+            (Some(name), None) => {
+                let password: Option<Secret> = args.get("password")?;
+                vec![self.edited(self.accounts.reset_password(&name, password.as_ref()))?]
+            }
+            (None, Some(class)) => self.edited(self.accounts.reset_class(&class))?,
+            _ => {
+                let message = "name an account or a class, one of the two".to_owned();
+                return Err(ApiError::BadValue { field: "account", message });
+            }
+        };
+        new_passwords(&made, args)
+    }
+
+    pub(super) fn account_remove(&self, args: &Args) -> Result<Removals, ApiError> {
+        let name: UserName = args.need("account")?;
+        let gone = self.edited(self.accounts.remove(&[name]))?;
+        Ok(self.retire(gone))
+    }
+
+    /// Shows what a list would do, or with `apply` does it.
+    pub(super) fn account_import(&self, args: &Args) -> Result<Imported, ApiError> {
+        let text: String = args.need("csv")?;
+        let sheet = sheet::read(&text)
+            .map_err(|bad| ApiError::BadValue { field: "csv", message: bad.to_string() })?;
+        let defaults =
+            Defaults { class: args.get("class")?, role: args.get::<Role>("role")?.unwrap_or_default() };
+        let apply = switch(args, "apply")?.unwrap_or(false);
+        let (plan, made) = if apply {
+            let skip = switch(args, "skip")?.unwrap_or(false);
+            self.edited(self.accounts.import(&sheet, &defaults, skip))?
+        } else {
+            (self.edited(self.accounts.plan(&sheet, &defaults))?, Vec::new())
+        };
+        Ok(Imported {
+            applied: apply,
+            add: plan.count(Fate::Add),
+            change: plan.count(Fate::Change),
+            same: plan.count(Fate::Same),
+            refused: plan.count(Fate::Refused),
+            new_classes: plan.new_classes,
+            ignored_columns: plan.ignored,
+            lines: plan.lines,
+            passwords: new_passwords(&made, args)?,
+        })
+    }
+
+    pub(super) fn account_export(&self, args: &Args) -> Result<Exported, ApiError> {
+        let class: Option<ClassName> = args.get("class")?;
+        Ok(Exported { csv: self.edited(self.accounts.export(class.as_ref()))? })
+    }
+
+    pub(super) fn class_list(&self) -> Result<Classes, ApiError> {
+        let rows = self.edited(self.accounts.classes())?;
+        Ok(Classes { classes: rows.into_iter().map(class).collect() })
+    }
+
+    pub(super) fn class_add(&self, args: &Args) -> Result<Class, ApiError> {
+        let (name, note): (ClassName, String) = (args.need("class")?, note(args)?.unwrap_or_default());
+        self.edited(self.accounts.add_class(&name, note, args.get("quota")?)).map(class)
+    }
+
+    pub(super) fn class_set(&self, args: &Args) -> Result<Class, ApiError> {
+        let name: ClassName = args.need("class")?;
+        let quota = args.get::<OrNone<ByteSize>>("quota")?.map(|quota| quota.0);
+        let change = ClassChange { name: args.get("name")?, note: note(args)?, quota };
+        self.edited(self.accounts.set_class(&name, change)).map(class)
+    }
+
+    pub(super) fn class_remove(&self, args: &Args) -> Result<Removals, ApiError> {
+        let name: ClassName = args.need("class")?;
+        let members = switch(args, "members")?.unwrap_or(false);
+        let gone = self.edited(self.accounts.remove_class(&name, members))?;
+        Ok(self.retire(gone))
+    }
+
+    pub(super) fn class_move(&self, args: &Args) -> Result<ClassMoved, ApiError> {
+        let (from, to): (ClassName, ClassName) = (args.need("class")?, args.need("to")?);
+        let accounts = self.edited(self.accounts.move_class(&from, &to))?;
+        Ok(ClassMoved { from, to, accounts })
+    }
+}
+
+/// One line that a person wrote for themselves; `none` takes it away.
+fn note(args: &Args) -> Result<Option<String>, ApiError> {
+    let note: Option<String> = args.get("note")?;
+    if note.as_ref().is_some_and(|note| note.len() > limits::NOTE || note.contains(char::is_control)) {
+        let message = format!("a note is one line of at most {} bytes", limits::NOTE);
+        return Err(ApiError::BadValue { field: "note", message });
+    }
+    Ok(note.map(|note| if note == "none" { String::new() } else { note }))
+}
