@@ -54,6 +54,7 @@ impl Change {
             accounts,
             homes,
             shares,
+            ldap,
             rooms: _,
             clients: _,
         } = old;
@@ -75,6 +76,7 @@ impl Change {
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
+        self.note(*ldap != new.ldap, Touches::Sockets, "settings of the LDAP interface changed");
     }
 
     fn networks(&mut self, old: &Config, new: &Config) {
@@ -211,6 +213,8 @@ config interface 'lab'
             ("room", "sudo") => "teachers",
             ("room", "groups") => "gpio",
             ("accounts", "source") => "ldap",
+            ("ldap", "base") => "dc=school,dc=lan",
+            ("ldap", _) => "1",
             ("accounts", "twice") => "refuse",
             ("accounts", "password_length") => "10",
             ("accounts", "attic_time") => "1w",

@@ -128,6 +128,7 @@ impl Builder<'_> {
         let (main, dhcp, tftp, nfs) = (one("bramble"), one("dhcp"), one("tftp"), one("nfs"));
         let accounts = one("accounts");
         let homes = one("homes");
+        let ldap = one("ldap");
         if main.section.is_none() {
             self.problems.note_file(
                 self.file,
@@ -175,6 +176,7 @@ impl Builder<'_> {
             accounts: people::accounts(&accounts),
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
+            ldap: people::ldap(&ldap),
             rooms,
             clients,
         }

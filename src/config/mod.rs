@@ -20,7 +20,7 @@ pub mod problem;
 pub mod schema;
 pub mod uci;
 
-pub use people::{Accounts, Source, Sudo, Twice};
+pub use people::{Accounts, Ldap, Source, Sudo, Twice};
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -47,6 +47,7 @@ pub struct Config {
     pub accounts: Accounts,
     pub homes: Homes,
     pub shares: Vec<Share>,
+    pub ldap: Ldap,
     pub rooms: Vec<Room>,
     pub clients: Vec<Client>,
 }

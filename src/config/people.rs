@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::fields::Fields;
-use super::schema::DEVICE_GROUPS;
+use super::schema::{DEVICE_GROUPS, Parsed};
+use crate::proto::ldap::Dn;
 
 /// The section `accounts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub struct Accounts {
     pub password_length: u32,
     /// How long the home of a removed account is kept; [`super::FOREVER`] for always.
     pub attic_time: Duration,
+}
+
+/// The section `ldap`: accounts for other programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ldap {
+    pub enabled: bool,
+    pub base: Dn,
+    pub anonymous: bool,
+    pub clear: bool,
 }
 
 /// Who keeps the accounts.
@@ -57,6 +67,16 @@ pub(super) fn accounts(fields: &Fields<'_>) -> Accounts {
         password_length: fields.number("password_length"),
         attic_time: fields.duration("attic_time"),
     }
+}
+
+pub(super) fn ldap(fields: &Fields<'_>) -> Ldap {
+    let base = match fields.all("base").into_iter().next().map(|found| found.value) {
+        Some(Parsed::Dn(dn)) => dn,
+        _ => Dn::default(),
+    };
+    let (enabled, anonymous, clear) =
+        (fields.bool("enabled"), fields.bool("anonymous"), fields.bool("clear"));
+    Ldap { enabled, base, anonymous, clear }
 }
 
 pub(super) fn sudo(fields: &Fields<'_>) -> Sudo {

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
 use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
 
@@ -90,6 +91,8 @@ pub enum Kind {
     HostName,
     RoomName,
     ClassName,
+    /// A distinguished name, such as `dc=school,dc=lan`.
+    LdapBase,
     Image,
     /// An absolute path.
     Path,
@@ -122,6 +125,7 @@ pub enum Parsed {
     HostName(HostName),
     RoomName(RoomName),
     ClassName(ClassName),
+    Dn(Dn),
     Image(ImageRef),
     Path(PathBuf),
     /// `None` for no bound.
@@ -171,6 +175,11 @@ impl Kind {
             Self::HostName => text.parse().map(Parsed::HostName).map_err(|bad| format!("{bad}")),
             Self::RoomName => text.parse().map(Parsed::RoomName).map_err(|bad| format!("{bad}")),
             Self::ClassName => text.parse().map(Parsed::ClassName).map_err(|bad| format!("{bad}")),
+            Self::LdapBase => match text.parse::<Dn>() {
+                Ok(dn) if !dn.is_empty() => Ok(Parsed::Dn(dn)),
+                Ok(_) => Err("an empty name is the root of all directories; write one such as `dc=school,dc=lan`".to_owned()),
+                Err(bad) => Err(bad.to_string()),
+            },
             Self::Image => text.parse().map(Parsed::Image).map_err(|bad| format!("{bad}")),
             Self::Path | Self::Folder => {
                 let fits = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
@@ -235,6 +244,7 @@ impl Kind {
             Self::HostName => "lab-01",
             Self::RoomName => "lab",
             Self::ClassName => "class-7b",
+            Self::LdapBase => "dc=school,dc=lan",
             Self::Image => "trixie",
             Self::Path => "/mnt/sda1/bramble",
             Self::Folder => "/mnt/sda1/files",
@@ -260,6 +270,7 @@ impl Kind {
             Self::HostName => "host name".to_owned(),
             Self::RoomName => "name of a room".to_owned(),
             Self::ClassName => "name of a class".to_owned(),
+            Self::LdapBase => "distinguished name".to_owned(),
             Self::Image => "image, or image@version".to_owned(),
             Self::Path | Self::Folder => "absolute path".to_owned(),
             Self::Network => "name in /etc/config/network".to_owned(),
@@ -436,6 +447,16 @@ pub const SECTIONS: &[SectionSpec] = {
             "Classes that see it; without one everybody does."),
         option("path", Kind::Folder, Unset, Touches::People,
             "A folder that exists already, if it is not to be below `data`."),
+    ] },
+    SectionSpec { kind: "ldap", naming: Naming::Fixed("ldap"), help: "Accounts for other programs, over LDAP.", options: &[
+        option("enabled", Kind::Bool, Value("0"), Touches::Sockets,
+            "Whether programs such as a library catalogue can ask for accounts over LDAP, on ports 389 and 636."),
+        option("base", Kind::LdapBase, Value("dc=raspberrypi,dc=local"), Touches::Sockets,
+            "Name below which everything is found; images made by PiServer expect the one given here."),
+        option("anonymous", Kind::Bool, Value("0"), Touches::Sockets,
+            "Whether those who have not logged in may list people and classes."),
+        option("clear", Kind::Bool, Value("0"), Touches::Sockets,
+            "Whether passwords are taken without TLS, where anybody on the network can read them."),
     ] },
     SectionSpec { kind: "room", naming: Naming::Named, help: "Clients that share settings.", options: &[
         option("image", Kind::Image, Unset, Touches::Clients,

@@ -17,6 +17,7 @@ use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
 use crate::serve::housekeeping;
+use crate::serve::ldap::{self, LdapError};
 use crate::serve::nfs;
 use crate::serve::portmap;
 use crate::serve::ports::{self, Transport};
@@ -25,6 +26,7 @@ use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
+use crate::service::certificate::KeyPair;
 use crate::types::chain;
 use crate::ubus::{Notices, Ubus, Watch};
 
@@ -44,6 +46,7 @@ pub struct Services {
     tftp: Bound<tftp::Sockets>,
     report: Bound<report::Sockets>,
     agent: Bound<agent::Sockets>,
+    ldap: Bound<ldap::Sockets>,
     nfs: Bound<Vec<nfs::Port>>,
     portmap: Bound<Vec<nfs::Port>>,
 }
@@ -59,6 +62,7 @@ impl Services {
             tftp: keep(bind_tftp(&config).await, &mut problems),
             report: keep(bind_report(&config).await, &mut problems),
             agent: keep(bind_agent(&config).await, &mut problems),
+            ldap: keep(bind_ldap(&config), &mut problems),
             nfs: keep(bind_nfs(&config), &mut problems),
             portmap: keep(bind_portmap(&config), &mut problems),
         };
@@ -148,6 +152,7 @@ impl Services {
     /// this itself.
     pub async fn restart_bound(&mut self, parts: &Parts) {
         for name in ["tftp", "report", "agent", "nfs", "portmap"] {
+        for name in ["tftp", "report", "ldap", "nfs", "portmap"] {
             self.supervisor.stop(name).await;
         }
         self.start_bound(parts);
@@ -186,6 +191,22 @@ impl Services {
                     None => bind_agent(&current(&config)).await.map_err(Failed)?,
                 };
                 agent::run(shared, tls, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+    /// Started anew with each change of its settings; listens nowhere while it is off.
+    fn start_ldap(&mut self, parts: &Parts) {
+        let (accounts, config, bound) = (parts.accounts.clone(), parts.watch(), Arc::clone(&self.ldap));
+        self.supervisor.start("ldap", move |stop| {
+            let (accounts, config, bound) = (accounts.clone(), current(&config), Arc::clone(&bound));
+            async move {
+                let sockets = take(&bound).map_or_else(|| bind_ldap(&config), Ok).map_err(Failed)?;
+                let shared = if config.ldap.enabled {
+                    let names = config.networks.iter().map(|network| network.address.to_string());
+                    let names = ["bramble".to_owned()].into_iter().chain(names).collect();
+                    let key = KeyPair::open(&config.data, "ldap", names).map_err(|e| Failed(chain(&e)))?;
+                    Some(ldap::Shared::new(&config, accounts, &key).map_err(|error| Failed(chain(&error)))?)
+                } else {
+                    None
+                };
+                ldap::run(shared, sockets, stop).await.map_err(|error| Failed(chain(&error)))
             }
         });
     }
@@ -218,6 +239,7 @@ impl Services {
             }
         });
         self.start_agent(parts);
+        self.start_ldap(parts);
         let (shared, config, bound) = (Arc::clone(&parts.nfs), parts.watch(), Arc::clone(&self.nfs));
         self.supervisor.start("nfs", move |stop| {
             let (shared, config, bound) = (Arc::clone(&shared), config.clone(), Arc::clone(&bound));
@@ -302,6 +324,15 @@ fn nfs_addresses(config: &Config) -> Vec<Ipv4Addr> {
 
 fn bind_nfs(config: &Config) -> Result<Vec<nfs::Port>, String> {
     nfs::bind(&nfs_addresses(config)).map_err(|error| explain_nfs("NFS", &error))
+}
+
+fn bind_ldap(config: &Config) -> Result<ldap::Sockets, String> {
+    ldap::Sockets::bind(config).map_err(|error| match &error {
+        LdapError::Bind { address, source } => {
+            format!("LDAP: {}", ports::explain(Transport::Tcp, *address, source))
+        }
+        other => chain(other),
+    })
 }
 
 fn bind_portmap(config: &Config) -> Result<Vec<nfs::Port>, String> {

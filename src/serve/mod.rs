@@ -4,6 +4,7 @@ pub mod agent;
 pub mod control;
 pub mod dhcp;
 pub mod housekeeping;
+pub mod ldap;
 pub mod nfs;
 pub mod portmap;
 pub mod ports;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::types::limits;
 
 /// A distinguished name in one spelling: small letters, no spaces around `=` and `,`. Equal names are equal values.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Dn(Vec<(String, String)>);
 
 /// The text was not a distinguished name.

@@ -1,0 +1,126 @@
+//! A key and a certificate that the server makes for itself once, and keeps below `<data>/keys`.
+//!
+//! Nobody signs it: those who connect are given the certificate itself, or trust it on the first meeting. Its dates are the
+//! widest there are, because a router may start in 1970.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// What a server proves itself with, both parts in DER.
+#[derive(Clone)]
+pub struct KeyPair {
+    /// PKCS #8.
+    key: Zeroizing<Vec<u8>>,
+    certificate: Vec<u8>,
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error("`{path}` cannot be {doing}; check that the disk is mounted, writable and has space")]
+    File {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("a key and a certificate could not be made")]
+    Make(#[source] rcgen::Error),
+}
+
+impl KeyPair {
+    /// The pair called `name` below `data`; made for `names` (host names and addresses) if there is none. The file
+    /// `<data>/keys/<name>.crt` is what clients need to trust it.
+    pub fn open(data: &Path, name: &str, names: Vec<String>) -> Result<Self, CertificateError> {
+        let folder = data.join("keys");
+        let (key, certificate) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.der")));
+        if let (Some(key), Some(certificate)) = (read(&key)?, read(&certificate)?) {
+            return Ok(Self { key: Zeroizing::new(key), certificate });
+        }
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|source| CertificateError::File { path: folder.clone(), doing: "made", source })?;
+        let (new, text) = Self::make(names).map_err(CertificateError::Make)?;
+        write(&key, &new.key)?;
+        write(&folder.join(format!("{name}.crt")), text.as_bytes())?;
+        // Last: without it the pair counts as not made.
+        write(&certificate, &new.certificate)?;
+        tracing::info!(file = %folder.join(format!("{name}.crt")).display(), "a certificate was made");
+        Ok(new)
+    }
+
+    /// Also the certificate as text (RFC 7468), which programs take as a file.
+    fn make(names: Vec<String>) -> Result<(Self, String), rcgen::Error> {
+        let key = rcgen::KeyPair::generate()?;
+        let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
+        let pair = Self { key: Zeroizing::new(key.serialize_der()), certificate: certificate.der().to_vec() };
+        Ok((pair, certificate.pem()))
+    }
+
+    /// PKCS #8.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").field("key", &"•••").finish_non_exhaustive()
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, CertificateError> {
+    match fs_err::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CertificateError::File { path: path.to_owned(), doing: "read", source }),
+    }
+}
+
+/// On the disk, whole or not at all, and for root alone.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CertificateError> {
+    let new = path.with_extension("new");
+    let written = || {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs_err::rename(&new, path)?;
+        fs_err::File::open(path.parent().unwrap_or(path))?.sync_all()
+    };
+    written().map_err(|source| CertificateError::File { path: path.to_owned(), doing: "written", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_stays_and_only_root_reads_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let open = |name| KeyPair::open(dir.path(), name, vec!["192.168.1.1".to_owned()]).expect("a pair");
+        let first = open("ldap");
+        let again = open("ldap");
+        assert_eq!((again.key(), again.certificate()), (first.key(), first.certificate()));
+        assert_ne!(open("other").certificate(), first.certificate());
+        let mode =
+            |path: &str| fs_err::metadata(dir.path().join(path)).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode("keys"), mode("keys/ldap.key")), (0o700, 0o600));
+        let text = fs_err::read_to_string(dir.path().join("keys/ldap.crt")).expect("text");
+        assert!(text.starts_with("-----BEGIN CERTIFICATE-----\nMII"), "{text}");
+        fs_err::remove_file(dir.path().join("keys/ldap.der")).expect("removed");
+        assert_ne!(open("ldap").certificate(), first.certificate(), "half a pair is none");
+    }
+}
