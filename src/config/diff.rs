@@ -185,7 +185,8 @@ config interface 'lab'
     /// Another value for an option than it has in `BASE`.
     fn another(section: &str, option: &OptionSpec) -> &'static str {
         match (section, option.name) {
-            ("bramble", "enabled") => "1",
+            ("ldap", "base") => "dc=school,dc=lan",
+            ("bramble", "enabled") | ("ldap", _) => "1",
             ("bramble", "data") => "/mnt/sdb1/bramble",
             ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
@@ -213,8 +214,6 @@ config interface 'lab'
             ("room", "sudo") => "teachers",
             ("room", "groups") => "gpio",
             ("accounts", "source") => "ldap",
-            ("ldap", "base") => "dc=school,dc=lan",
-            ("ldap", _) => "1",
             ("accounts", "twice") => "refuse",
             ("accounts", "password_length") => "10",
             ("accounts", "attic_time") => "1w",

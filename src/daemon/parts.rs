@@ -23,7 +23,7 @@ use crate::service::homes::{HomeError, Homes};
 use crate::service::images::Images;
 use crate::service::images::library::{Library, LibraryError};
 use crate::service::jobs::Jobs;
-use crate::service::keys::{ChannelKey, KeyError};
+use crate::service::keys::{KeyError, KeyPair};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
 use crate::service::sessions::Sessions;
@@ -111,7 +111,7 @@ impl Parts {
                 .map_err(StartError::Images)?;
         let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
         let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
-        let channel_key = ChannelKey::open(&config.data)?;
+        let channel_key = KeyPair::open(&config.data, "agent", vec!["bramble".to_owned()])?;
         let config = watch::Sender::new(config);
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);

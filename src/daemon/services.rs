@@ -26,7 +26,7 @@ use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
-use crate::service::certificate::KeyPair;
+use crate::service::keys::KeyPair;
 use crate::types::chain;
 use crate::ubus::{Notices, Ubus, Watch};
 
@@ -151,8 +151,7 @@ impl Services {
     /// After a change of the networks: the services that listen on their addresses listen on the new ones. DHCP sees to
     /// this itself.
     pub async fn restart_bound(&mut self, parts: &Parts) {
-        for name in ["tftp", "report", "agent", "nfs", "portmap"] {
-        for name in ["tftp", "report", "ldap", "nfs", "portmap"] {
+        for name in ["tftp", "report", "agent", "ldap", "nfs", "portmap"] {
             self.supervisor.stop(name).await;
         }
         self.start_bound(parts);
@@ -191,6 +190,10 @@ impl Services {
                     None => bind_agent(&current(&config)).await.map_err(Failed)?,
                 };
                 agent::run(shared, tls, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+            }
+        });
+    }
+
     /// Started anew with each change of its settings; listens nowhere while it is off.
     fn start_ldap(&mut self, parts: &Parts) {
         let (accounts, config, bound) = (parts.accounts.clone(), parts.watch(), Arc::clone(&self.ldap));

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use ldap3_proto::LdapCodec;
@@ -27,7 +28,7 @@ use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::proto::ldap::{Connection, Denied, Directory, Policy, Step};
 use crate::service::accounts::{Accounts, Origin, Refused};
-use crate::service::certificate::KeyPair;
+use crate::service::keys::KeyPair;
 use crate::types::{chain, limits};
 
 const LDAP_PORT: u16 = 389;
@@ -35,6 +36,9 @@ const LDAPS_PORT: u16 = 636;
 
 /// Connections waiting to be accepted.
 const BACKLOG: u32 = 32;
+
+/// After failing to accept, before trying again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What is read at once, in bytes; most questions are shorter.
 const PIECE: usize = 2048;
@@ -50,8 +54,6 @@ pub enum LdapError {
         #[source]
         source: io::Error,
     },
-    #[error("connections cannot be accepted")]
-    Accept(#[source] io::Error),
     #[error("the certificate for LDAP cannot be used")]
     Certificate(#[source] rustls::Error),
     #[error("a task of the LDAP service broke")]
@@ -173,19 +175,23 @@ async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>, secure: bool) -
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, SocketAddr::V4(peer))) => match shared.admit(*peer.ip()) {
-                    Some(pass) => {
-                        connections.spawn(serve(Arc::clone(&shared), stream, *peer.ip(), secure, pass));
-                    }
-                    None => tracing::debug!(ip = %peer.ip(), "too many LDAP connections"),
-                },
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return Err(LdapError::Accept(error)),
-            },
-            Some(ended) = connections.join_next() => ended?,
-        }
+        accepted = listener.accept() => match accepted {
+            Ok((stream, SocketAddr::V4(peer))) => {
+                if let Some(pass) = shared.admit(*peer.ip()) {
+                    connections.spawn(serve(Arc::clone(&shared), stream, *peer.ip(), secure, pass));
+                } else {
+                    tracing::debug!(ip = %peer.ip(), "too many LDAP connections");
+                }
+            }
+            Ok(_) => {}
+            // A client that was gone before we came, or no descriptor left: neither ends the service.
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        },
+        Some(ended) = connections.join_next() => ended?,
+           }
     }
 }
 

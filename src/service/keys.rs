@@ -1,8 +1,9 @@
-//! The server's key and certificate for the agents' channel, made once and kept in `<data>/keys`.
+//! Keys and certificates that the server makes for itself once, and keeps below `<data>/keys`.
 //!
-//! Clients know the certificate by its fingerprint, which they are given on the kernel command line, so nothing signs it,
-//! and nothing in it is looked at: neither names nor dates (a router starts in 1970). A lost key is made anew; clients that
-//! run then know the old one, and cannot log anybody in until they start again.
+//! Nobody signs them: clients know the certificate of the agents' channel by its fingerprint, which they are given on the
+//! kernel command line, and programs that speak LDAP are given theirs as a file. Nothing looks at the dates in them, and
+//! they are the widest there are: a router may start in 1970. A lost key is made anew; clients that run then know the
+//! old one, and cannot log anybody in until they start again.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -14,13 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::proto::agent::channel::Pin;
 
-/// The files below `<data>/keys`, in DER.
-const KEY: &str = "agent-key.der";
-const CERTIFICATE: &str = "agent-certificate.der";
-
-/// What the server proves itself with.
+/// What a server proves itself with, both parts in DER.
 #[derive(Clone)]
-pub struct ChannelKey {
+pub struct KeyPair {
     /// PKCS #8.
     key: Zeroizing<Vec<u8>>,
     certificate: Vec<u8>,
@@ -36,15 +33,17 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
-    #[error("a key for the agents' channel could not be made")]
+    #[error("a key and a certificate could not be made")]
     Make(#[source] rcgen::Error),
 }
 
-impl ChannelKey {
-    /// The key below `data`, made if there is none.
-    pub fn open(data: &Path) -> Result<Self, KeyError> {
+impl KeyPair {
+    /// The pair called `name` below `data`; made for `names` (host names and addresses) if there is none. The file
+    /// `<data>/keys/<name>.crt` is what clients need to trust it.
+    pub fn open(data: &Path, name: &str, names: Vec<String>) -> Result<Self, KeyError> {
         let folder = data.join("keys");
-        if let (Some(key), Some(certificate)) = (read(&folder.join(KEY))?, read(&folder.join(CERTIFICATE))?) {
+        let (key, certificate) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.der")));
+        if let (Some(key), Some(certificate)) = (read(&key)?, read(&certificate)?) {
             return Ok(Self { key: Zeroizing::new(key), certificate });
         }
         std::fs::DirBuilder::new()
@@ -52,18 +51,21 @@ impl ChannelKey {
             .mode(0o700)
             .create(&folder)
             .map_err(|source| KeyError::File { path: folder.clone(), doing: "made", source })?;
-        let new = Self::make().map_err(KeyError::Make)?;
-        // The certificate last: without it the key counts as not made.
-        write(&folder, KEY, &new.key)?;
-        write(&folder, CERTIFICATE, &new.certificate)?;
-        tracing::info!(pin = %new.pin(), "a key for the agents' channel was made");
+        let (new, text) = Self::make(names).map_err(KeyError::Make)?;
+        write(&key, &new.key)?;
+        write(&folder.join(format!("{name}.crt")), text.as_bytes())?;
+        // Last: without it the pair counts as not made.
+        write(&certificate, &new.certificate)?;
+        tracing::info!(file = %folder.join(format!("{name}.crt")).display(), "a certificate was made");
         Ok(new)
     }
 
-    fn make() -> Result<Self, rcgen::Error> {
+    /// Also the certificate as text (RFC 7468), which programs take as a file.
+    fn make(names: Vec<String>) -> Result<(Self, String), rcgen::Error> {
         let key = rcgen::KeyPair::generate()?;
-        let certificate = rcgen::CertificateParams::new(vec!["bramble".to_owned()])?.self_signed(&key)?;
-        Ok(Self { key: Zeroizing::new(key.serialize_der()), certificate: certificate.der().to_vec() })
+        let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
+        let pair = Self { key: Zeroizing::new(key.serialize_der()), certificate: certificate.der().to_vec() };
+        Ok((pair, certificate.pem()))
     }
 
     /// PKCS #8.
@@ -81,32 +83,32 @@ impl ChannelKey {
     }
 }
 
-impl fmt::Debug for ChannelKey {
+impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChannelKey").field("pin", &self.pin()).finish_non_exhaustive()
+        f.debug_struct("KeyPair").field("key", &"•••").finish_non_exhaustive()
     }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
-    match std::fs::read(path) {
+    match fs_err::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(KeyError::File { path: path.to_owned(), doing: "read", source }),
     }
 }
 
-/// On the disk, whole or not at all.
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), KeyError> {
-    let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
+/// On the disk, whole or not at all, and for root alone.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let new = path.with_extension("new");
     let written = || {
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(folder)?.sync_all()
+        fs_err::rename(&new, path)?;
+        fs_err::File::open(path.parent().unwrap_or(path))?.sync_all()
     };
-    written().map_err(|source| KeyError::File { path, doing: "written", source })
+    written().map_err(|source| KeyError::File { path: path.to_owned(), doing: "written", source })
 }
 
 #[cfg(test)]
@@ -116,18 +118,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_stays_and_only_root_reads_it() {
+    fn a_pair_stays_and_only_root_reads_it() {
         let dir = tempfile::tempdir().expect("a folder");
-        let first = ChannelKey::open(dir.path()).expect("made");
-        let again = ChannelKey::open(dir.path()).expect("read");
+        let open = |name| KeyPair::open(dir.path(), name, vec!["192.168.1.1".to_owned()]).expect("a pair");
+        let first = open("ldap");
+        let again = open("ldap");
         assert_eq!((again.key(), again.certificate()), (first.key(), first.certificate()));
-        assert_eq!(again.pin(), first.pin());
-        let mode = |path: &str| {
-            std::fs::metadata(dir.path().join(path)).expect("there").permissions().mode() & 0o777
-        };
-        assert_eq!((mode("keys"), mode("keys/agent-key.der")), (0o700, 0o600));
-        assert!(!format!("{first:?}").contains("key:"), "{first:?}");
-        std::fs::remove_file(dir.path().join("keys/agent-certificate.der")).expect("removed");
-        assert_ne!(ChannelKey::open(dir.path()).expect("made").pin(), first.pin(), "half a pair is none");
+        assert_ne!(open("agent").pin(), first.pin(), "each has its own");
+        assert!(!format!("{first:?}").contains("certificate:"), "{first:?}");
+        let mode =
+            |path: &str| fs_err::metadata(dir.path().join(path)).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode("keys"), mode("keys/ldap.key")), (0o700, 0o600));
+        let text = fs_err::read_to_string(dir.path().join("keys/ldap.crt")).expect("text");
+        assert!(text.starts_with("-----BEGIN CERTIFICATE-----\nMII"), "{text}");
+        fs_err::remove_file(dir.path().join("keys/ldap.der")).expect("removed");
+        assert_ne!(open("ldap").certificate(), first.certificate(), "half a pair is none");
     }
 }

@@ -6,7 +6,6 @@
 pub mod accounts;
 pub mod backup;
 pub mod boot_tree;
-pub mod certificate;
 pub mod clients;
 pub mod events;
 pub mod exports;

@@ -16,6 +16,7 @@ mod dhcp;
 mod dhcp_room;
 mod harness;
 mod lab;
+mod ldap;
 mod nfs;
 mod nonsense;
 mod rom;

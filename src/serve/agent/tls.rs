@@ -6,10 +6,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, version};
 
-use crate::service::keys::ChannelKey;
+use crate::service::keys::KeyPair;
 
 /// How agents are answered with `key`. The error is one of the key.
-pub fn config(key: &ChannelKey) -> Result<Arc<ServerConfig>, rustls::Error> {
+pub fn config(key: &KeyPair) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificate = CertificateDer::from(key.certificate().to_vec());
     let private = PrivatePkcs8KeyDer::from(key.key().to_vec());
