@@ -277,6 +277,53 @@ fn plain_debian() {
     ]);
 }
 
+/// The PAM stacks of each release, as `pam-auth-update` leaves them on a desktop.
+#[test]
+fn people_of_the_server_log_in_through_the_stacks_of_each_release() {
+    let own = "[success=ignore default=2]\tpam_succeed_if.so quiet user ingroup bramble";
+    for release in Release::ALL {
+        let tree = Tree::new(release);
+        let session = match release {
+            Release::Trixie => "session optional\t\t\tpam_umask.so\nsession\trequired\tpam_unix.so\n",
+            _ => "session\trequired\tpam_unix.so\n",
+        };
+        tree.file("etc/pam.d/common-auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok\nauth\trequisite\tpam_deny.so\nauth\trequired\tpam_permit.so\nauth\toptional\tpam_gnome_keyring.so\n");
+        tree.file("etc/pam.d/common-account", "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so\naccount\trequisite\tpam_deny.so\n");
+        tree.file("etc/pam.d/common-password", "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\npassword\trequisite\tpam_deny.so\npassword\trequired\tpam_permit.so\n");
+        tree.file("etc/pam.d/common-session", session);
+        tree.file("etc/pam.d/common-session-noninteractive", session);
+        let plan = tree.bootstrapped(&personality());
+        assert_eq!(plan.troubles, Vec::<String>::new(), "{release:?}");
+
+        let auth = tree.shown("etc/pam.d/common-auth");
+        let expected = format!(
+            "# bramble: people of the server\nauth\t{own}\nauth\t[success=3 default=ignore]\tpam_exec.so quiet quiet_log \
+             expose_authtok stdout /run/bramble/agent pam\nauth\trequisite\tpam_deny.so\nauth\t[success=1 default=ignore]\tpam_unix.so nullok\n"
+        );
+        assert!(auth.starts_with(&expected), "{release:?}: {auth}");
+        let password = tree.shown("etc/pam.d/common-password");
+        let expected = format!(
+            "# bramble: people of the server\npassword\t{own}\npassword\t[success=3 default=ignore]\t/run/bramble/pam_bramble.so\n\
+             password\trequisite\tpam_deny.so\npassword\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n"
+        );
+        assert!(password.starts_with(&expected), "{release:?}: {password}");
+        for path in ["etc/pam.d/common-account", "etc/pam.d/common-session"] {
+            let text = tree.shown(path);
+            assert!(
+                text.contains("pam_exec.so quiet quiet_log stdout /run/bramble/agent pam\n"),
+                "{release:?}: {text}"
+            );
+        }
+        // `sudo` and `cron` open no session that needs a home.
+        assert_eq!(tree.shown("etc/pam.d/common-session-noninteractive"), session, "{release:?}");
+        assert_eq!(
+            tree.shown("etc/systemd/system/multi-user.target.wants/bramble-agent.service"),
+            "-> ../bramble-agent.service",
+            "{release:?}"
+        );
+    }
+}
+
 /// A release that came after this program is treated like Raspberry Pi OS, as far as its files are known.
 #[test]
 fn an_unknown_release_gets_what_fits() {

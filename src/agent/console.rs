@@ -47,6 +47,11 @@ impl Console {
         self.report(phase, message);
     }
 
+    /// What happened, for who looks after this client; the server knows it already.
+    pub fn note(&mut self, message: &str) {
+        self.line(6, message);
+    }
+
     /// The last word of a boot; only the server can still hear it.
     pub fn last_word(&mut self, message: &str) {
         self.line(5, message);

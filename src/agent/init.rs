@@ -20,7 +20,7 @@ use super::console::Console;
 use super::network::{self, Link};
 use super::plan::{self, Client};
 use super::root::Root;
-use super::{modules, mounts, shutdown};
+use super::{modules, mounts, service, shutdown};
 use crate::proto::agent::{Personality, Phase, VERSION};
 use crate::types::{HostName, ImageVersion, MacAddr, Version, chain};
 
@@ -104,8 +104,14 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    if let Err(error) = shutdown::install(link.as_ref().and_then(|link| link.server)) {
+    let server = link.as_ref().and_then(|link| link.server);
+    if let Err(error) = shutdown::install(server) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
+    }
+    if let Some(server) = server
+        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM))
+    {
+        console.trouble(&format!("nobody of the server can log in: {error}"));
     }
     hand_over(console, arguments)
 }

@@ -9,6 +9,7 @@
 
 use super::edits;
 use super::plan::Client;
+use super::stacks;
 
 /// What is done for one release.
 #[derive(Debug)]
@@ -61,31 +62,42 @@ pub const RECIPES: &[Recipe] = &[
         name: "Raspberry Pi OS Bullseye",
         codename: "bullseye",
         pi_os: true,
-        rules: &[EVERYWHERE, PI_OS, BULLSEYE, TO_BOOKWORM],
+        rules: &[EVERYWHERE, PEOPLE, PI_OS, BULLSEYE, TO_BOOKWORM],
     },
     Recipe {
         name: "Raspberry Pi OS Bookworm",
         codename: "bookworm",
         pi_os: true,
-        rules: &[EVERYWHERE, PI_OS, TO_BOOKWORM, NETWORK_MANAGER],
+        rules: &[EVERYWHERE, PEOPLE, PI_OS, TO_BOOKWORM, NETWORK_MANAGER],
     },
     Recipe {
         name: "Raspberry Pi OS Trixie",
         codename: "trixie",
         pi_os: true,
-        rules: &[EVERYWHERE, PI_OS, TRIXIE, NETWORK_MANAGER, NETWORKD, CLOUD],
+        rules: &[EVERYWHERE, PEOPLE, PI_OS, TRIXIE, NETWORK_MANAGER, NETWORKD, CLOUD],
     },
     Recipe {
         name: "Debian",
         codename: "",
         pi_os: false,
-        rules: &[EVERYWHERE, IFUPDOWN, NETWORK_MANAGER, NETWORKD, DHCPCD, CLOUD],
+        rules: &[EVERYWHERE, PEOPLE, IFUPDOWN, NETWORK_MANAGER, NETWORKD, DHCPCD, CLOUD],
     },
     Recipe {
         name: "Raspberry Pi OS of a release not known to Bramble",
         codename: "",
         pi_os: true,
-        rules: &[EVERYWHERE, PI_OS, TRIXIE, TO_BOOKWORM, IFUPDOWN, NETWORK_MANAGER, NETWORKD, DHCPCD, CLOUD],
+        rules: &[
+            EVERYWHERE,
+            PEOPLE,
+            PI_OS,
+            TRIXIE,
+            TO_BOOKWORM,
+            IFUPDOWN,
+            NETWORK_MANAGER,
+            NETWORKD,
+            DHCPCD,
+            CLOUD,
+        ],
     },
 ];
 
@@ -148,6 +160,61 @@ const EVERYWHERE: &[Rule] = &[
         why: "the image brings host keys, and new ones at each boot would make every ssh client warn",
     },
 ];
+
+/// Log-in with the server's accounts.
+const PEOPLE: &[Rule] = &[
+    Rule {
+        does: Does::Write {
+            path: "etc/systemd/system/bramble-agent.service",
+            needs: "lib/systemd",
+            text: |_| Some(SERVICE.to_owned()),
+        },
+        why: "the server's people, and their sessions",
+    },
+    Rule {
+        does: Does::Link {
+            path: "etc/systemd/system/multi-user.target.wants/bramble-agent.service",
+            target: "../bramble-agent.service",
+            needs: "lib/systemd",
+        },
+        why: "it starts with the client",
+    },
+    Rule {
+        does: Does::Edit { path: "etc/pam.d/common-auth", edit: |text, _| stacks::auth(text) },
+        why: "passwords are checked by the server",
+    },
+    Rule {
+        does: Does::Edit { path: "etc/pam.d/common-account", edit: |text, _| stacks::account(text) },
+        why: "the server says who may use this client",
+    },
+    Rule {
+        does: Does::Edit { path: "etc/pam.d/common-password", edit: |text, _| stacks::password(text) },
+        why: "passwords are changed on the server",
+    },
+    Rule {
+        does: Does::Edit { path: "etc/pam.d/common-session", edit: |text, _| stacks::session(text) },
+        why: "home and shares come and go with a session",
+    },
+];
+
+/// Before anybody is let in, and until everybody is out.
+const SERVICE: &str = "\
+# Written at boot by bramble-agent.
+[Unit]
+Description=People, homes and sessions of the Bramble server
+ConditionKernelCommandLine=bramble.pin
+Before=systemd-user-sessions.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart=/run/bramble/agent service
+Restart=always
+RestartSec=1
+TimeoutStartSec=30
+OOMScoreAdjust=-900
+KillMode=mixed
+";
 
 const PI_OS: &[Rule] = &[
     Rule {

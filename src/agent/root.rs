@@ -79,6 +79,20 @@ impl Root {
         Ok(renameat(&folder, fresh.as_str(), &folder, name)?)
     }
 
+    /// Puts `text` into the file at `path`, which keeps its owner and its mode: all of it or nothing, whoever reads.
+    pub fn replace(&self, path: &str, text: &str) -> io::Result<()> {
+        let (folder, name) = self.folder_of(path)?;
+        let about = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let fresh = format!(".{}.bramble", name.to_string_lossy());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        discard(&folder, OsStr::new(&fresh))?;
+        let mut file = File::from(openat(&folder, fresh.as_str(), flags, Mode::from_bits_truncate(0o600))?);
+        file.write_all(text.as_bytes())?;
+        std::os::unix::fs::fchown(&file, Some(about.st_uid), Some(about.st_gid))?;
+        file.set_permissions(PermissionsExt::from_mode(about.st_mode & 0o7777))?;
+        Ok(renameat(&folder, fresh.as_str(), &folder, name)?)
+    }
+
     /// Puts a symbolic link to `target` at `path`, in place of whatever was there but a folder.
     pub fn link(&self, path: &str, target: &str) -> io::Result<()> {
         let (folder, name) = self.folder_of(path)?;

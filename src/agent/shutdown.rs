@@ -19,6 +19,9 @@ use super::console::Console;
 /// Where systemd looks.
 const FOLDER: &str = "/run/initramfs";
 
+/// The copy in it.
+pub const PROGRAM: &str = "/run/initramfs/shutdown";
+
 /// File in it with the address of the server.
 const SERVER: &str = "server";
 
@@ -50,7 +53,7 @@ pub fn install(server: Option<Ipv4Addr>) -> Result<(), InstallError> {
         Some(size.as_str()),
     )
     .map_err(io::Error::from)?;
-    let mut copy = File::create(format!("{FOLDER}/shutdown"))?;
+    let mut copy = File::create(PROGRAM)?;
     io::copy(&mut own, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(0o755))?;
     if let Some(server) = server {

@@ -66,6 +66,10 @@ impl Guest {
             command.arg(format!("vec0:transport=tap,ifname={tap},mac={mac},depth=128,gro=1"));
         }
         command.args(boot.cmdline.split_whitespace());
+        // Made where the processor needs it.
+        let xstate =
+            boot.kernel.ancestors().map(|folder| folder.join("xstate.so")).find(|file| file.exists());
+        command.envs(xstate.map(|file| ("LD_PRELOAD", file)));
         // The kernel keeps its memory in an unlinked file there; a disk would be written for nothing.
         command.env("TMPDIR", "/dev/shm");
         let mut child = command

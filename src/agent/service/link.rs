@@ -1,0 +1,559 @@
+//! The agent's connection to the server: kept up by one thread, used by all.
+//!
+//! TLS 1.3 over TCP from a privileged port. The server is known by the fingerprint of its certificate, which stood on the
+//! kernel command line; names and dates in the certificate are not looked at, because a Pi has no clock of its own. When
+//! the connection breaks it is made again, sooner first and later on, for as long as the client runs; whoever asks
+//! meanwhile is told after a few seconds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, setsockopt, socket, sockopt,
+};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+use zeroize::Zeroizing;
+
+use super::pinned;
+use crate::proto::agent::channel::{
+    Ask, Hello, Inbox, Order, PORT, People, Pin, Reply, SILENCE, ToAgent, ToServer, VERSION, encode,
+};
+use crate::types::chain;
+
+/// Source ports that only root can use and the kernel's NFS client does not (it starts at 665).
+const PRIVILEGED: Range<u16> = 512..665;
+
+/// How long the server may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long somebody who asks waits for a connection that is just being made.
+const UNTIL_CONNECTED: Duration = Duration::from_secs(4);
+
+/// How long an answer may take: a server under load checks a room's passwords one after the other.
+const UNTIL_ANSWERED: Duration = Duration::from_secs(30);
+
+/// How long the server's kernel may take to say that it has got what was sent; without that the connection is dead, and
+/// whoever waits for an answer need not wait longer.
+const UNTIL_ACKNOWLEDGED: Duration = Duration::from_secs(8);
+
+/// Pauses between attempts: the first and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// What the link tells the rest of the service.
+#[derive(Debug)]
+pub enum Event {
+    People(People),
+    Order {
+        id: u32,
+        order: Order,
+    },
+    /// In a sentence, for the log: up, down and why.
+    Changed(String),
+}
+
+/// There was no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    #[error("there is no connection to the server")]
+    NotConnected,
+    #[error("the server does not answer")]
+    Late,
+    #[error("the message is too long for the server")]
+    TooLong,
+}
+
+/// Where the server is and how it is known.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub ip: Ipv4Addr,
+    pub port: u16,
+    pub pin: Pin,
+    /// Where connections come from.
+    pub own_ports: Range<u16>,
+}
+
+impl Server {
+    pub const fn new(ip: Ipv4Addr, pin: Pin) -> Self {
+        Self { ip, port: PORT, pin, own_ports: PRIVILEGED }
+    }
+}
+
+/// Shared by everybody who asks the server.
+#[derive(Debug)]
+pub struct Link {
+    state: Mutex<State>,
+    connected: Condvar,
+    /// A byte into it makes the connection's thread look at the queue.
+    wake: UnixStream,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected: bool,
+    queue: VecDeque<Zeroizing<Vec<u8>>>,
+    waiting: BTreeMap<u32, Sender<Reply>>,
+    last_id: u32,
+}
+
+impl Link {
+    /// The link, and what the thread that runs [`Link::keep`] needs.
+    pub fn new() -> io::Result<(Self, UnixStream)> {
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        Ok((Self { state: Mutex::default(), connected: Condvar::new(), wake }, woken))
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&self, ask: Ask) -> Result<Reply, NoAnswer> {
+        let (id, reply) = self.queue(ask)?;
+        let answer = reply.recv_timeout(UNTIL_ANSWERED);
+        self.state().waiting.remove(&id);
+        answer.map_err(|_| NoAnswer::Late)
+    }
+
+    /// Tells the server that an order was carried out. Without a connection it is not told, and sees it by itself.
+    pub fn done(&self, id: u32, trouble: Option<&str>) {
+        let done = ToServer::Done { id, trouble: trouble.map(Into::into) };
+        if let Ok(frame) = encode(&done) {
+            self.send(&mut self.state(), frame);
+        }
+    }
+
+    fn queue(&self, ask: Ask) -> Result<(u32, Receiver<Reply>), NoAnswer> {
+        let waited = self
+            .connected
+            .wait_timeout_while(self.state(), UNTIL_CONNECTED, |state| !state.connected)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut state, timeout) = waited;
+        if timeout.timed_out() {
+            return Err(NoAnswer::NotConnected);
+        }
+        state.last_id = state.last_id.wrapping_add(1);
+        let id = state.last_id;
+        let frame = encode(&ToServer::Ask { id, ask }).map_err(|_| NoAnswer::TooLong)?;
+        let (answer, reply) = channel();
+        state.waiting.insert(id, answer);
+        self.send(&mut state, frame);
+        Ok((id, reply))
+    }
+
+    fn send(&self, state: &mut State, frame: Zeroizing<Vec<u8>>) {
+        if state.connected {
+            state.queue.push_back(frame);
+            // A full pipe wakes as well.
+            let _ = (&self.wake).write(&[1]);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects, and connects again whenever the connection ends. `hello` is asked for each time.
+    pub fn keep(
+        &self,
+        server: &Server,
+        woken: &UnixStream,
+        hello: impl Fn() -> Hello,
+        mut tell: impl FnMut(Event),
+    ) -> ! {
+        let (first, longest) = PAUSES;
+        let mut pause = first;
+        let mut said = String::new();
+        loop {
+            let begin = Instant::now();
+            let why = match Connection::open(server) {
+                Ok(mut connection) => {
+                    let ended = self.run(&mut connection, woken, hello(), &mut tell);
+                    self.hang_up();
+                    ended.unwrap_or_else(|error| error.to_string())
+                }
+                Err(error) => chain(&error),
+            };
+            // The same reason again and again fills a log and tells nothing.
+            if said != why {
+                tell(Event::Changed(format!("the connection to the server is down: {why}")));
+                said = why;
+            }
+            if begin.elapsed() > longest {
+                pause = first;
+                said.clear();
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    fn hang_up(&self) {
+        let mut state = self.state();
+        state.connected = false;
+        state.queue.clear();
+        // Whoever waits for an answer hears at once that there will be none.
+        state.waiting.clear();
+    }
+
+    /// Until the connection ends; the reason.
+    fn run(
+        &self,
+        connection: &mut Connection,
+        woken: &UnixStream,
+        hello: Hello,
+        tell: &mut impl FnMut(Event),
+    ) -> io::Result<String> {
+        connection.send(&ToServer::Hello(hello))?;
+        let mut heard = Instant::now();
+        loop {
+            let left = SILENCE.saturating_sub(heard.elapsed());
+            if left.is_zero() {
+                return Ok(format!("the server has been silent for {} seconds", SILENCE.as_secs()));
+            }
+            if connection.wait(woken, left)? {
+                let mut bytes = [0; 64];
+                while matches!((&*woken).read(&mut bytes), Ok(1..)) {}
+            }
+            let frames = std::mem::take(&mut self.state().queue);
+            for frame in frames {
+                connection.write(&frame)?;
+            }
+            for message in connection.receive()? {
+                heard = Instant::now();
+                match message {
+                    ToAgent::Welcome { version, people } if version == VERSION => {
+                        tell(Event::People(people));
+                        tell(Event::Changed("connected to the server".to_owned()));
+                        self.state().connected = true;
+                        self.connected.notify_all();
+                    }
+                    ToAgent::Welcome { version, .. } => {
+                        return Ok(format!(
+                            "the server speaks version {version} of the channel, this agent {VERSION}; \
+                             restart this client, so that it fetches the server's agent"
+                        ));
+                    }
+                    ToAgent::People(people) => tell(Event::People(people)),
+                    ToAgent::Reply { id, reply } => {
+                        if let Some(waiting) = self.state().waiting.remove(&id) {
+                            // Who asked may have given up.
+                            let _ = waiting.send(reply);
+                        }
+                    }
+                    ToAgent::Order { id, order } => tell(Event::Order { id, order }),
+                    ToAgent::Ping => connection.send(&ToServer::Pong)?,
+                    ToAgent::Farewell { message } => return Ok(message),
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConnected {
+    #[error("the server {0} cannot be reached")]
+    Tcp(Ipv4Addr, #[source] io::Error),
+    #[error("no privileged port is free")]
+    NoPort,
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// One TLS connection, not blocking.
+struct Connection {
+    tcp: TcpStream,
+    tls: ClientConnection,
+    inbox: Inbox<ToAgent>,
+}
+
+impl Connection {
+    fn open(server: &Server) -> Result<Self, NotConnected> {
+        let tcp = dial(server)?;
+        let name = ServerName::IpAddress(std::net::IpAddr::V4(server.ip).into());
+        let tls = ClientConnection::new(pinned::config(server.pin)?, name)?;
+        Ok(Self { tcp, tls, inbox: Inbox::default() })
+    }
+
+    fn send(&mut self, message: &ToServer) -> io::Result<()> {
+        let frame = encode(message).map_err(io::Error::other)?;
+        self.write(&frame)
+    }
+
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(frame)?;
+        self.flush()
+    }
+
+    /// Sends what TLS has ready, as far as the socket takes it; [`Self::wait`] sees to the rest.
+    fn flush(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.tcp) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Until something can be read or written, or somebody wants to send; whether the latter.
+    fn wait(&mut self, woken: &UnixStream, left: Duration) -> io::Result<bool> {
+        self.flush()?;
+        let mut events = PollFlags::POLLIN;
+        events.set(PollFlags::POLLOUT, self.tls.wants_write());
+        let mut fds = [PollFd::new(self.tcp.as_fd(), events), PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [_, wake] = fds;
+        Ok(wake.any().unwrap_or(false))
+    }
+
+    /// The messages that have come.
+    fn receive(&mut self) -> io::Result<Vec<ToAgent>> {
+        let mut messages = Vec::new();
+        loop {
+            match self.tls.read_tls(&mut self.tcp) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server has hung up")),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            let state = self.tls.process_new_packets();
+            if state.is_err() {
+                // The server is to hear what was wrong with its certificate.
+                let _ = self.flush();
+            }
+            let state = state.map_err(|error| io::Error::other(pinned::explain(&error)))?;
+            let mut ready = state.plaintext_bytes_to_read();
+            let mut buffer = [0; 4096];
+            while ready > 0 {
+                let got = self.tls.reader().read(&mut buffer)?;
+                messages.extend(
+                    self.inbox
+                        .take(buffer.get(..got).unwrap_or_default())
+                        .map_err(|error| io::Error::other(chain(&error)))?,
+                );
+                ready = ready.saturating_sub(got.max(1));
+            }
+        }
+        self.flush()?;
+        Ok(messages)
+    }
+}
+
+/// A TCP connection from a privileged port.
+fn dial(server: &Server) -> Result<TcpStream, NotConnected> {
+    let unreachable = |error: Errno| NotConnected::Tcp(server.ip, error.into());
+    let to = SockaddrIn::from(SocketAddrV4::new(server.ip, server.port));
+    // From where the last connection went out its end may still be remembered; so not always the same one first.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let turn = usize::try_from(now.subsec_nanos()).unwrap_or(0) % server.own_ports.len().max(1);
+    for port in server.own_ports.clone().cycle().skip(turn).take(server.own_ports.len()) {
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            None,
+        )
+        .map_err(unreachable)?;
+        let own = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+        match bind(fd.as_raw_fd(), &own) {
+            Ok(()) => {}
+            Err(Errno::EADDRINUSE | Errno::EACCES) => continue,
+            Err(error) => return Err(unreachable(error)),
+        }
+        match connect(fd.as_raw_fd(), &to) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) => continue,
+            Err(error) => return Err(unreachable(error)),
+        }
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(CONNECT).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) => return Err(unreachable(Errno::ETIMEDOUT)),
+            Ok(_) => {}
+            Err(error) => return Err(unreachable(error)),
+        }
+        match getsockopt(&fd, sockopt::SocketError).map_err(unreachable)? {
+            0 => {}
+            error => return Err(unreachable(Errno::from_raw(error))),
+        }
+        setsockopt(&fd, sockopt::TcpNoDelay, &true).map_err(unreachable)?;
+        let millis = u32::try_from(UNTIL_ACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
+        setsockopt(&fd, sockopt::TcpUserTimeout, &millis).map_err(unreachable)?;
+        return Ok(TcpStream::from(fd));
+    }
+    Err(NotConnected::NoPort)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::proto::agent::channel::{Code, Label, Sudo};
+    use crate::types::SessionId;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+    /// A server with a certificate of its own, which does what a test tells it.
+    struct Fake {
+        listener: TcpListener,
+        config: Arc<ServerConfig>,
+        pin: Pin,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let certificate = rcgen::CertificateParams::new(vec!["bramble".to_owned()])
+                .and_then(|params| params.self_signed(&key))
+                .expect("a certificate");
+            let pin = Pin(Sha256::digest(certificate.der()).into());
+            let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+            let config =
+                ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                    .with_protocol_versions(&[&rustls::version::TLS13])
+                    .expect("TLS 1.3")
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate.der().clone()], key)
+                    .expect("usable");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            Self { listener, config: Arc::new(config), pin }
+        }
+
+        fn address(&self, pin: Pin) -> Server {
+            let port = self.listener.local_addr().expect("bound").port();
+            // Any port will do here; who may come from where is the server's business.
+            Server { ip: Ipv4Addr::LOCALHOST, port, pin, own_ports: 0..1 }
+        }
+
+        fn accept(&self) -> Tls {
+            let (tcp, _) = self.listener.accept().expect("a connection");
+            tcp.set_read_timeout(Some(LONG)).expect("set");
+            StreamOwned::new(ServerConnection::new(Arc::clone(&self.config)).expect("TLS"), tcp)
+        }
+    }
+
+    fn hear(tls: &mut Tls) -> ToServer {
+        let mut length = [0; 4];
+        tls.read_exact(&mut length).expect("a length");
+        let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).expect("fits")];
+        tls.read_exact(&mut body).expect("a message");
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    fn say(tls: &mut Tls, message: &ToAgent) {
+        tls.write_all(&encode(message).expect("short")).expect("sent");
+        tls.flush().expect("sent");
+    }
+
+    fn people() -> People {
+        People { persons: vec![], classes: vec![], groups: vec![], sudo: Sudo::Nobody, local_caches: false }
+    }
+
+    fn greet(tls: &mut Tls) -> Hello {
+        let ToServer::Hello(hello) = hear(tls) else { unreachable!("the first message is a greeting") };
+        say(tls, &ToAgent::Welcome { version: VERSION, people: people() });
+        hello
+    }
+
+    fn kept(server: Server) -> (Arc<Link>, Receiver<Event>) {
+        let (link, woken) = Link::new().expect("a link");
+        let link = Arc::new(link);
+        let (tell, events) = channel();
+        let own = Arc::clone(&link);
+        std::thread::spawn(move || {
+            let hello = || Hello {
+                version: VERSION,
+                agent: Label::from("test"),
+                boot_id: Label::from("boot"),
+                sessions: vec![SessionId(7)],
+            };
+            own.keep(&server, &woken, hello, move |event| drop(tell.send(event)))
+        });
+        (link, events)
+    }
+
+    fn authenticate() -> Ask {
+        Ask::Authenticate {
+            name: "anna".parse().expect("a name"),
+            password: "secret".parse().expect("a password"),
+            service: "login".into(),
+            terminal: "tty1".into(),
+        }
+    }
+
+    #[test]
+    fn asks_are_answered_and_a_broken_connection_is_made_again() {
+        let fake = Fake::new();
+        let (link, events) = kept(fake.address(fake.pin));
+        let mut tls = fake.accept();
+        assert_eq!(greet(&mut tls).sessions, [SessionId(7)]);
+        assert!(matches!(events.recv_timeout(LONG), Ok(Event::People(told)) if told == people()));
+
+        let asking = Arc::clone(&link);
+        let asked = std::thread::spawn(move || asking.ask(authenticate()));
+        let ToServer::Ask { id, ask: Ask::Authenticate { password, .. } } = hear(&mut tls) else {
+            unreachable!("an ask")
+        };
+        assert_eq!(password.expose(), "secret");
+        say(&mut tls, &ToAgent::Ping);
+        assert!(matches!(hear(&mut tls), ToServer::Pong), "pings are answered while somebody waits");
+        let refused = Reply::Refused { code: Code::Disabled, message: "no".to_owned() };
+        say(&mut tls, &ToAgent::Reply { id: id + 1, reply: Reply::Closed });
+        say(&mut tls, &ToAgent::Reply { id, reply: refused.clone() });
+        assert_eq!(asked.join().expect("asked"), Ok(refused));
+
+        // The connection breaks while somebody waits: that is told at once, and the next connection is like the first.
+        let asking = Arc::clone(&link);
+        let begin = Instant::now();
+        let asked = std::thread::spawn(move || asking.ask(authenticate()));
+        assert!(matches!(hear(&mut tls), ToServer::Ask { .. }));
+        drop(tls);
+        assert_eq!(asked.join().expect("asked"), Err(NoAnswer::Late));
+        assert!(begin.elapsed() < UNTIL_ANSWERED, "{:?}", begin.elapsed());
+        let mut tls = fake.accept();
+        greet(&mut tls);
+        let order = Order::EndSession { session: SessionId(7), message: "bye".to_owned() };
+        say(&mut tls, &ToAgent::Order { id: 3, order: order.clone() });
+        let told = events.into_iter().find_map(|event| match event {
+            Event::Order { id, order } => Some((id, order)),
+            _ => None,
+        });
+        assert_eq!(told, Some((3, order)));
+        link.done(3, None);
+        assert!(matches!(hear(&mut tls), ToServer::Done { id: 3, trouble: None }));
+    }
+
+    #[test]
+    fn another_servers_certificate_is_refused_before_anything_is_said() {
+        let fake = Fake::new();
+        let mut bytes = fake.pin.0;
+        bytes[31] ^= 1;
+        let (link, events) = kept(fake.address(Pin(bytes)));
+        let mut tls = fake.accept();
+        assert!(tls.read(&mut [0; 1]).is_err(), "no byte for a stranger");
+        let Ok(Event::Changed(why)) = events.recv_timeout(LONG) else { unreachable!("a reason") };
+        assert!(why.contains("the certificate is not the one that the kernel command line names"), "{why}");
+        assert_eq!(link.ask(authenticate()), Err(NoAnswer::NotConnected));
+    }
+}

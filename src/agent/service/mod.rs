@@ -1,0 +1,364 @@
+//! The agent as a service: the server's people on this client, their log-ins, homes and sessions.
+//!
+//! Started by systemd from a unit that the recipes write. One thread keeps the connection to the server
+//! ([`link`]), one listens for helpers on a socket; each request of a helper has a thread of its own, because asking the
+//! server and mounting take their time. What must survive a restart of the service (who is logged in, what is mounted)
+//! is in files below `/run/bramble`.
+//!
+//! A helper that is not root may only speak for the person it runs as: that is what screen lockers need. Sessions are
+//! opened and closed by root.
+
+#![expect(clippy::disallowed_methods, reason = "this is the edge: it waits for people and for the network")]
+
+mod accounts;
+mod door;
+mod homes;
+mod install;
+mod link;
+mod pinned;
+mod processes;
+mod sessions;
+
+pub use homes::furnish;
+pub use install::install;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::door::Caller;
+use self::link::{Event, Link, NoAnswer, Server};
+use self::sessions::{Session, Sessions};
+use super::console::Console;
+use super::socket::{Answer, Request, Wish};
+use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
+use crate::types::{Person, Secret, SessionId, UserName, chain};
+
+/// How long the log-in prompts wait for the people at boot.
+const AT_BOOT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether somebody's session ended without being closed.
+const ROUNDS: Duration = Duration::from_secs(5);
+
+const NO_SERVER: &str = "The server cannot be reached, so nobody can log in. Please wait a minute and try again, or tell your teacher.";
+const TROUBLE: &str = "Your files cannot be reached, so you cannot log in here. Please tell your teacher.";
+
+/// What all threads share.
+struct Service {
+    link: Link,
+    server: Server,
+    console: Mutex<Console>,
+    people: Mutex<Option<People>>,
+    /// What of the people could not be written, so that it is said once.
+    left_out: Mutex<Vec<String>>,
+    sessions: Mutex<Sessions>,
+    /// Held while homes are mounted or unmounted, so that a log-in and a log-out do not meet.
+    homes: Mutex<()>,
+}
+
+/// Runs until it is stopped.
+pub fn run() -> ExitCode {
+    let mut console = Console::default();
+    console.open();
+    let started = server().and_then(|server| {
+        console.report_to(server.ip);
+        let door = door::open().map_err(|error| format!("the socket for log-ins cannot be made: {error}"))?;
+        let (link, woken) = Link::new().map_err(|error| error.to_string())?;
+        Ok((server, door, link, woken))
+    });
+    let (server, door, link, woken) = match started {
+        Ok(parts) => parts,
+        Err(why) => {
+            console.trouble(&format!("nobody of the server can log in: {why}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let service = Arc::new(Service {
+        link,
+        server,
+        console: Mutex::new(console),
+        people: Mutex::new(None),
+        left_out: Mutex::new(Vec::new()),
+        sessions: Mutex::new(Sessions::kept()),
+        homes: Mutex::new(()),
+    });
+    let own = Arc::clone(&service);
+    std::thread::spawn(move || own.rounds());
+    let own = Arc::clone(&service);
+    std::thread::spawn(move || {
+        let tell = Arc::clone(&own);
+        own.link.keep(&own.server, &woken, || own.hello(), move |event| tell.heard(event))
+    });
+    std::thread::spawn(|| {
+        std::thread::sleep(AT_BOOT);
+        ready();
+    });
+    door::serve(&door, move |caller, request| service.answer(caller, request))
+}
+
+/// What the kernel was told of the server, and where the root came from.
+fn server() -> Result<Server, String> {
+    let address = fs::read_to_string(install::SERVER)
+        .map_err(|error| format!("the server's address is not known ({}): {error}", install::SERVER))?;
+    let ip = address.trim().parse().map_err(|_| format!("`{}` is no address of a server", address.trim()))?;
+    let parameters = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let pin = parameters
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(PARAMETER)?.strip_prefix('='))
+        .ok_or_else(|| format!("the kernel was started without `{PARAMETER}=`"))?;
+    let pin: Pin = pin.parse().map_err(|error| format!("`{pin}`: {error}"))?;
+    Ok(Server::new(ip, pin))
+}
+
+/// Tells systemd that log-ins may begin; telling it twice does nothing.
+fn ready() {
+    if let Some(path) = std::env::var_os("NOTIFY_SOCKET")
+        && let Ok(socket) = UnixDatagram::unbound()
+    {
+        let _ = socket.send_to(b"READY=1", path);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    fn trouble(&self, message: &str) {
+        locked(&self.console).trouble(message);
+    }
+
+    fn hello(&self) -> Hello {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Hello {
+            version: VERSION,
+            agent: env!("CARGO_PKG_VERSION").into(),
+            boot_id: boot_id.as_str().into(),
+            sessions: locked(&self.sessions).ids(),
+        }
+    }
+
+    /// Takes what the server says by itself.
+    fn heard(self: &Arc<Self>, event: Event) {
+        match event {
+            Event::People(people) => {
+                self.write_people(&people);
+                *locked(&self.people) = Some(people);
+                ready();
+            }
+            Event::Order { id, order: Order::EndSession { session, message } } => {
+                let service = Arc::clone(self);
+                std::thread::spawn(move || service.end(id, session, &message));
+            }
+            Event::Changed(what) => locked(&self.console).note(&what),
+        }
+    }
+
+    fn write_people(&self, people: &People) {
+        let troubles = accounts::apply(people);
+        let mut before = locked(&self.left_out);
+        for trouble in troubles.iter().filter(|trouble| !before.contains(trouble)) {
+            self.trouble(trouble);
+        }
+        *before = troubles;
+    }
+
+    /// Writes down whether a person has to choose a new password, if that is not what is written already.
+    fn note_must_change(&self, name: &UserName, must_change: bool) {
+        let mut people = locked(&self.people);
+        let Some(people) = &mut *people else { return };
+        let person = people.persons.iter_mut().find(|person| person.name == *name);
+        if let Some(person) = person.filter(|person| person.must_change != must_change) {
+            person.must_change = must_change;
+            self.write_people(people);
+        }
+    }
+
+    fn person(&self, name: &UserName) -> Option<Person> {
+        let people = locked(&self.people);
+        people.as_ref()?.persons.iter().find(|person| person.name == *name).cloned()
+    }
+
+    fn answer(self: &Arc<Self>, caller: Caller, request: Request) -> Answer {
+        let Request { service, terminal, name, wish } = request;
+        let person = self.person(&name);
+        let himself = person.as_ref().is_some_and(|person| person.uid.0 == caller.uid);
+        let root_only = matches!(wish, Wish::Open { .. } | Wish::Close { .. });
+        if caller.uid != 0 && (root_only || !himself) {
+            return Answer::no("");
+        }
+        match wish {
+            Wish::Authenticate(password) => self.authenticate(&name, password, &service, &terminal),
+            Wish::Account if person.is_some() => Answer::yes(""),
+            Wish::Account => Answer::no("This account cannot be used on this computer."),
+            Wish::ChangePassword { old, new } => self.change_password(&name, old, new),
+            Wish::Open { opener } => match person {
+                Some(person) => self.open(&person, &service, terminal, opener),
+                None => Answer::no(NO_SERVER),
+            },
+            Wish::Close { opener } => {
+                self.closed(&name, opener);
+                Answer::yes("")
+            }
+        }
+    }
+
+    fn authenticate(&self, name: &UserName, password: Secret, service: &str, terminal: &str) -> Answer {
+        let ask = Ask::Authenticate {
+            name: name.clone(),
+            password,
+            service: service.into(),
+            terminal: terminal.into(),
+        };
+        match self.link.ask(ask) {
+            Ok(Reply::Verified { person }) => {
+                self.note_must_change(name, person.must_change);
+                Answer::yes("")
+            }
+            // Whoever asked for the password says by itself that it was wrong.
+            Ok(Reply::Refused { code: Code::WrongPassword, .. }) => Answer::no(""),
+            other => refusal(other),
+        }
+    }
+
+    fn change_password(&self, name: &UserName, old: Secret, new: Secret) -> Answer {
+        match self.link.ask(Ask::ChangePassword { name: name.clone(), old, new }) {
+            Ok(Reply::Changed) => {
+                self.note_must_change(name, false);
+                Answer::yes("")
+            }
+            other => refusal(other),
+        }
+    }
+
+    fn open(self: &Arc<Self>, person: &Person, service: &str, terminal: String, opener: u32) -> Answer {
+        let ask = Ask::OpenSession {
+            name: person.name.clone(),
+            service: service.into(),
+            terminal: terminal.as_str().into(),
+            kind: sessions::kind(service),
+        };
+        let (id, mounts) = match self.link.ask(ask) {
+            Ok(Reply::Opened { session, mounts }) => (session, mounts),
+            other => return refusal(other),
+        };
+        let session = Session {
+            id,
+            name: person.name.clone(),
+            uid: person.uid.0,
+            terminal,
+            opener,
+            opener_started: processes::started(opener),
+            closing: false,
+        };
+        let _homes = locked(&self.homes);
+        // Known before it is mounted: a log-out of the same person that is still going on must leave the home there.
+        self.change_sessions(|sessions| sessions.open.push(session.clone()));
+        let caches = locked(&self.people).as_ref().is_some_and(|people| people.local_caches);
+        let mut mounted = Vec::new();
+        let brought = homes::bring(self.server.ip, person, &mounts, caches, &mut mounted);
+        let error = match brought {
+            Ok(troubles) => {
+                for trouble in troubles {
+                    self.trouble(&format!("{} does without: {}", person.name, chain(&trouble)));
+                }
+                self.change_sessions(|sessions| {
+                    sessions.mounted.entry(person.name.clone()).or_default().append(&mut mounted);
+                });
+                return Answer::yes("");
+            }
+            Err(error) => error,
+        };
+        self.trouble(&format!("{} cannot log in: {}", person.name, chain(&error)));
+        for held in homes::take_away(&mounted) {
+            self.trouble(&held);
+        }
+        self.over(id);
+        Answer::no(TROUBLE)
+    }
+
+    /// A session's opener has closed it, or ended. What it leaves behind is taken away behind its back: it need not wait.
+    fn closed(self: &Arc<Self>, name: &UserName, opener: u32) {
+        let mut closed = None;
+        self.change_sessions(|sessions| {
+            closed = sessions.opened_by(name, opener).map(|session| {
+                session.closing = true;
+                session.clone()
+            });
+        });
+        if let Some(session) = closed {
+            let service = Arc::clone(self);
+            std::thread::spawn(move || service.clean_up(&session));
+        }
+    }
+
+    /// After the last session of a person: their programs end and their home goes, then the server is told.
+    fn clean_up(&self, session: &Session) {
+        let Session { id, name, uid, .. } = session;
+        if !locked(&self.sessions).is_here(name) {
+            processes::end(*uid, true, || !locked(&self.sessions).is_here(name));
+            let _homes = locked(&self.homes);
+            if !locked(&self.sessions).is_here(name) {
+                let mut mounted = None;
+                self.change_sessions(|sessions| mounted = sessions.mounted.remove(name));
+                for held in homes::take_away(&mounted.unwrap_or_default()) {
+                    self.trouble(&held);
+                }
+            }
+        }
+        self.over(*id);
+    }
+
+    /// Strikes a session off. A server that cannot be told now learns it from the next greeting.
+    fn over(&self, id: SessionId) {
+        let _ = self.link.ask(Ask::CloseSession { session: id });
+        self.change_sessions(|sessions| sessions.close(id));
+    }
+
+    /// The server wants somebody logged out.
+    fn end(&self, order: u32, id: SessionId, message: &str) {
+        let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
+        if let Some(session) = session {
+            door::show(&session.terminal, message);
+            processes::end(session.uid, false, || true);
+        }
+        self.link.done(order, None);
+    }
+
+    fn change_sessions(&self, change: impl FnOnce(&mut Sessions)) {
+        let mut sessions = locked(&self.sessions);
+        change(&mut sessions);
+        let kept = sessions.keep();
+        drop(sessions);
+        if let Err(error) = kept {
+            self.trouble(&format!("who is logged in cannot be written down: {error}"));
+        }
+    }
+
+    /// Looks after sessions whose opener ended without closing them, and those that an earlier service was closing.
+    fn rounds(self: &Arc<Self>) {
+        let begun: Vec<Session> =
+            locked(&self.sessions).open.iter().filter(|session| session.closing).cloned().collect();
+        for session in begun {
+            self.clean_up(&session);
+        }
+        loop {
+            std::thread::sleep(ROUNDS);
+            let forsaken = locked(&self.sessions).forsaken();
+            for session in forsaken {
+                self.closed(&session.name, session.opener);
+            }
+        }
+    }
+}
+
+/// What a person reads when the server did not say yes.
+fn refusal(reply: Result<Reply, NoAnswer>) -> Answer {
+    match reply {
+        Ok(Reply::Refused { message, .. }) => Answer::no(message),
+        Ok(_) => Answer::no(TROUBLE),
+        Err(_) => Answer::no(NO_SERVER),
+    }
+}
