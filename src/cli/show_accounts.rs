@@ -72,7 +72,7 @@ pub fn account(account: &Account, width: usize) -> String {
     let full_name =
         if account.full_name.is_empty() { String::new() } else { format!(": {}", account.full_name) };
     let mut text = format!("{}{full_name} ({})\n", account.name, account.role);
-    let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<11}"), says, width));
+    let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<13}"), says, width));
     line("Classes", &joined(&account.classes));
     line("Note", &filled(&account.note));
     line("Number", &account.uid.to_string());

@@ -296,6 +296,12 @@ impl Planner<'_> {
         }
         let full_name = full_name.ok_or("the line names nobody")?;
         let base = login_name(full_name);
+        // Two of the same name who are there already cannot be told apart by it.
+        if self.known.values().filter(|account| account.full_name.as_str() == full_name).count() > 1 {
+            return Err(format!(
+                "several accounts are called `{full_name}`; add a column `name` that says which"
+            ));
+        }
         // The same person in a newer list keeps the account that an earlier one made.
         let free = |name: &UserName| {
             let same = self.known.get(name).is_none_or(|account| account.full_name.as_str() == full_name);

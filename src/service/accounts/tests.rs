@@ -350,6 +350,18 @@ fn a_list_is_taken_over_whole_and_again_changes_nothing() {
 }
 
 #[test]
+fn two_of_the_same_name_are_never_mixed_up_by_a_later_list() {
+    let school = School::new();
+    let both = sheet::read("full name;class\nBen Ost;7b\nBen Ost;8a\n").expect("a list");
+    school.accounts.import(&both, &import::Defaults::default(), false).expect("imported");
+    assert_eq!(
+        fates(&school, "full name;class\nBen Ost;8b\n"),
+        ["2 refused  []: several accounts are called `Ben Ost`; add a column `name` that says which"]
+    );
+    assert_eq!(fates(&school, "name;class\nben-ost2;9a\n"), ["2 change ben-ost2 [class-9a]: classes"]);
+}
+
+#[test]
 fn slips_cannot_bring_markup_along() {
     let school = School::new();
     let full_name = "<script>alert('x')</script> & \"co\"".parse().expect("a full name");
