@@ -1,6 +1,6 @@
 //! The front door on OpenWrt: the object `bramble` on ubus, which LuCI, rpcd and `ubus call` speak to.
 //!
-//! The object has the methods of [`crate::api::METHODS`] ([`signature`]), and sends a notification and an event when a
+//! The object has the methods of [`crate::api::METHODS`] ([`mod@signature`]), and sends a notification and an event when a
 //! client or a job changes ([`notices`]). One connection is [`link`]; this file keeps one up: without ubusd Bramble serves
 //! its clients as before, says so, and is back within two seconds after ubusd is.
 

@@ -10,7 +10,7 @@ use crate::proto::agent::channel::{Class, Code, People, Sudo};
 use crate::service::accounts::{Accounts, Origin, Refused};
 use crate::types::{ClassName, Gid, MacAddr, Person, RoomName, Secret, UserName, chain};
 
-/// Knows people and their passwords. The daemon's is [`Accounts`](crate::service::accounts::Accounts), that of tests a
+/// Knows people and their passwords. The daemon's is [`Accounts`], that of tests a
 /// table. Calls may take long and wait for a directory: they are made on a blocking thread.
 pub trait Register: fmt::Debug + Send + Sync {
     fn verify(&self, who: &UserName, password: &Secret, from: MacAddr) -> Result<Person, Refusal>;
