@@ -462,7 +462,7 @@ fn completed(line: &str) -> Vec<String> {
 #[test]
 fn bash_completes_commands_and_options() {
     assert_eq!(completed("bramble im"), ["image"]);
-    assert_eq!(completed("bramble --json cl"), ["client"]);
+    assert_eq!(completed("bramble --json cli"), ["client"]);
     assert_eq!(completed("bramble client a"), ["adopt"]);
     assert_eq!(completed("bramble client adopt lab-01 --na"), ["--name"]);
     assert_eq!(completed("bramble image import x.img --sh"), ["--sha256"]);
