@@ -59,9 +59,10 @@ pub fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<Acting> {
         let _ = OWN.set(Own::read()?);
     }
     let own = OWN.get().ok_or(io::ErrorKind::NotFound)?;
+    // Refused without the right, and in a user namespace of somebody who is not root; then nothing has changed.
+    set_groups(groups)?;
     // From here on, what was done is undone when this is dropped.
     let acting = Acting { own, here: PhantomData };
-    set_groups(groups)?;
     set_capabilities(&without(own.capabilities, SYS_RESOURCE))?;
     if set_fs(SET_FS_GID, gid) && set_fs(SET_FS_UID, uid) {
         Ok(acting)
@@ -74,17 +75,12 @@ impl Drop for Acting {
     fn drop(&mut self) {
         let Own { uid, gid, groups, capabilities } = self.own;
         let back = set_fs(SET_FS_UID, *uid) && set_fs(SET_FS_GID, *gid);
-        // Without the right to change groups they were not changed.
-        let groups = set_groups(groups).is_ok() || !can(capabilities, SETGID);
-        if !back || !groups || set_capabilities(capabilities).is_err() {
+        if !back || set_groups(groups).is_err() || set_capabilities(capabilities).is_err() {
             // A thread that stays somebody else would do other people's work as him.
             std::process::abort();
         }
     }
 }
-
-/// `CAP_SETGID`.
-const SETGID: u32 = 6;
 
 impl Own {
     fn read() -> io::Result<Self> {
@@ -92,10 +88,6 @@ impl Own {
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         Ok(Self { uid, gid, groups, capabilities: capabilities()? })
     }
-}
-
-fn can(capabilities: &Capabilities, which: u32) -> bool {
-    capabilities.first().is_some_and(|[effective, ..]| effective & 1 << which != 0)
 }
 
 fn without(mut capabilities: Capabilities, which: u32) -> Capabilities {
