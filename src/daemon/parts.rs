@@ -1,6 +1,6 @@
 //! The services' state: opened once a run, shared by everything that serves.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ use crate::service::sessions::trees::Trees;
 use crate::service::shares::{ShareError, Shares};
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
+use crate::sys::random::random;
 use crate::types::Moment;
 
 /// The file below `data`.
@@ -195,13 +196,6 @@ fn personalities(config: watch::Receiver<Arc<Config>>) -> Personality {
         let config = Arc::clone(&config.borrow());
         personality(&config, seat, &tree.image).map(|who| who.encode()).unwrap_or_default()
     })
-}
-
-/// For secrets.
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn adopted(events: &Events, config: &Config) {

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::{Config, Share, ShareAccess};
-use crate::service::homes::random;
 use crate::store::{Store, StoreError};
+use crate::sys::random::random;
 use crate::types::{ClassName, Gid, Person, Role, ShareName, Uid};
 
 /// Whose everything in a share is.
@@ -173,7 +173,11 @@ impl Shares {
             return Err(file(&root, "opened")(io::ErrorKind::NotADirectory.into()));
         }
         let part = (right == ShareRight::HandIn).then_some(person.uid);
-        let tree = self.store.share_tree(&share.name, part, random().map_err(ShareError::Random)?)?;
+        let tree = self.store.share_tree(
+            &share.name,
+            part,
+            random().map(u64::from_ne_bytes).map_err(ShareError::Random)?,
+        )?;
         Ok(ShareGrant {
             name: share.name.clone(),
             id: tree.id,

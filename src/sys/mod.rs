@@ -28,6 +28,8 @@ pub mod packet;
 #[cfg(feature = "daemon")]
 pub mod pages;
 #[cfg(feature = "daemon")]
+pub mod random;
+#[cfg(feature = "daemon")]
 pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod terminal;

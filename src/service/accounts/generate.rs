@@ -8,7 +8,7 @@ use std::io;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 
-use super::password::random;
+use crate::sys::random::random;
 use crate::types::{PasswordHash, Secret};
 
 /// None looks or sounds like another; no `c`, `l`, `q`, `x`, `y`.

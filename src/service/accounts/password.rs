@@ -3,13 +3,14 @@
 //! The cost is one that OWASP's cheat sheet gives as a minimum for argon2id, chosen for a router: 9 MiB for four passes.
 //! [`Slots`] lets [`limits::HASHES_AT_ONCE`] of them run, so a whole room that logs in at once takes 18 MiB and a queue.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use sha_crypt::ShaCrypt;
 use yescrypt::Yescrypt;
 
+use crate::sys::random::random;
 use crate::types::{PasswordHash, Secret, limits};
 
 /// Memory of one hash, in KiB, and passes over it.
@@ -37,13 +38,6 @@ pub enum BadHash {
     Form,
     #[error("a check of the hash would cost a router too much; leave it out and give a password")]
     Cost,
-}
-
-/// A random salt or seed.
-pub fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The hash of a new password.

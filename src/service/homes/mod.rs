@@ -10,7 +10,7 @@ mod attic;
 mod usage;
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,7 @@ pub use self::attic::{Attic, day_number};
 pub use self::usage::HomeUsage;
 use crate::config::Config;
 use crate::store::{Store, StoreError};
+use crate::sys::random::random;
 use crate::types::person::{FIRST_ACCOUNT, LAST_ACCOUNT};
 use crate::types::{ByteSize, Gid, Moment, Person, Uid, UserName};
 
@@ -119,7 +120,9 @@ impl Homes {
             }
             None => self.make(&person.name, person.uid, person.gid, &root)?,
         }
-        let nonce = self.store.home_nonce(person.uid, random().map_err(HomeError::Random)?)?;
+        let nonce = self
+            .store
+            .home_nonce(person.uid, random().map(u64::from_ne_bytes).map_err(HomeError::Random)?)?;
         Ok(HomeTree {
             uid: person.uid,
             nonce,
@@ -231,13 +234,6 @@ fn sync(folder: &Path) -> Result<(), HomeError> {
 fn file(folder: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> HomeError {
     let folder = folder.to_owned();
     move |source| HomeError::File { folder, doing, source }
-}
-
-/// For nonces.
-pub(super) fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]

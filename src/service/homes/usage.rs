@@ -10,6 +10,7 @@ use super::{HomeError, Homes, file};
 use crate::service::jobs::{Cancelled, Task};
 use crate::service::walk::{self, WalkError};
 use crate::store::homes::Measured;
+use crate::sys::random::random;
 use crate::types::{ByteSize, Moment, Uid, UserName, chain};
 
 /// One home and what was last measured of it.
@@ -63,7 +64,8 @@ impl Homes {
         for home in &homes {
             match walk::measure(&home.path, task) {
                 Ok(size) => {
-                    self.store.home_nonce(home.uid, super::random().map_err(HomeError::Random)?)?;
+                    self.store
+                        .home_nonce(home.uid, random().map(u64::from_ne_bytes).map_err(HomeError::Random)?)?;
                     let found = Measured { bytes: ByteSize(size.bytes), files: size.files, at: now };
                     self.store.home_measured(home.uid, found)?;
                 }

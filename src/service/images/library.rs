@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::io::{self, Read as _};
+use std::io;
 use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use super::{Facts, Images, NUMBERS, Tree, numbers_beside};
 use crate::service::jobs::{JobError, Jobs, Stopped, Task};
 use crate::store::images::{NewVersion, VersionRow};
 use crate::store::{Store, StoreError};
+use crate::sys::random::random;
 use crate::types::{ImageName, ImageRef, ImageVersion, Moment, Version};
 
 /// Everything about images that is more than reading them. Clones share it.
@@ -243,7 +244,7 @@ impl Library {
     }
 
     fn record(&self, image: ImageVersion, ready: &Ready<'_>) -> Result<(), LibraryError> {
-        let nonce = random().map_err(LibraryError::Random)?;
+        let nonce = random().map(u64::from_ne_bytes).map_err(LibraryError::Random)?;
         let facts = serde_json::to_string(&ready.facts).unwrap_or_default();
         let tree = self.store.image_publish(&NewVersion {
             image: &image,
@@ -426,10 +427,4 @@ fn left_behind(folder: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }
