@@ -8,6 +8,8 @@
 //! refused with the reason instead of guessed at.
 
 pub mod channel;
+#[cfg(any(feature = "daemon", feature = "agent"))]
+pub mod pinned;
 
 use std::net::Ipv4Addr;
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -20,14 +20,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, setsockopt, socket, sockopt,
 };
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection, Error as TlsError, OtherError};
 use zeroize::Zeroizing;
 
-use super::pinned;
 use crate::proto::agent::channel::{
     Ask, Hello, Inbox, Order, PORT, People, Pin, Reply, SILENCE, ToAgent, ToServer, VERSION, encode,
 };
+use crate::proto::agent::pinned;
 use crate::types::chain;
 
 /// Source ports that only root can use and the kernel's NFS client does not (it starts at 665).
@@ -48,6 +48,19 @@ const UNTIL_ACKNOWLEDGED: Duration = Duration::from_secs(8);
 
 /// Pauses between attempts: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Somebody else answered at the server's address, or the server has another key since this client was started.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is not the one that the kernel command line names; start this client again")]
+struct NotPinned;
+
+/// What went wrong with TLS, in words.
+fn explain(error: &TlsError) -> String {
+    match error {
+        TlsError::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.to_string(),
+        other => other.to_string(),
+    }
+}
 
 /// What the link tells the rest of the service.
 #[derive(Debug)]
@@ -279,7 +292,10 @@ impl Connection {
     fn open(server: &Server) -> Result<Self, NotConnected> {
         let tcp = dial(server)?;
         let name = ServerName::IpAddress(std::net::IpAddr::V4(server.ip).into());
-        let tls = ClientConnection::new(pinned::config(server.pin)?, name)?;
+        let tls = ClientConnection::new(
+            pinned::config(server.pin, || CertificateError::Other(OtherError(Arc::new(NotPinned))).into())?,
+            name,
+        )?;
         Ok(Self { tcp, tls, inbox: Inbox::default() })
     }
 
@@ -335,7 +351,7 @@ impl Connection {
                 // The server is to hear what was wrong with its certificate.
                 let _ = self.flush();
             }
-            let state = state.map_err(|error| io::Error::other(pinned::explain(&error)))?;
+            let state = state.map_err(|error| io::Error::other(explain(&error)))?;
             let mut ready = state.plaintext_bytes_to_read();
             let mut buffer = [0; 4096];
             while ready > 0 {

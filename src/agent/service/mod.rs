@@ -15,7 +15,6 @@ mod door;
 mod homes;
 mod install;
 mod link;
-mod pinned;
 mod processes;
 mod sessions;
 

@@ -5,41 +5,26 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, PeerIncompatible,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
-use crate::proto::agent::channel::Pin;
+use super::channel::Pin;
 
-/// TLS 1.3 only, with the server that has the certificate of this fingerprint.
-pub fn config(pin: Pin) -> Result<Arc<ClientConfig>, Error> {
+/// TLS 1.3 only, with the server that has the certificate of this fingerprint. `stranger` is the error about any other.
+pub fn config(pin: Pin, stranger: fn() -> Error) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider }))
+        .with_custom_certificate_verifier(Arc::new(Pinned { pin, stranger, provider }))
         .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-/// Somebody else answered at the server's address, or the server has another key since this client was started.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate is not the one that the kernel command line names; start this client again")]
-struct NotPinned;
-
-/// What went wrong with TLS, in words.
-pub fn explain(error: &Error) -> String {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.to_string(),
-        other => other.to_string(),
-    }
 }
 
 #[derive(Debug)]
 struct Pinned {
     pin: Pin,
+    stranger: fn() -> Error,
     provider: Arc<CryptoProvider>,
 }
 
@@ -56,7 +41,7 @@ impl ServerCertVerifier for Pinned {
         if Pin(fingerprint) == self.pin {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(CertificateError::Other(OtherError(Arc::new(NotPinned))).into())
+            Err((self.stranger)())
         }
     }
 

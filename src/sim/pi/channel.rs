@@ -3,20 +3,17 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, version};
-use sha2::{Digest as _, Sha256};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::rpc::tcp_from_privileged_port;
 use crate::proto::agent::channel::{
     Ask, BadFrame, Code, Hello, Inbox, Mount, Order, PORT, People, Pin, Reply, ToAgent, ToServer, TooLong,
     VERSION, encode,
 };
+use crate::proto::agent::pinned;
 use crate::types::{Person, Secret, SessionId, SessionKind, UserName};
 
 /// Longer than a crowd of log-ins takes.
@@ -75,14 +72,10 @@ impl Channel {
         sessions: &[SessionId],
     ) -> Result<Self, ChannelError> {
         tcp.set_read_timeout(Some(PATIENCE))?;
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider }))
-            .with_no_client_auth();
+        let stranger =
+            || rustls::Error::General("this is not the server that the kernel command line names".to_owned());
         let name = ServerName::try_from("bramble").map_err(|_| ChannelError::Nonsense)?;
-        let connection = ClientConnection::new(Arc::new(config), name)?;
+        let connection = ClientConnection::new(pinned::config(pin, stranger)?, name)?;
         let mut channel = Self {
             tls: StreamOwned::new(connection, tcp),
             inbox: Inbox::default(),
@@ -184,55 +177,5 @@ fn no(reply: Reply) -> ChannelError {
     match reply {
         Reply::Refused { code, message } => ChannelError::Refused { code, message },
         _ => ChannelError::Nonsense,
-    }
-}
-
-/// Knows one certificate.
-#[derive(Debug)]
-struct Pinned {
-    pin: Pin,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if Pin(Sha256::digest(certificate).into()) == self.pin {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::General("this is not the server that the kernel command line names".to_owned()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("only TLS 1.3 is spoken here".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
