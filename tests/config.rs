@@ -23,6 +23,33 @@ fn held_to(path: &str, expected: &str) {
     );
 }
 
+/// `uci_load_validate` of OpenWrt knows an option by its name, then its type, then its default.
+#[test]
+fn the_init_script_validates_the_options_of_the_schema() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("openwrt/files/bramble.init");
+    let script = fs::read_to_string(script).expect("the init script");
+    let (_, validation) = script.split_once("validate_main() {").expect("a function");
+    let (validation, _) = validation.split_once('}').expect("its end");
+    let rows = validation.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split('\'').next());
+    let found: Vec<(&str, Option<&str>)> = rows
+        .map(|row| {
+            let name = row.split(':').next().unwrap_or_default();
+            let default = row.rsplit_once(':').map(|(_, last)| last).filter(|_| row.matches(':').count() > 1);
+            (name, default)
+        })
+        .collect();
+    let main = schema::section("bramble").expect("a section");
+    let expected: Vec<(&str, Option<&str>)> = main
+        .options
+        .iter()
+        .map(|option| match option.default {
+            schema::Absent::Value(value) => (option.name, Some(value)),
+            schema::Absent::Required | schema::Absent::Unset => (option.name, None),
+        })
+        .collect();
+    assert_eq!(found, expected, "openwrt/files/bramble.init, validate_main");
+}
+
 #[test]
 fn the_default_file_comes_from_the_schema() {
     held_to("openwrt/files/bramble.config", &schema::default_file());
