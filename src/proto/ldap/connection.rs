@@ -482,13 +482,12 @@ fn place(directory: &Directory, text: &str) -> Result<Dn, No> {
             format!("there is no such entry; everything here is below `{}`", directory.base()),
         )
     };
-    // A crowd of searches begins at one of the few entries that come first.
-    directory.entries().any(|entry| directory.dn(entry) == dn).then_some(dn).ok_or_else(missing)
+    if directory.find(&dn).is_some() { Ok(dn) } else { Err(missing()) }
 }
 
 fn compare(directory: &Directory, request: &LdapCompareRequest) -> Result<bool, No> {
     let dn = place(directory, &request.dn)?;
-    let entry = directory.entries().find(|entry| directory.dn(*entry) == dn);
+    let entry = directory.find(&dn);
     let attribute = known(&request.atype)
         .ok_or_else(|| no(Code::UndefinedAttributeType, "no entry here has such an attribute"))?;
     let wanted = String::from_utf8_lossy(&request.val);

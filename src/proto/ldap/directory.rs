@@ -97,6 +97,27 @@ impl Directory {
         }
     }
 
+    /// The entry of that name.
+    pub fn find(&self, dn: &Dn) -> Option<Entry<'_>> {
+        if *dn == self.base {
+            return Some(Entry::Base);
+        }
+        let (attribute, value, above) = dn.split()?;
+        let (people, groups) = (self.dn(Entry::People), self.dn(Entry::Groups));
+        let person = || self.people.iter().find(|person| person.name.as_str() == value);
+        let class = || self.classes.iter().find(|(name, _)| name.as_str() == value);
+        match attribute {
+            "ou" if *dn == people => Some(Entry::People),
+            "ou" if *dn == groups => Some(Entry::Groups),
+            "uid" if above == people => person().map(Entry::Person),
+            "cn" if above == groups => {
+                let class = class().map(|(name, (gid, members))| Entry::Class(name, *gid, members));
+                class.or_else(|| person().map(Entry::OwnGroup))
+            }
+            _ => None,
+        }
+    }
+
     /// The values of an attribute, by its name in small letters; empty if the entry has none.
     pub fn values<'a>(&'a self, entry: Entry<'a>, attribute: &str) -> Values<'a> {
         let dn = |entry| Cow::Owned(self.dn(entry).to_string());

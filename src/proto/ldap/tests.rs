@@ -220,6 +220,26 @@ fn a_limit_of_the_client_is_kept_and_said() {
 }
 
 #[test]
+fn every_entry_is_found_by_its_name_and_nothing_else_is() {
+    let directory = directory();
+    for entry in directory.entries() {
+        let dn = directory.dn(entry);
+        let found = directory.find(&dn).expect("found");
+        assert_eq!(format!("{found:?}"), format!("{entry:?}"), "{dn}");
+    }
+    for name in [
+        "",
+        "dc=local",
+        "ou=other,dc=raspberrypi,dc=local",
+        "uid=anna,dc=raspberrypi,dc=local",
+        "cn=anna,ou=people,dc=raspberrypi,dc=local",
+        "uid=b7,ou=people,dc=raspberrypi,dc=local",
+    ] {
+        assert!(directory.find(&name.parse().expect("a name")).is_none(), "{name}");
+    }
+}
+
+#[test]
 fn who_may_ask_what() {
     let anna = "uid=anna,ou=people,dc=raspberrypi,dc=local";
     let everything = || search(BASE, LdapSearchScope::Subtree, "(uid=*)", &[]);
