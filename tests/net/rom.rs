@@ -48,8 +48,10 @@ fn boot(boards: &[u16], more: &[&str]) -> Option<Vec<(Rom, Failure)>> {
     let folder = tempfile::tempdir().expect("a folder");
     write_tree(&folder.path().join("tree"), Release::Trixie).expect("a sample");
     let boot = boot_folder(&folder.path().join("tree"), Release::Trixie);
-    let cmdline =
-        format!("root=/dev/nfs nfsroot={SERVER}:/image,vers=3,tcp,nolock ip=dhcp init=/.bramble/agent\n");
+    let pin = "07".repeat(32);
+    let cmdline = format!(
+        "root=/dev/nfs nfsroot={SERVER}:/image,vers=3,tcp,nolock ip=dhcp init=/.bramble/agent bramble.pin={pin}\n"
+    );
     std::fs::write(boot.join("cmdline.txt"), cmdline).expect("written");
     std::os::unix::fs::symlink(boot, folder.path().join("tftp")).expect("linked");
 
