@@ -150,3 +150,38 @@ fn refusals_have_a_word_a_text_and_the_field_at_fault() {
         assert!(refusal.message.len() > 10, "{code} says too little");
     }
 }
+
+/// A file of the project's top folder.
+fn text_of(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file of the project")
+}
+
+/// Crates in a section of Cargo.toml.
+fn crates<'a>(manifest: &'a str, section: &str) -> BTreeSet<&'a str> {
+    let (_, rest) = manifest.split_once(&format!("\n[{section}]\n")).expect("the section");
+    let lines = rest.lines().take_while(|line| !line.starts_with('['));
+    lines.filter_map(|line| Some(line.split_once(" = ")?.0)).collect()
+}
+
+/// Each crate costs flash and trust, so none comes without its reason, and no reason outlives its crate.
+#[test]
+fn the_readme_has_a_reason_for_each_dependency() {
+    let (manifest, readme) = (text_of("Cargo.toml"), text_of("README.md"));
+    let (_, chapter) = readme.split_once("\n## Dependencies\n").expect("the chapter");
+    let rows = chapter.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | ")).skip(1);
+    let mut told = BTreeSet::new();
+    for (names, why) in rows.filter(|(names, _)| !names.starts_with("---")) {
+        assert!(why.trim_end_matches(" |").len() > 5, "{names}: why?");
+        for name in names.split(", ") {
+            assert!(told.insert(name), "{name} stands twice");
+        }
+    }
+    assert_eq!(told, crates(&manifest, "dependencies"), "the README's table and Cargo.toml");
+    for section in ["dev-dependencies", "build-dependencies"] {
+        for name in crates(&manifest, section).difference(&told) {
+            let (_, words) = chapter.split_once("For tests and benches only").expect("the sentence");
+            let is_there = |word: &str| word.trim_matches([',', '.', '`', '(', ')']) == *name;
+            assert!(words.split_whitespace().any(is_there), "{name} of {section} is not in the README");
+        }
+    }
+}

@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use self::table::{Row, Table};
+use super::INTERRUPTED;
 use crate::sim::classroom::{Classroom, Outcome};
 use crate::sim::net;
 use crate::sim::pi::Options;
@@ -81,9 +82,6 @@ struct Pi {
     seconds: f64,
     error: Option<String>,
 }
-
-/// Exit code after Ctrl-C, as shells count.
-const INTERRUPTED: u8 = 130;
 
 impl Demo {
     /// Runs the demonstration. Exit code 0 only if every Pi came up.

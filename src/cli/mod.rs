@@ -6,6 +6,7 @@
 //! | 1 | refused, failed, or a problem was found; the message says what to do |
 //! | 2 | the command itself is wrong |
 //! | 3 | the daemon does not answer |
+//! | 130 | Ctrl-C ended it |
 //!
 //! With `--json` a program gets the answer of the method unchanged, or `{"error":{…}}`, as one line. Only this module
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
@@ -46,6 +47,9 @@ pub const CONFIG: &str = "/etc/config/bramble";
 /// Where the package puts the agents.
 pub const AGENTS: &str = "/usr/lib/bramble";
 
+/// Exit code after Ctrl-C, as shells count.
+const INTERRUPTED: u8 = 130;
+
 /// Where ubusd listens.
 pub const UBUS: &str = "/var/run/ubus/ubus.sock";
 
@@ -55,7 +59,8 @@ pub const UBUS: &str = "/var/run/ubus/ubus.sock";
     name = "bramble",
     version,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 refused or a problem found, 2 wrong usage, 3 the daemon does not answer."
+    after_help = "Exit codes: 0 done, 1 refused or a problem found, 2 wrong usage, 3 the daemon does not answer, \
+                  130 ended by Ctrl-C."
 )]
 pub struct Cli {
     /// Print answers as JSON, for programs
@@ -236,6 +241,9 @@ pub(crate) enum CliError {
     /// A job that was waited for did not end well; its own words.
     #[error("{0}")]
     Job(String),
+    /// Ctrl-C, and what became of the job.
+    #[error("{0}")]
+    Interrupted(String),
     #[error("the demonstration failed: {0:#}")]
     Demo(anyhow::Error),
     #[error("{0}")]
@@ -262,6 +270,7 @@ impl CliError {
             Self::Link(LinkError::NotRunning(_) | LinkError::NotAllowed(_) | LinkError::Lost(_)) => {
                 ExitCode::from(3)
             }
+            Self::Interrupted(_) => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }
     }
@@ -274,6 +283,7 @@ impl CliError {
             Self::Link(LinkError::Lost(_)) => "lost",
             Self::Link(LinkError::Answer(_)) => "bad_answer",
             Self::Job(_) => "job_failed",
+            Self::Interrupted(_) => "interrupted",
             Self::Demo(_) => "demo_failed",
             Self::Takeover(_) => "takeover",
             Self::Signals(_) | Self::Pipe { .. } => "internal",

@@ -18,7 +18,7 @@ const PACE: Duration = Duration::from_millis(300);
 pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Signals)?;
-    let status = runtime.block_on(follow(cli, link, job))?;
+    let (status, interrupted) = runtime.block_on(follow(cli, link, job))?;
     if cli.json {
         print(&format!("{}\n", json!(status)));
     }
@@ -28,28 +28,42 @@ pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError>
             print(&format!("{}\n", status.message));
             Ok(ExitCode::SUCCESS)
         }
+        JobState::Cancelled if interrupted && cli.json => Ok(ExitCode::from(super::INTERRUPTED)),
+        JobState::Cancelled if interrupted => Err(CliError::Interrupted(status.message)),
         _ if cli.json => Ok(ExitCode::FAILURE),
         _ => Err(CliError::Job(status.message)),
     }
 }
 
-async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<JobStatus, CliError> {
+/// How `job` ended, and whether it was told to from here.
+async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(JobStatus, bool), CliError> {
     let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
         .map_err(CliError::Signals)?;
+    let mut interrupted = false;
     let mut progress =
         Progress { quiet: cli.json, live: io::stdout().is_terminal(), last: String::new(), long: 0 };
     loop {
         let status: JobStatus = read(&link.ask("job_status", &json!({ "job": job }))?)?;
         match status.state {
+            JobState::Queued | JobState::Running if interrupted => {}
             JobState::Queued | JobState::Running => progress.show(&status),
             _ => {
                 progress.end();
-                return Ok(status);
+                return Ok((status, interrupted));
             }
         }
         tokio::select! {
             () = tokio::time::sleep(PACE) => {}
+            // Who asks twice does not want to wait until the job looks whether it should go on.
             Some(()) = interrupts.recv() => {
+                progress.keep();
+                if interrupted {
+                    let said = format!(
+                        "job {job} was told to stop and has not yet; `bramble job show {job}` tells when it has"
+                    );
+                    return Err(CliError::Interrupted(said));
+                }
+                interrupted = true;
                 // If it ended in this moment there is nothing to cancel, and the next question tells how it ended.
                 let _ = link.ask("job_cancel", &json!({ "job": job }));
             }
@@ -84,6 +98,14 @@ impl Progress {
         if phase != self.last {
             print(&format!("{phase}\n"));
             self.last = phase;
+        }
+    }
+
+    /// Leaves the line as it is, with the `^C` that the terminal put behind it.
+    fn keep(&mut self) {
+        if self.live && self.long > 0 {
+            print("\n");
+            self.long = 0;
         }
     }
 
