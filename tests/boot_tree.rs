@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use bramble::config::{Config, NfsBackend, load};
+use bramble::config::{Config, load};
 use bramble::proto::agent::channel::Pin;
 use bramble::service::boot_tree::{Ask, BootTree, Content, Missing};
 use bramble::service::clients::Clients;
@@ -26,7 +26,7 @@ struct Room {
     folder: tempfile::TempDir,
     tree: BootTree,
     clients: Arc<Clients>,
-    nfs: NfsBackend,
+    nfs_port: u16,
 }
 
 fn config(client: &str) -> Arc<Config> {
@@ -62,13 +62,16 @@ impl Room {
             folder,
             tree: BootTree::new(Arc::clone(&clients), images, Pin([7; 32])),
             clients,
-            nfs: NfsBackend::Embedded,
+            nfs_port: 2049,
         }
     }
 
     fn ask(&self, name: &str) -> Result<Vec<u8>, Missing> {
         let seat = self.tree.seat(PI).expect("the client has its address");
-        match self.tree.answer(&seat, Ask { name: name.as_bytes(), server: SERVER, nfs: &self.nfs })? {
+        match self
+            .tree
+            .answer(&seat, Ask { name: name.as_bytes(), server: SERVER, nfs_port: self.nfs_port })?
+        {
             Content::Text(text) => Ok(text),
             Content::File { mut file, len } => {
                 let mut bytes = Vec::new();
@@ -137,10 +140,12 @@ fn kernel_parameters_of_each_release() {
 }
 
 #[test]
-fn another_nfs_server() {
+fn another_port_of_our_nfs_server_is_told() {
     let mut room = Room::new(Release::Trixie);
-    room.nfs = NfsBackend::External { server: Ipv4Addr::new(10, 0, 0, 9), path: "/srv/pi/".to_owned() };
-    assert!(room.text("cmdline.txt").contains(" nfsroot=10.0.0.9:/srv/pi/sample/1,vers=3,"));
+    room.nfs_port = 20490;
+    let told =
+        " nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,rsize=131072,port=20490,mountport=20490 ";
+    assert!(room.text("cmdline.txt").contains(told));
 }
 
 #[test]

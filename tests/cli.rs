@@ -53,7 +53,7 @@ impl Site {
         let text = format!(
             "config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n\tlist network 'lan'\n\n\
              config dhcp 'dhcp'\n\toption mode 'off'\n\nconfig tftp 'tftp'\n\toption enabled '0'\n\n\
-             config nfs 'nfs'\n\toption backend 'external'\n\toption server '127.77.0.99'\n\toption path '/srv'\n\n\
+             config nfs 'nfs'\n\toption port '20490'\n\n\
              config room 'lab'\n\toption image 'trixie'\n\n\
              config client\n\toption mac 'dc:a6:32:01:02:03'\n\toption name 'lab-01'\n\toption room 'lab'\n{more}",
             data.display()
@@ -117,6 +117,31 @@ impl Site {
     fn ended(&mut self) -> ExitStatus {
         self.daemon.take().expect("it ran").wait().expect("it ends")
     }
+}
+
+/// One line for exports(5) with every served network; of a configuration with problems only these.
+#[test]
+fn what_another_nfs_server_exports_is_printed() {
+    let site = Site::new(25);
+    let config = site.path("bramble").display().to_string();
+    let told = site.told(&["exports", "--config", &config, "--folder", "/tank/pi images"]);
+    let lines: Vec<&str> = told.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines, [r"/tank/pi\040images 127.77.0.0/24(ro,no_root_squash,no_subtree_check)"]);
+    assert!(told.contains("bramble.nfs.url='nfs://ADDRESS/tank/pi images/{image}/{version}'"), "{told}");
+    let own = site.told(&["exports", "--config", &config]);
+    assert!(own.contains(&format!("\n{}/images 127.77.0.0/24(", site.path("data").display())), "{own}");
+
+    site.configure("\nconfig subnet\n\toption network 'lan'\n\toption subnet '10.1.20.0/24'\n");
+    let told = site.told(&["exports", "--config", &config]);
+    assert!(told.contains(" 10.1.20.0/24(ro,"), "{told}");
+    let external =
+        "option backend 'external'\n\toption url 'nfs://10.0.0.9/srv/{image}/{version}'\n\toption port";
+    let text = fs::read_to_string(site.path("bramble")).expect("read");
+    site.write("bramble", &text.replace("option port", external));
+    assert!(!site.told(&["exports", "--config", &config]).contains("bramble.nfs.url="), "it is set already");
+    site.write("bramble", &text.replace("option port", "option backend 'external'\n\toption port"));
+    let refused = site.refused(&["exports", "--config", &config]);
+    assert!(refused.contains("nfs.backend: `external` needs the option `url` too"), "{refused}");
 }
 
 /// Services that are switched off are no failures.
@@ -191,8 +216,8 @@ fn check_needs_no_daemon() {
     assert_eq!(
         text(&output.stdout),
         format!(
-            "{0}:24:9: @client[0].imag: a `client` section has no option of this name; did you mean `image`?\n\
-             {0}:26:13: a name has only letters, digits and `_`\n2 problems\n",
+            "{0}:22:9: @client[0].imag: a `client` section has no option of this name; did you mean `image`?\n\
+             {0}:24:13: a name has only letters, digits and `_`\n2 problems\n",
             file.display()
         )
     );

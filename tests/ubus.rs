@@ -369,7 +369,7 @@ async fn the_daemon_is_on_ubus() {
     let config = format!(
         "config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n\tlist network 'lan'\n\n\
          config dhcp 'dhcp'\n\toption mode 'off'\n\nconfig tftp 'tftp'\n\toption enabled '0'\n\n\
-         config nfs 'nfs'\n\toption backend 'external'\n\toption server '127.77.0.99'\n\toption path '/srv'\n",
+         config nfs 'nfs'\n\toption port '20490'\n",
         data.display()
     );
     std::fs::write(path("bramble"), config).expect("written");

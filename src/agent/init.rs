@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::console::Console;
+use super::mounts::MountError;
 use super::network::{self, Link};
 use super::plan::{self, Client};
 use super::root::Root;
@@ -28,7 +29,7 @@ use crate::types::{HostName, ImageVersion, MacAddr, Version, chain};
 const PERSONALITY: &str = "/.bramble/personality.json";
 
 /// Programs that can go on from here, best first; the last at least gives whoever sits there a prompt.
-const INITS: [&str; 5] =
+pub(super) const INITS: [&str; 5] =
     ["/sbin/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/etc/init", "/bin/sh"];
 
 /// How long the screen shows what happened before the client starts again: long enough to read it and to write it
@@ -86,7 +87,8 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = modules::file_system("overlay") {
         console.trouble(&chain(&error));
     }
-    let new_root = match mounts::overlay() {
+    let personality = personality(console, link.as_ref());
+    let new_root = match writable(console, &personality) {
         Ok(new_root) => new_root,
         Err(error) => {
             return Fatal {
@@ -98,7 +100,6 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     };
     console.milestone(Phase::Root, "the root is writable and forgets everything at power-off");
 
-    let personality = personality(console, link.as_ref());
     adopt(console, &new_root, &personality, link.as_ref());
 
     if let Err(error) = mounts::enter(&new_root) {
@@ -114,6 +115,18 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
         console.trouble(&format!("nobody of the server can log in: {error}"));
     }
     hand_over(console, arguments)
+}
+
+/// The image with a writable layer. Where another server has the image and does not give it, Bramble's own is used.
+fn writable(console: &mut Console, personality: &Personality) -> Result<PathBuf, MountError> {
+    let workshop = mounts::workshop()?;
+    let lower = personality.root.as_ref().and_then(|image| {
+        let mounted = mounts::elsewhere(workshop, image);
+        mounted
+            .map_err(|error| console.trouble(&format!("{}; the image comes from Bramble", chain(&error))))
+            .ok()
+    });
+    mounts::overlay(workshop, lower.as_deref().unwrap_or("/"))
 }
 
 /// Becomes the image's init; comes back if there is none that runs.
@@ -185,6 +198,7 @@ fn on_its_own(link: Option<&Link>, kernel_name: &str) -> Personality {
         mac,
         machine_id: format!("{digits}00004000800000000000").parse().expect("32 hex digits, one of them a 4"),
         server: link.and_then(|link| link.server).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+        root: None,
         image: ImageVersion { name: "unknown".parse().expect("an image name"), version: Version::FIRST },
         domain: None,
         dns: Vec::new(),

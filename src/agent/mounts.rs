@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! before                          after
-//! /          NFS, read-only       /       overlay: lower = the NFS root, upper = tmpfs
+//! /          NFS, read-only       /       overlay: lower = the NFS root, or the image from another server; upper = tmpfs
 //!                                 /proc /sys /dev /run   moved over
 //! ```
 //!
@@ -13,9 +13,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, pivot_root};
+
+use super::init::INITS;
+use crate::proto::agent::Elsewhere;
+
+/// How long another server may take to give the image; the kernel alone would wait for minutes.
+const MOUNTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A step that failed, in words for the screen.
 #[derive(Debug, thiserror::Error)]
@@ -68,19 +77,58 @@ fn is_mounted(place: &str) -> bool {
     device(place).is_some_and(|own| Some(own) != device("/"))
 }
 
-/// Puts a writable, volatile layer over `/`; tells where the new root stands.
-pub fn overlay() -> Result<PathBuf, MountError> {
+/// Makes room in memory for what the client writes; tells where.
+pub fn workshop() -> Result<&'static str, MountError> {
     let place = WORKSHOPS.iter().find(|place| Path::new(place).is_dir()).copied().unwrap_or("/tmp");
     // Half of the memory is what the kernel gives a tmpfs by itself; said here because the figure matters.
     mount(Some("bramble"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755,size=50%"))
         .map_err(while_doing("making room in memory for what the client writes"))?;
+    Ok(place)
+}
+
+/// Mounts the image from another server than the agent's, read-only; tells where it stands.
+pub fn elsewhere(workshop: &str, image: &Elsewhere) -> Result<String, MountError> {
+    let Elsewhere { server, path } = image;
+    let doing = || format!("mounting {server}:{path}");
+    let at = format!("{workshop}/image");
+    fs::create_dir(&at).map_err(while_doing(format!("making the folder {at}")))?;
+    // The ports are asked of the other server's portmapper.
+    let options = format!(
+        "vers=3,proto=tcp,nolock,hard,timeo=600,retrans=2,mountvers=3,mountproto=tcp,mountaddr={server},addr={server}"
+    );
+    let (source, target) = (format!("{server}:{path}"), at.clone());
+    let (done, result) = channel();
+    // The call cannot be broken off. One that comes back too late lies below the workshop, where nobody looks.
+    std::thread::spawn(move || {
+        let mounted = mount(
+            Some(source.as_str()),
+            target.as_str(),
+            Some("nfs"),
+            MsFlags::MS_RDONLY | MsFlags::MS_NODEV,
+            Some(options.as_str()),
+        );
+        // Whoever waited has given up.
+        let _ = done.send(mounted);
+    });
+    match result.recv_timeout(MOUNTED_WITHIN) {
+        Ok(mounted) => mounted.map_err(while_doing(doing()))?,
+        Err(_) => return Err(while_doing(doing())(Errno::ETIMEDOUT)),
+    }
+    if INITS.iter().any(|init| fs::symlink_metadata(format!("{at}{init}")).is_ok()) {
+        return Ok(at);
+    }
+    Err(while_doing(format!("finding a system in {server}:{path}"))(io::Error::from(io::ErrorKind::NotFound)))
+}
+
+/// Puts a writable, volatile layer over the image at `lower`; tells where the new root stands.
+pub fn overlay(place: &str, lower: &str) -> Result<PathBuf, MountError> {
     let [upper, work, root] = ["upper", "work", "root"].map(|name| format!("{place}/{name}"));
     for folder in [&upper, &work, &root] {
         fs::create_dir(folder).map_err(while_doing(format!("making the folder {folder}")))?;
     }
     // With `redirect_dir` a folder of the image can be renamed, which package managers do; a kernel that cannot mark
     // files in memory so does without.
-    let layers = format!("lowerdir=/,upperdir={upper},workdir={work}");
+    let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
     let with = |options: &str| {
         mount(Some("bramble"), root.as_str(), Some("overlay"), MsFlags::empty(), Some(options))
     };

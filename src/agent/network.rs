@@ -6,6 +6,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
+use crate::proto::portmap::NFS_PORT;
 use crate::types::{MacAddr, Subnet};
 
 /// The link of the root file system.
@@ -25,6 +26,17 @@ pub fn root_link() -> Option<Link> {
     let name = link_to(&routes, server?)?;
     let mac = fs::read_to_string(format!("/sys/class/net/{name}/address")).ok()?.trim().parse().ok()?;
     Some(Link { name, mac, server })
+}
+
+/// The port of the server's NFS and MOUNT. It has no portmapper to be asked; the kernel was told.
+pub fn nfs_port() -> u16 {
+    port_in(&fs::read_to_string("/proc/cmdline").unwrap_or_default())
+}
+
+fn port_in(cmdline: &str) -> u16 {
+    let root = cmdline.split_whitespace().rev().find_map(|parameter| parameter.strip_prefix("nfsroot="));
+    let mut options = root.unwrap_or_default().split(',').skip(1);
+    options.find_map(|option| option.strip_prefix("port=")?.parse().ok()).unwrap_or(NFS_PORT)
 }
 
 /// The server of the NFS root in a table of mounts (proc_pid_mounts(5)).
@@ -70,6 +82,17 @@ rootfs / rootfs rw 0 0
 ";
         assert_eq!(nfs_server(mounts), Some(Ipv4Addr::new(192, 168, 77, 1)));
         assert_eq!(nfs_server("/dev/mmcblk0p2 / ext4 rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn the_port_is_what_the_kernel_was_told() {
+        let with = "console=tty1 root=/dev/nfs nfsroot=10.0.0.1:/image/x/1,vers=3,tcp,port=20490,mountport=20490 ip=dhcp\n";
+        assert_eq!(port_in(with), 20490);
+        for without in
+            ["", "root=/dev/mmcblk0p2 port=7\n", "nfsroot=10.0.0.1:/image/x/1,vers=3,mountport=7\n"]
+        {
+            assert_eq!(port_in(without), 2049, "{without}");
+        }
     }
 
     #[test]

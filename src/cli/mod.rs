@@ -15,6 +15,7 @@ mod accounts;
 mod backup;
 mod completion;
 pub mod demo;
+mod exports;
 mod homes;
 pub mod link;
 mod sessions;
@@ -86,6 +87,8 @@ pub enum Command {
     },
     /// Show what taking DHCP over changes on this router, or put it back
     Takeover(takeover::Options),
+    /// Print what another NFS server has to export if it is to serve the images
+    Exports(exports::Options),
     /// Show what runs, what it serves and what needs attention
     Status,
     /// Show what the clients did last
@@ -248,6 +251,9 @@ pub(crate) enum CliError {
     Demo(anyhow::Error),
     #[error("{0}")]
     Takeover(String),
+    /// Every problem of the configuration.
+    #[error("{0}")]
+    Config(String),
     #[error("`{path}` cannot be made, which the archive was to go through")]
     Pipe {
         path: PathBuf,
@@ -286,6 +292,7 @@ impl CliError {
             Self::Interrupted(_) => "interrupted",
             Self::Demo(_) => "demo_failed",
             Self::Takeover(_) => "takeover",
+            Self::Config(_) => "config",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
             Self::File(_) => "file",
             Self::Terminal(_) => "no_terminal",
@@ -302,6 +309,7 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Check { config } => Ok(check(config, cli.json)),
         Command::Demo(demo) => demo.run().map_err(CliError::Demo),
         Command::Takeover(options) => options.run(cli),
+        Command::Exports(options) => options.run(cli),
         Command::Completion { shell: Shell::Bash } => {
             print(&completion::bash(&<Cli as clap::CommandFactory>::command()));
             Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::schema::Touches;
-use super::{Config, Network, NfsBackend, Room};
+use super::{Config, Network, Room};
 
 /// What a reload has to do, and what to write in the log about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,10 +69,9 @@ impl Change {
             || *matches != new.dhcp.matches;
         self.note(leases, Touches::Leases, "DHCP settings changed");
         self.note(*tftp != new.tftp, Touches::Sockets, "TFTP is switched on or off");
-        let embedded = |backend: &NfsBackend| *backend == NfsBackend::Embedded;
-        let switched = embedded(&nfs.backend) != embedded(&new.nfs.backend);
-        self.note(switched, Touches::Sockets, "NFS is now served by another server, or by Bramble again");
-        self.note(nfs.backend != new.nfs.backend, Touches::Clients, "the NFS server changed");
+        let super::Nfs { backend, port } = nfs;
+        self.note(*port != new.nfs.port, Touches::Sockets, format!("NFS is now on port {}", new.nfs.port));
+        self.note(*backend != new.nfs.backend, Touches::Clients, "the NFS server of images changed");
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
@@ -149,8 +148,7 @@ config subnet 's'
 	option start '10'
 config nfs 'nfs'
 	option backend 'external'
-	option server '192.168.1.7'
-	option path '/srv'
+	option url 'nfs://192.168.1.7/srv/{image}/{version}'
 config share 'files'
 config room 'lab'
 config room 'hall'
@@ -203,8 +201,8 @@ config interface 'lab'
             ("share", "access") => "handin",
             ("share", "class") => "class-7b",
             ("share", "path") => "/mnt/sdb1/files",
-            ("nfs", "server") => "192.168.1.8",
-            ("nfs", "path") => "/export",
+            ("nfs", "url") => "nfs://192.168.1.8/srv/{image}/{version}",
+            ("nfs", "port") => "20490",
             ("room" | "client", "image") => "trixie@2",
             ("room" | "client", "config_txt") => "dtparam=audio=off",
             ("room" | "client", "cmdline") => "quiet",
@@ -281,8 +279,7 @@ config bramble 'main'
 	list network 'lab'
 config nfs 'nfs'
 	option backend 'external'
-	option server '192.168.1.7'
-	option path '/srv'
+	option url 'nfs://192.168.1.7/srv/{image}/{version}'
 config room 'lab'
 	option image 'trixie'
 config client

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::schema::{self, Absent, Parsed, SectionSpec};
 use super::uci::Section;
-use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, Spanned, Subnet};
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, Spanned, Subnet};
 
 /// A section whose options have been held against the schema.
 #[derive(Debug)]
@@ -90,6 +90,11 @@ impl Fields<'_> {
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.first(name, |value| if let Parsed::Path(path) = value { Some(path) } else { None })
             .map(|path| path.value)
+    }
+
+    pub fn nfs_url(&self, name: &str) -> Option<NfsUrl> {
+        self.first(name, |value| if let Parsed::NfsUrl(url) = value { Some(url) } else { None })
+            .map(|url| url.value)
     }
 
     pub fn ip(&self, name: &str) -> Option<Spanned<Ipv4Addr>> {

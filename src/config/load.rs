@@ -18,7 +18,8 @@ use super::{
     Client, Config, Dhcp, DhcpMode, Homes, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet, Reservation,
     Room, Share, ShareAccess, Tftp, UnknownPi,
 };
-use crate::types::{HostName, MacAddr, RoomName, ShareName, Spanned, Subnet};
+use crate::proto::portmap::NFS_PORT;
+use crate::types::{HostName, MacAddr, NfsUrl, RoomName, ShareName, Spanned, Subnet};
 
 /// A file that a configuration is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,7 +173,7 @@ impl Builder<'_> {
                 matches: inherited.said().matches(&mut self.problems),
             },
             tftp: Tftp { enabled: tftp.bool("enabled") },
-            nfs: Nfs { backend: self.nfs_backend(&nfs) },
+            nfs: Nfs { backend: self.nfs_backend(&nfs), port: nfs_port(&nfs) },
             accounts: people::accounts(&accounts),
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
@@ -541,18 +542,17 @@ impl Builder<'_> {
         if nfs.text("backend").as_deref() != Some("external") {
             return NfsBackend::Embedded;
         }
-        let mut need = |name: &str| {
-            if let (None, Some(backend)) = (nfs.value(name), nfs.value("backend")) {
-                let message = format!("`external` needs the option `{name}` too; write `option {name} '…'`");
-                self.problems.note(self.file, backend, nfs.at("backend"), message);
-            }
-        };
-        need("server");
-        need("path");
-        let server = nfs.ip("server").map_or(Ipv4Addr::UNSPECIFIED, |server| server.value);
-        let path = nfs.path("path").unwrap_or_default().display().to_string();
-        NfsBackend::External { server, path }
+        if let (None, Some(backend)) = (nfs.value("url"), nfs.value("backend")) {
+            let message =
+                format!("`external` needs the option `url` too; write `option url '{}'`", NfsUrl::EXAMPLE);
+            self.problems.note(self.file, backend, nfs.at("backend"), message);
+        }
+        nfs.nfs_url("url").map_or(NfsBackend::Embedded, NfsBackend::External)
     }
+}
+
+fn nfs_port(nfs: &Fields<'_>) -> u16 {
+    u16::try_from(nfs.number("port")).unwrap_or(NFS_PORT)
 }
 
 /// Gives each client with an address its reservation, and each client that has one in `dhcp` its name.

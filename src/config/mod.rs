@@ -29,7 +29,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, RoomName, ShareName, Subnet};
+use crate::proto::portmap::NFS_PORT;
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, ShareName, Subnet};
 
 /// Everything a person decided, checked. Cheap to clone behind an `Arc`; compared field by field on reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -220,17 +221,25 @@ pub struct Tftp {
     pub enabled: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nfs {
     pub backend: NfsBackend,
+    /// Of our own server, for NFS and MOUNT.
+    pub port: u16,
+}
+
+impl Default for Nfs {
+    fn default() -> Self {
+        Self { backend: NfsBackend::Embedded, port: NFS_PORT }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NfsBackend {
     #[default]
     Embedded,
-    /// `server:/path` prefix that other software exports.
-    External { server: Ipv4Addr, path: String },
+    /// Other software serves images. The agent comes from us, and so do homes and shares.
+    External(NfsUrl),
 }
 
 /// The folders of people.

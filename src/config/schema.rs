@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
-use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, RoomName, Subnet};
+use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, Subnet};
 
 /// One type of section.
 #[derive(Debug)]
@@ -98,6 +98,8 @@ pub enum Kind {
     Path,
     /// An absolute path outside of `data`.
     Folder,
+    /// Where another NFS server has the images.
+    NfsUrl,
     /// Logical name of an interface in `/etc/config/network`.
     Network,
     OneOf(&'static [&'static str]),
@@ -128,6 +130,7 @@ pub enum Parsed {
     Dn(Dn),
     Image(ImageRef),
     Path(PathBuf),
+    NfsUrl(NfsUrl),
     /// `None` for no bound.
     Size(Option<ByteSize>),
     Text(String),
@@ -187,6 +190,7 @@ impl Kind {
                     format!("`{shown}` is not an absolute path; write it from `/` on, such as `{}`", self.example())
                 })
             }
+            Self::NfsUrl => text.parse().map(Parsed::NfsUrl).map_err(|bad| format!("{bad}")),
             Self::Network => {
                 let fits = super::uci::is_name(text);
                 fits.then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
@@ -248,6 +252,7 @@ impl Kind {
             Self::Image => "trixie",
             Self::Path => "/mnt/sda1/bramble",
             Self::Folder => "/mnt/sda1/files",
+            Self::NfsUrl => NfsUrl::EXAMPLE,
             Self::Network => "lan",
             Self::OneOf(words) => words.first().copied().unwrap_or_default(),
             Self::ConfigTxt => "hdmi_force_hotplug=1",
@@ -273,6 +278,7 @@ impl Kind {
             Self::LdapBase => "distinguished name".to_owned(),
             Self::Image => "image, or image@version".to_owned(),
             Self::Path | Self::Folder => "absolute path".to_owned(),
+            Self::NfsUrl => "nfs://ADDRESS/PATH with {image} and {version}".to_owned(),
             Self::Network => "name in /etc/config/network".to_owned(),
             Self::OneOf(words) => words.join(" | "),
             Self::ConfigTxt => "line of config.txt".to_owned(),
@@ -417,12 +423,12 @@ pub const SECTIONS: &[SectionSpec] = {
             "Whether boot files are served."),
     ] },
     SectionSpec { kind: "nfs", naming: Naming::Fixed("nfs"), help: "Root file systems.", options: &[
-        option("backend", Kind::OneOf(&["embedded", "external"]), Value("embedded"), Touches::Sockets,
-            "Serve images ourselves (embedded), or send clients to another NFS server (external)."),
-        option("server", Kind::Ip, Unset, Touches::Clients,
-            "Address of the other server, if `backend` is `external`."),
-        option("path", Kind::Path, Unset, Touches::Clients,
-            "Its export that holds our `images` folder, if `backend` is `external`."),
+        option("backend", Kind::OneOf(&["embedded", "external"]), Value("embedded"), Touches::Clients,
+            "Who serves images: Bramble (embedded), or another NFS server (external); homes and shares are always Bramble's."),
+        option("url", Kind::NfsUrl, Unset, Touches::Clients,
+            "Where the other server has each version of each image, if `backend` is `external`."),
+        option("port", Kind::Number { min: 1, max: 65535 }, Value("2049"), Touches::Sockets,
+            "Port of Bramble's own NFS server: another than 2049 where the router's kernel has that; running clients must start again."),
     ] },
     SectionSpec { kind: "accounts", naming: Naming::Fixed("accounts"), help: "People who log in.", options: &[
         option("source", Kind::OneOf(&["local", "ldap"]), Value("local"), Touches::People,

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use super::parts::Parts;
 use crate::api::{self, Api, Reload};
 use crate::cli::Serve;
-use crate::config::{Config, NfsBackend};
+use crate::config::Config;
+use crate::proto::portmap::NFS_PORT;
 use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
@@ -317,16 +318,12 @@ async fn bind_report(config: &Config) -> Result<report::Sockets, String> {
     })
 }
 
-/// Where NFS is answered: nowhere if another server has the images.
-fn nfs_addresses(config: &Config) -> Vec<Ipv4Addr> {
-    match config.nfs.backend {
-        NfsBackend::Embedded => config.networks.iter().map(|network| network.address).collect(),
-        NfsBackend::External { .. } => Vec::new(),
-    }
+fn addresses(config: &Config) -> Vec<Ipv4Addr> {
+    config.networks.iter().map(|network| network.address).collect()
 }
 
 fn bind_nfs(config: &Config) -> Result<Vec<nfs::Port>, String> {
-    nfs::bind(&nfs_addresses(config)).map_err(|error| explain_nfs("NFS", &error))
+    nfs::bind(&addresses(config), config.nfs.port).map_err(|error| explain_nfs("NFS", &error))
 }
 
 fn bind_ldap(config: &Config) -> Result<ldap::Sockets, String> {
@@ -339,7 +336,9 @@ fn bind_ldap(config: &Config) -> Result<ldap::Sockets, String> {
 }
 
 fn bind_portmap(config: &Config) -> Result<Vec<nfs::Port>, String> {
-    portmap::bind(&nfs_addresses(config)).map_err(|error| explain_nfs("portmapper", &error))
+    // On another port than NFS's own another server may have 2049, and its portmapper 111; clients are told the port.
+    let asked = if config.nfs.port == NFS_PORT { addresses(config) } else { Vec::new() };
+    portmap::bind(&asked).map_err(|error| explain_nfs("portmapper", &error))
 }
 
 fn explain_nfs(service: &str, error: &nfs::BindError) -> String {

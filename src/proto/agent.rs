@@ -35,6 +35,9 @@ pub struct Personality {
     pub server: Ipv4Addr,
     /// What the client was told to boot.
     pub image: ImageVersion,
+    /// Where the image is mounted from, if another server than Bramble has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Elsewhere>,
     pub domain: Option<Domain>,
     /// In the order they are asked.
     pub dns: Vec<Ipv4Addr>,
@@ -43,6 +46,13 @@ pub struct Personality {
     pub timezone: Option<TimeZone>,
     /// Units that this client does not start, beside those that cannot work without a disk.
     pub mask: Vec<UnitName>,
+}
+
+/// A folder that another NFS server exports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    pub server: Ipv4Addr,
+    pub path: String,
 }
 
 /// The bytes were no personality we can use.
@@ -191,6 +201,7 @@ mod tests {
             mac: "dc:a6:32:01:02:03".parse().expect("address"),
             machine_id: "0123456789abcdef0123456789abcdef".parse().expect("id"),
             server: Ipv4Addr::new(192, 168, 1, 1),
+            root: None,
             image: ImageVersion {
                 name: "trixie".parse().expect("name"),
                 version: crate::types::Version::FIRST,

@@ -88,7 +88,7 @@ fn way_out(port: u16, holder: &Holder, system: System) -> String {
     let name = match holder {
         Holder::Kernel => {
             return format!(
-                "stop it with {}, or let it serve the images: `option backend 'external'` in section `nfs`",
+                "stop it with {}, or give Bramble another port: `option port '20490'` in section `nfs`",
                 stop("nfsd", "nfs-server")
             );
         }
@@ -123,12 +123,13 @@ fn way_out(port: u16, holder: &Holder, system: System) -> String {
         (69, "atftpd") => format!("stop it with {}", stop("atftpd", "atftpd")),
         (111, "rpcbind" | "portmap" | "systemd") => {
             format!(
-                "Bramble answers there itself; stop it with {}",
+                "Bramble answers there itself; stop it with {}, or give Bramble's NFS another port, with which it needs no \
+                 portmapper: `option port '20490'` in section `nfs`",
                 stop("rpcbind", "rpcbind.socket rpcbind.service")
             )
         }
         (2049, "ganesha.nfsd") => format!(
-            "stop it with {}, or let it serve the images: `option backend 'external'` in section `nfs`",
+            "stop it with {}, or give Bramble another port: `option port '20490'` in section `nfs`",
             stop("nfs-ganesha", "nfs-ganesha")
         ),
         _ => "stop that program, or keep it from this port".to_owned(),
@@ -264,9 +265,9 @@ mod tests {
             (67, program("odhcpd"), OpenWrt, "P is held by `odhcpd` (process 812); take IPv4 from it with `uci set dhcp.odhcpd.maindhcp=0; uci commit dhcp; /etc/init.d/odhcpd restart`"),
             (69, program("dnsmasq"), OpenWrt, "P is held by `dnsmasq` (process 812); switch its TFTP server off with `uci delete dhcp.@dnsmasq[0].enable_tftp; uci commit dhcp; /etc/init.d/dnsmasq restart`"),
             (69, program("in.tftpd"), Systemd, "P is held by `in.tftpd` (process 812); stop it with `systemctl disable --now tftpd-hpa`"),
-            (111, program("rpcbind"), OpenWrt, "P is held by `rpcbind` (process 812); Bramble answers there itself; stop it with `/etc/init.d/rpcbind stop; /etc/init.d/rpcbind disable`"),
-            (111, program("systemd"), Systemd, "P is held by `systemd` (process 812); Bramble answers there itself; stop it with `systemctl disable --now rpcbind.socket rpcbind.service`"),
-            (2049, Holder::Kernel, OpenWrt, "P is held by the kernel itself, so by its NFS server; stop it with `/etc/init.d/nfsd stop; /etc/init.d/nfsd disable`, or let it serve the images: `option backend 'external'` in section `nfs`"),
+            (111, program("rpcbind"), OpenWrt, "P is held by `rpcbind` (process 812); Bramble answers there itself; stop it with `/etc/init.d/rpcbind stop; /etc/init.d/rpcbind disable`, or give Bramble's NFS another port, with which it needs no portmapper: `option port '20490'` in section `nfs`"),
+            (111, program("systemd"), Systemd, "P is held by `systemd` (process 812); Bramble answers there itself; stop it with `systemctl disable --now rpcbind.socket rpcbind.service`, or give Bramble's NFS another port, with which it needs no portmapper: `option port '20490'` in section `nfs`"),
+            (2049, Holder::Kernel, OpenWrt, "P is held by the kernel itself, so by its NFS server; stop it with `/etc/init.d/nfsd stop; /etc/init.d/nfsd disable`, or give Bramble another port: `option port '20490'` in section `nfs`"),
             (8467, program("nc"), OpenWrt, "P is held by `nc` (process 812); stop that program, or keep it from this port"),
             (69, program("bramble"), OpenWrt, "P is held by `bramble` (process 812); another Bramble is running already; stop it first, or use that one"),
         ];

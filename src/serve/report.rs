@@ -129,7 +129,7 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Tftp, UnknownPi};
+    use crate::config::{Dhcp, DhcpMode, LogLevel, Nfs, Tftp, UnknownPi};
     use crate::proto::agent::Phase;
 
     fn clients() -> Clients {
@@ -146,7 +146,7 @@ mod tests {
                 matches: vec![],
             },
             tftp: Tftp { enabled: false },
-            nfs: Nfs { backend: NfsBackend::Embedded },
+            nfs: Nfs::default(),
             ..Config::default()
         };
         let clients = Clients::new(Arc::new(config));

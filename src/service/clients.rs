@@ -422,7 +422,7 @@ pub fn default_name(mac: MacAddr) -> HostName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Room, Sudo, Tftp, UnknownPi};
+    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, Room, Sudo, Tftp, UnknownPi};
 
     const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
     const STRANGER: MacAddr = MacAddr::new([0xb8, 0x27, 0xeb, 9, 9, 9]);
@@ -445,7 +445,7 @@ mod tests {
                 matches: vec![],
             },
             tftp: Tftp { enabled: true },
-            nfs: Nfs { backend: NfsBackend::Embedded },
+            nfs: Nfs::default(),
             rooms: vec![Room {
                 name: room.clone(),
                 image: Some("trixie".parse().expect("image")),

@@ -5,8 +5,8 @@
 use sha2::{Digest, Sha256};
 
 use super::clients::Seat;
-use crate::config::Config;
-use crate::proto::agent::{Personality, VERSION};
+use crate::config::{Config, NfsBackend};
+use crate::proto::agent::{Elsewhere, Personality, VERSION};
 use crate::types::{ImageVersion, MacAddr, MachineId};
 
 /// `None` if the seat's network is no longer served.
@@ -19,6 +19,10 @@ pub fn personality(config: &Config, seat: &Seat, image: &ImageVersion) -> Option
         machine_id: machine_id(seat.mac),
         server: network.address,
         image: image.clone(),
+        root: match &config.nfs.backend {
+            NfsBackend::Embedded => None,
+            NfsBackend::External(url) => Some(Elsewhere { server: url.server, path: url.path(image) }),
+        },
         domain: network.options.domain.as_ref().and_then(|domain| domain.parse().ok()),
         dns: network.options.dns.clone(),
         ntp: network.options.ntp.clone(),

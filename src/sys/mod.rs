@@ -16,6 +16,8 @@ pub mod ethernet;
 pub mod handle;
 pub mod heap;
 #[cfg(feature = "daemon")]
+pub mod inside;
+#[cfg(feature = "daemon")]
 pub mod links;
 #[cfg(feature = "daemon")]
 pub mod loopdev;

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// Longest host name, in bytes: one DNS label (RFC 1035 §2.3.4).
 pub const HOST_NAME: usize = 63;
 
+/// Longest pattern of folders on another NFS server, in bytes: with the longest name of an image it is below the 1024 that
+/// MOUNT takes.
+pub const NFS_URL: usize = 512;
+
 /// Longest name of an image, in bytes: the kernel copies `nfsroot=` into 256 bytes, and the path must fit beside
 /// its options.
 pub const IMAGE_NAME: usize = 32;

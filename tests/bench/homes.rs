@@ -138,7 +138,7 @@ fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr) {
     let shared = nfs::Shared::new(Arc::new(exports), Arc::new(Events::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let ports = nfs::bind(&[SERVER]).expect("the ports");
+        let ports = nfs::bind(&[SERVER], 2049).expect("the ports");
         let (_stop, told) = tokio::sync::watch::channel(false);
         nfs::run(shared, ports, told).await.expect("served");
     });

@@ -97,6 +97,15 @@ impl Room {
         room
     }
 
+    /// Starts the daemon anew with more at the end of its configuration.
+    pub fn configure(&mut self, more: &str) {
+        let path = self.work.path().join("config/bramble");
+        let mut text = fs::read_to_string(&path).expect("a file");
+        text.push_str(more);
+        fs::write(path, text).expect("a file");
+        self.kill_and_restart();
+    }
+
     fn wait_until_ready(&self) {
         let begin = Instant::now();
         while !self.command(&["status"]).output().expect("bramble runs").status.success() {

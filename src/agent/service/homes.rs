@@ -20,12 +20,10 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 
+use crate::agent::network;
 use crate::agent::stacks::HELPER;
 use crate::proto::agent::channel::{Mount, MountKind};
 use crate::types::Person;
-
-/// Port of NFS and of MOUNT on the server, which has no portmapper to be asked.
-const NFS_PORT: u16 = 2049;
 
 /// How long the server may take for one mount; the kernel alone would wait for minutes.
 const MOUNTED_WITHIN: Duration = Duration::from_secs(15);
@@ -113,9 +111,10 @@ pub fn is_mount_point(path: &str) -> bool {
 fn attach(server: Ipv4Addr, wanted: &Mount) -> Result<(), HomeError> {
     let doing = || format!("mounting {} of the server at {}", wanted.path, wanted.at);
     let place = place(&wanted.at).map_err(while_doing(doing()))?;
+    let port = network::nfs_port();
     let options = format!(
-        "vers=3,proto=tcp,nolock,hard,timeo=600,retrans=2,port={NFS_PORT},mountvers=3,mountproto=tcp,\
-         mountport={NFS_PORT},mountaddr={server},addr={server}"
+        "vers=3,proto=tcp,nolock,hard,timeo=600,retrans=2,port={port},mountvers=3,mountproto=tcp,\
+         mountport={port},mountaddr={server},addr={server}"
     );
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     flags.set(MsFlags::MS_RDONLY, !wanted.writable);

@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crate::proto::agent::channel;
+use crate::proto::portmap::NFS_PORT;
 
 /// What an image without a `cmdline.txt` of its own gets, on a Pi: serial port and screen, as Raspberry Pi OS has it.
 pub const PI_CONSOLES: &str = "console=serial0,115200 console=tty1";
@@ -48,6 +49,8 @@ const DROPPED: &[&str] = &[
 pub struct NfsRoot {
     /// Numeric, because klibc's `nfsmount` in an initramfs resolves no names.
     pub server: Ipv4Addr,
+    /// Of NFS and MOUNT; any other than 2049 is told to the client, which then asks no portmapper.
+    pub port: u16,
     /// Such as `/image/trixie/3`.
     pub path: String,
     /// Of the agents' channel.
@@ -58,9 +61,10 @@ impl NfsRoot {
     /// The parameters that mount this root and start the agent. The options are those that both the kernel and klibc's
     /// `nfsmount` know: an unknown one makes the latter try for three minutes and fail.
     fn parameters(&self) -> String {
-        let Self { server, path, pin } = self;
+        let Self { server, port, path, pin } = self;
+        let port = if *port == NFS_PORT { String::new() } else { format!(",port={port},mountport={port}") };
         format!(
-            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
+            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072{port} ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
             channel::PARAMETER
         )
     }
@@ -71,7 +75,7 @@ impl NfsRoot {
 /// ```
 /// use bramble::proto::pi::cmdline::{NfsRoot, compose};
 /// let pin = bramble::proto::agent::channel::Pin([0xab; 32]);
-/// let root = NfsRoot { server: [192, 168, 1, 1].into(), path: "/image/trixie/3".to_owned(), pin };
+/// let root = NfsRoot { server: [192, 168, 1, 1].into(), port: 2049, path: "/image/trixie/3".to_owned(), pin };
 /// let line = compose("console=tty1 root=PARTUUID=1-02 rootfstype=ext4 rootwait resize", &root, &["quiet".to_owned()]);
 /// assert_eq!(
 ///     line,
@@ -145,6 +149,7 @@ mod tests {
     fn root() -> NfsRoot {
         NfsRoot {
             server: Ipv4Addr::new(10, 0, 0, 1),
+            port: NFS_PORT,
             path: "/image/lab/7".to_owned(),
             pin: channel::Pin([7; 32]),
         }
@@ -187,6 +192,15 @@ mod tests {
             compose("console=tty1", &root(), &extra),
             format!("console=tty1 {OURS} video=HDMI-A-1:1920x1080M@60D usbhid.mousepoll=0 quiet splash\n")
         );
+    }
+
+    /// Where 2049 is another server's, the client is told the port and asks no portmapper.
+    #[test]
+    fn another_port_is_told() {
+        let line = compose("", &NfsRoot { port: 20490, ..root() }, &[]);
+        let told =
+            "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,port=20490,mountport=20490 ip=dhcp";
+        assert!(line.contains(told), "{line}");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! NFS, MOUNT and the portmapper on their sockets.
 //!
 //! One listener per address of a served network, never on all addresses: answers have the right source, and networks that
-//! are not served see nothing. TCP 2049 carries NFS and MOUNT, UDP 2049 MOUNT; port 111 is in [`super::portmap`].
+//! are not served see nothing. Its port (2049) carries NFS and MOUNT over TCP, MOUNT over UDP; port 111 is in [`super::portmap`].
 #![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
 
 mod call;
@@ -29,7 +29,6 @@ use self::connection::{Connection, Ended};
 use self::doorman::Doorman;
 use self::replies::Replies;
 use super::supervisor::{Stop, stopped};
-use crate::proto::portmap::NFS_PORT;
 use crate::service::events::Events;
 use crate::service::exports::{Exports, Patience};
 use crate::types::{MacAddr, Moment, chain, limits};
@@ -157,9 +156,9 @@ fn receive(address: SocketAddrV4) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-/// Takes TCP and UDP 2049 on each address.
-pub fn bind(addresses: &[Ipv4Addr]) -> Result<Vec<Port>, BindError> {
-    addresses.iter().map(|ip| Port::bind(*ip, NFS_PORT)).collect()
+/// Takes TCP and UDP `port` on each address.
+pub fn bind(addresses: &[Ipv4Addr], port: u16) -> Result<Vec<Port>, BindError> {
+    addresses.iter().map(|ip| Port::bind(*ip, port)).collect()
 }
 
 /// Serves NFS and MOUNT until told to stop.

@@ -384,7 +384,7 @@ impl Engine {
                 Ok(Packet::Read(request)) => request.name,
                 _ => &[],
             };
-            let ask = Ask { name, server, nfs: &config.nfs.backend };
+            let ask = Ask { name, server, nfs_port: config.nfs.port };
             let content = match tree.seat(*peer.ip()) {
                 Some(seat) => tree.answer(&seat, ask),
                 None => Err(Missing::NoImage { client: peer.ip().to_string() }),

@@ -10,8 +10,10 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, ResolveFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+
+use crate::sys;
 
 /// The root folder of a tree, open.
 #[derive(Debug)]
@@ -90,16 +92,8 @@ impl Root {
     }
 
     fn open_below(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        loop {
-            match openat2(&self.0, path, how) {
-                // Something was renamed while a link with `..` was followed: the kernel could not be sure, ask again.
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                other => return other,
-            }
-        }
+        let inside = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        sys::inside::open(&self.0, path, flags, inside)
     }
 }
 

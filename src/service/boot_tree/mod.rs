@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use super::clients::{Clients, Seat};
 use super::images::{Images, Kernel, Tree};
-use crate::config::NfsBackend;
 use crate::proto::agent::channel::Pin;
 use crate::proto::pi::{self, cmdline, config_txt, path, pxelinux};
 use crate::types::{Arch, ImageRef, ImageVersion, limits};
@@ -35,7 +34,8 @@ pub struct Ask<'a> {
     pub name: &'a [u8],
     /// The address of ours that was asked: it is this client's way to us, so its NFS server too.
     pub server: Ipv4Addr,
-    pub nfs: &'a NfsBackend,
+    /// The port of our NFS server.
+    pub nfs_port: u16,
 }
 
 /// What a name stands for.
@@ -156,19 +156,11 @@ fn needs_initramfs(kernels: &[Kernel], config_txt: &[u8]) -> bool {
     candidates.peek().is_none() || candidates.any(|kernel| kernel.mounts_nfs != Some(true))
 }
 
-/// The export path of an image, as [`crate::service::exports`] offers it or as another server does below its prefix.
+/// The root that the kernel mounts, as [`crate::service::exports`] offers it. It is always ours, because the agent is in no
+/// image; where another server has the images, the agent mounts its real root from there.
 fn nfs_root(image: &ImageVersion, ask: Ask<'_>, pin: Pin) -> cmdline::NfsRoot {
     let ImageVersion { name, version } = image;
-    match ask.nfs {
-        NfsBackend::Embedded => {
-            cmdline::NfsRoot { server: ask.server, path: format!("/image/{name}/{version}"), pin }
-        }
-        NfsBackend::External { server, path } => cmdline::NfsRoot {
-            server: *server,
-            path: format!("{}/{name}/{version}", path.trim_end_matches('/')),
-            pin,
-        },
-    }
+    cmdline::NfsRoot { server: ask.server, port: ask.nfs_port, path: format!("/image/{name}/{version}"), pin }
 }
 
 /// The files of one tree that a client may fetch before it has a root.

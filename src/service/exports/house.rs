@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::tree::Handles;
 use super::virtuals::Sources;
 use super::{Exports, Visitor};
-use crate::config::{Config, Dhcp, DhcpMode, LogLevel, Nfs, NfsBackend, Tftp, UnknownPi};
+use crate::config::{Config, Dhcp, DhcpMode, LogLevel, Nfs, Tftp, UnknownPi};
 use crate::service::clients::{Clients, Seat};
 use crate::service::images::{Facts, Images, Tree};
 use crate::types::{Arch, ImageVersion, MacAddr, Version};
@@ -27,7 +27,7 @@ pub fn config() -> Config {
         networks: vec![],
         dhcp: Dhcp { mode: DhcpMode::Off, inherit: false, unknown_pi: UnknownPi::Offer, matches },
         tftp: Tftp { enabled: false },
-        nfs: Nfs { backend: NfsBackend::Embedded },
+        nfs: Nfs::default(),
         ..Config::default()
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, ResolveFlag, open};
 use nix::sys::stat::Mode;
 
 use super::Patience;
@@ -27,9 +27,6 @@ use crate::types::chain;
 
 /// Number of the root in every index.
 const ROOT: u32 = 0;
-
-/// `RESOLVE_CACHED` (Linux 5.12): fail with `EAGAIN` instead of reading the disk.
-const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
 
 /// What tells one tree from all others, those of earlier times included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -299,14 +296,12 @@ fn open_path<P: ?Sized + nix::NixPath>(
     patience: Patience,
 ) -> io::Result<OwnedFd> {
     let cached = match patience {
-        Patience::Inline => CACHED,
+        Patience::Inline => sys::inside::CACHED,
         Patience::Blocking => ResolveFlag::empty(),
     };
     let inside = ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(resolve | inside | cached);
-    match openat2(directory, path, how) {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    match sys::inside::open(directory, path, flags, resolve | inside | cached) {
         Ok(fd) => Ok(fd),
         // A kernel before 5.12 does not know RESOLVE_CACHED.
         Err(Errno::EAGAIN | Errno::EINVAL) if patience == Patience::Inline => {

@@ -9,9 +9,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, openat};
 use nix::sys::stat::Mode;
+
+use crate::sys;
 
 /// A tree, seen from its own root.
 #[derive(Debug)]
@@ -75,14 +76,7 @@ impl Inside {
     }
 
     fn look_up(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        loop {
-            match openat2(&self.root, path, how) {
-                Err(Errno::EAGAIN) => {}
-                other => return other.map_err(io::Error::from),
-            }
-        }
+        let inside = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        Ok(sys::inside::open(&self.root, path, flags, inside)?)
     }
 }

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, ResolveFlag, openat};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat,
     utimensat,
@@ -22,6 +22,8 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 use xattr::FileExt as _;
+
+use crate::sys::inside;
 
 /// What a file system remembers of a file besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,11 +206,9 @@ impl Planter {
     pub fn finish(mut self) -> Result<Planted, PlantError> {
         self.near = None;
         for (entry, meta) in std::mem::take(&mut self.folders) {
-            let how = OpenHow::new()
-                .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-                .resolve(IN_ROOT);
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let name = if entry.as_os_str().is_empty() { Path::new(".") } else { &entry };
-            let folder = match openat2(&self.root, name, how) {
+            let folder = match inside::open(&self.root, name, flags, IN_ROOT) {
                 Ok(folder) => std::fs::File::from(folder),
                 // A later entry of the archive put something else in its place.
                 Err(Errno::ENOTDIR | Errno::ELOOP | Errno::ENOENT) => continue,
@@ -327,15 +327,7 @@ impl Planter {
     }
 
     fn open_folder(&self, path: &Path) -> nix::Result<OwnedFd> {
-        let how =
-            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(IN_ROOT);
-        loop {
-            match openat2(&self.root, path, how) {
-                // The kernel could not be sure that nothing moved meanwhile.
-                Err(Errno::EAGAIN) => {}
-                other => return other,
-            }
-        }
+        inside::open(&self.root, path, OFlag::O_PATH | OFlag::O_DIRECTORY, IN_ROOT)
     }
 
     /// Makes the folders of `path` that an archive did not name before it wrote into them.
