@@ -59,9 +59,9 @@ fn by_hand<P: ?Sized + NixPath>(
     }
     let root = openat(folder, ".", STEP | OFlag::O_DIRECTORY, Mode::empty())?;
     let device = stat(&root)?.st_dev;
-    let mut walk = Walk { above: vec![root], ahead: Vec::new(), links: 0, device, resolve };
-    walk.enter(&path)?;
-    walk.to_the_end(flags | OFlag::O_CLOEXEC)
+    let mut way = Walk { above: vec![root], ahead: Vec::new(), links: 0, device, resolve };
+    way.enter(&path)?;
+    way.walk(flags | OFlag::O_CLOEXEC)
 }
 
 struct Walk {
@@ -96,7 +96,7 @@ impl Walk {
         self.above.last().ok_or(Errno::EXDEV)
     }
 
-    fn to_the_end(mut self, flags: OFlag) -> Result<OwnedFd, Errno> {
+    fn walk(mut self, flags: OFlag) -> Result<OwnedFd, Errno> {
         while let Some(name) = self.ahead.pop() {
             let last = self.ahead.is_empty();
             match name.as_encoded_bytes() {
