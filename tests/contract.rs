@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bramble::api::methods::{Access, METHODS};
+use bramble::api::roles::{HELPER, TEACHER};
 use bramble::api::{ApiError, methods};
 use bramble::cli::Cli;
 use clap::CommandFactory;
@@ -16,6 +17,10 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("status", Ok(&["status"])),
     ("health", Err("`status` shows the same problems; this is for programs that watch")),
     ("check", Err("`bramble check` does this without a daemon")),
+    (
+        "overview",
+        Err("`status`, `client list` and `session list` show the same; this is for the page that asks often"),
+    ),
     ("takeover", Ok(&["takeover"])),
     ("events", Ok(&["events"])),
     ("client_list", Ok(&["client", "list"])),
@@ -88,23 +93,56 @@ fn every_method_has_a_command_or_a_reason() {
     }
 }
 
-/// rpcd's access list as the table wants it.
+/// rpcd's access list as the table and the roles want it.
 fn access_list() -> String {
-    let of = |access| -> Vec<&str> {
-        METHODS.iter().filter(|method| method.access == access).map(|method| method.name).collect()
+    let of = |access, wanted: &dyn Fn(&str) -> bool| -> Vec<&str> {
+        METHODS.iter().filter(|m| m.access == access && wanted(m.name)).map(|m| m.name).collect()
     };
-    let rights = |access| json!({ "ubus": { "bramble": of(access) }, "uci": ["bramble"] });
+    let teacher = |name: &str| TEACHER.contains(&name);
+    let helper = |name: &str| HELPER.contains(&name);
+    let any = |_: &str| true;
     let list = json!({
         "luci-app-bramble": {
-            "description": "Grant access to Bramble: its clients, images and settings",
-            "read": rights(Access::Read),
-            "write": rights(Access::Write),
-        }
+            "description": "Grant access to all of Bramble: rooms, images, people and settings",
+            "read": {
+                "file": { "/usr/bin/bramble takeover --dry-run --json": ["exec"] },
+                "ubus": { "bramble": of(Access::Read, &any), "luci": ["getMountPoints"], "rc": ["list"] },
+                "uci": ["bramble", "network"],
+            },
+            "write": {
+                "ubus": { "bramble": of(Access::Write, &any), "rc": ["init"] },
+                "uci": ["bramble"],
+            },
+        },
+        "luci-app-bramble-helper": {
+            "description": "Grant access to watch the rooms of Bramble",
+            "read": { "ubus": { "bramble": of(Access::Read, &helper) } },
+        },
+        "luci-app-bramble-teacher": {
+            "description": "Grant access to the people, log-ins and seats of Bramble (together with the right to watch)",
+            "read": { "ubus": { "bramble": of(Access::Read, &teacher) } },
+            "write": { "ubus": { "bramble": of(Access::Write, &teacher) } },
+        },
     });
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     list.serialize(&mut serde_json::Serializer::with_formatter(&mut text, tabs)).expect("JSON");
     String::from_utf8(text).expect("UTF-8") + "\n"
+}
+
+#[test]
+fn roles_name_methods_and_helpers_change_nothing() {
+    for name in HELPER {
+        assert_eq!(methods::find(name).map(|m| m.access), Some(Access::Read), "{name}: a helper only looks");
+        assert!(!TEACHER.contains(name), "{name}: a teacher is a helper too");
+    }
+    for name in TEACHER {
+        assert!(methods::find(name).is_some(), "{name}: no such method");
+    }
+    // What makes an account or a file of the router: never theirs.
+    for name in ["home_restore", "home_backup", "image_import", "client_forget", "takeover", "check"] {
+        assert!(!HELPER.contains(&name) && !TEACHER.contains(&name), "{name}");
+    }
 }
 
 /// A person who may only look can call nothing that changes anything.
@@ -117,6 +155,75 @@ fn luci_may_call_what_the_table_says() {
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(there, access_list(), "`BRAMBLE_WRITE=1 cargo test --test contract` writes {file} anew");
+}
+
+/// The schema of `/etc/config/bramble` for the pages that edit it, with its texts where LuCI's translators find them.
+fn schema_for_pages() -> String {
+    use bramble::config::schema::{Absent, Kind, Naming, SECTIONS};
+
+    let text = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let mut out = "'use strict';\n'require baseclass';\n\n\
+        /* What may stand in /etc/config/bramble. Written by `BRAMBLE_WRITE=1 cargo test --test contract` from\n\
+        \u{20}  src/config/schema.rs; labels and order are in options.js. */\n\n\
+        return baseclass.extend({\n\tsections: [\n"
+        .to_owned();
+    for (n, section) in SECTIONS.iter().enumerate() {
+        let naming = match section.naming {
+            Naming::Fixed(name) => format!("name: {}", text(name)),
+            Naming::Named => "named: true".to_owned(),
+            Naming::Free => "named: false".to_owned(),
+        };
+        let head = format!(
+            "\t\t{{ kind: {}, {naming}, help: _({}), options: [\n",
+            text(section.kind),
+            text(section.help)
+        );
+        out.push_str(&head);
+        for (n, option) in section.options.iter().enumerate() {
+            let kind = match option.kind {
+                Kind::OneOf(words) => {
+                    let words: Vec<String> = words.iter().map(|word| text(word)).collect();
+                    format!("kind: 'choice', choices: [ {} ]", words.join(", "))
+                }
+                Kind::Number { min, max } => format!("kind: 'number', min: {min}, max: {max}"),
+                other => {
+                    let name = format!("{other:?}");
+                    let lower = name.char_indices().map(|(at, c)| match (at, c.is_uppercase()) {
+                        (0, _) | (_, false) => c.to_ascii_lowercase().to_string(),
+                        (_, true) => format!("_{}", c.to_ascii_lowercase()),
+                    });
+                    format!("kind: '{}', says: _({})", lower.collect::<String>(), text(&other.describe()))
+                }
+            };
+            let default = match option.default {
+                Absent::Required => "required: true".to_owned(),
+                Absent::Unset => "required: false".to_owned(),
+                Absent::Value(value) => format!("default: {}", text(value)),
+            };
+            let list = if option.list { ", list: true" } else { "" };
+            let comma = if n + 1 < section.options.len() { "," } else { "" };
+            out.push_str(&format!(
+                "\t\t\t{{ name: {}, {kind}{list}, {default}, example: {}, help: _({}) }}{comma}\n",
+                text(option.name),
+                text(option.kind.example()),
+                text(option.help)
+            ));
+        }
+        out.push_str(if n + 1 < SECTIONS.len() { "\t\t] },\n" } else { "\t\t] }\n" });
+    }
+    out + "\t]\n});\n"
+}
+
+/// Every option of the schema is on a page: the pages make their fields from this file.
+#[test]
+fn luci_shows_every_option() {
+    let file = "luci-app/htdocs/luci-static/resources/bramble/schema.js";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("BRAMBLE_WRITE").is_some() {
+        std::fs::write(&path, schema_for_pages()).expect("written");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(there, schema_for_pages(), "`BRAMBLE_WRITE=1 cargo test --test contract` writes {file} anew");
 }
 
 #[test]

@@ -61,6 +61,70 @@ pub struct Health {
     pub problems: Vec<String>,
 }
 
+/// Answer of `overview`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    pub now: Moment,
+    /// Another one whenever anything below is another.
+    pub mark: String,
+    /// Left out if it is still what the mark that was given stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+}
+
+/// Everything that one look at the room shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Whole {
+    pub version: String,
+    pub since: Moment,
+    pub data: PathBuf,
+    /// Free space where `data` is, rounded down, and all there is.
+    pub free: Option<ByteSize>,
+    pub size: Option<ByteSize>,
+    /// Whether each service runs.
+    pub services: BTreeMap<String, bool>,
+    /// One sentence each; empty if all is well.
+    pub problems: Vec<String>,
+    /// How many images there are.
+    pub images: usize,
+    pub rooms: Vec<RoomSummary>,
+    pub seats: Vec<Seat>,
+    /// Those queued and running, and the last that ended.
+    pub jobs: Vec<JobStatus>,
+}
+
+/// A room of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomSummary {
+    pub name: RoomName,
+    pub image: Option<ImageRef>,
+}
+
+/// One client, as much as a seat map shows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    pub mac: MacAddr,
+    pub name: HostName,
+    pub adopted: bool,
+    pub room: Option<RoomName>,
+    pub image: Option<ImageRef>,
+    pub ip: Option<Ipv4Addr>,
+    pub model: Option<String>,
+    pub state: Word,
+    pub since: Option<Moment>,
+    pub says: String,
+    pub people: Vec<Sitting>,
+}
+
+/// Somebody who is logged in at a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sitting {
+    pub session: SessionId,
+    pub user: UserName,
+    pub full_name: FullName,
+    pub since: Moment,
+}
+
 /// Answer of `takeover`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Takeover {

@@ -81,6 +81,16 @@ pub const METHODS: &[Method] = &[
         help: "Every problem of the configuration on the disk",
     },
     Method {
+        name: "overview",
+        access: Access::Read,
+        params: &[may(
+            "mark",
+            Kind::Text,
+            "the mark of the last answer, to hear only whether anything changed",
+        )],
+        help: "Rooms, seats, who sits there, jobs and what needs attention, in one answer",
+    },
+    Method {
         name: "takeover",
         access: Access::Read,
         params: &[],

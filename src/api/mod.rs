@@ -11,6 +11,7 @@ mod backup;
 mod clients;
 mod homes;
 mod images;
+mod overview;
 mod service;
 mod sessions;
 pub mod takeover;
@@ -18,6 +19,7 @@ pub mod takeover;
 pub mod answer;
 pub mod error;
 pub mod methods;
+pub mod roles;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -107,6 +109,7 @@ impl Api {
             "status" => value(self.status()?),
             "health" => value(self.health()),
             "check" => value(self.check()),
+            "overview" => value(self.overview(&args)?),
             "events" => value(self.events(&args)?),
             "client_list" => value(self.client_list()),
             "client_get" => value(self.client_get(&args)?),

@@ -83,9 +83,17 @@ fn resident() -> ByteSize {
 }
 
 /// Room for unprivileged users at `path`; `None` if it cannot be told.
-fn free(path: &Path) -> Option<ByteSize> {
+pub(super) fn free(path: &Path) -> Option<ByteSize> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
     #[expect(clippy::useless_conversion, reason = "both are 32 bits wide on 32-bit machines")]
     let (blocks, size) = (u64::from(stat.blocks_available()), u64::from(stat.fragment_size()));
+    Some(ByteSize(blocks.saturating_mul(size)))
+}
+
+/// All the room there is at `path`; `None` if it cannot be told.
+pub(super) fn size(path: &Path) -> Option<ByteSize> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    #[expect(clippy::useless_conversion, reason = "both are 32 bits wide on 32-bit machines")]
+    let (blocks, size) = (u64::from(stat.blocks()), u64::from(stat.fragment_size()));
     Some(ByteSize(blocks.saturating_mul(size)))
 }

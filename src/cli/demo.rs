@@ -24,10 +24,11 @@ use serde::Serialize;
 
 use self::table::{Row, Table};
 use super::INTERRUPTED;
-use crate::sim::classroom::{Classroom, Outcome};
+use crate::sim::classroom::{Classroom, ClassroomError, Outcome};
 use crate::sim::net;
 use crate::sim::pi::Options;
 use crate::sim::sample::Release;
+use crate::sim::school::{School, SchoolError};
 use crate::sim::server::Usage;
 use crate::sys::terminal;
 use crate::types::ByteSize;
@@ -39,8 +40,11 @@ pub struct Demo {
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=200))]
     clients: u16,
     /// Print the result as one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stay")]
     json: bool,
+    /// Set up a small school, with people at work, and keep it running until Ctrl-C
+    #[arg(long)]
+    stay: bool,
     /// Folder for throw-away files, on a disk
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     dir: PathBuf,
@@ -94,6 +98,9 @@ impl Demo {
             None => std::env::current_exe().context("the program does not know its own path")?,
         };
         let mut out = io::stdout();
+        if self.stay {
+            return self.keep(&program, &folder.0, &interrupts);
+        }
         let say = |text: String| if self.json { Ok(()) } else { writeln!(io::stdout(), "{text}") };
 
         let mut room = Classroom::open(&program, &folder.0, self.clients)?;
@@ -136,7 +143,7 @@ impl Demo {
         });
         let took = began.elapsed();
         let outcomes = match outcomes {
-            Err(crate::sim::classroom::ClassroomError::Interrupted) => {
+            Err(ClassroomError::Interrupted) => {
                 return Ok(ExitCode::from(INTERRUPTED));
             }
             other => other?,
@@ -153,6 +160,35 @@ impl Demo {
             out.write_all(summary.text().as_bytes())?;
         }
         Ok(if summary.up == summary.clients { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Demo {
+    /// Leaves a school running to be looked at from another terminal.
+    fn keep(&self, program: &Path, folder: &Path, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+        let mut out = io::stdout();
+        writeln!(out, "{} Pis are switched on; some people sit down at them.", self.clients)?;
+        let school = School::open(program, folder, self.clients, |_| {
+            if interrupts.any() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let school = match school {
+            Err(SchoolError::Classroom(ClassroomError::Interrupted)) => {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            other => other?,
+        };
+        let site = school.room.server.site();
+        writeln!(
+            out,
+            "The room runs until Ctrl-C. Look at it from another terminal:\n  \
+             bramble --socket {socket} client list\n  bramble --socket {socket} session list",
+            socket = site.socket().display()
+        )?;
+        out.flush()?;
+        while !interrupts.any() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -8,4 +8,5 @@ pub mod classroom;
 pub mod net;
 pub mod pi;
 pub mod sample;
+pub mod school;
 pub mod server;

@@ -93,7 +93,7 @@ impl Site {
         self.folder.join("log")
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.join("socket")
     }
 

@@ -1,0 +1,100 @@
+'use strict';
+'require baseclass';
+'require rpc';
+
+/* The only file that names a method of the daemon. Views call these functions with an object of arguments and get data
+   or an Error; none of them sees a status code. */
+
+const callAccess = rpc.declare({ object: 'session', method: 'access', reject: true });
+const callInit = rpc.declare({ object: 'rc', method: 'init', params: [ 'name', 'action' ], reject: true });
+const callMounts = rpc.declare({ object: 'luci', method: 'getMountPoints', expect: { result: [] }, reject: true });
+
+/* What a failed call means to a person. The numbers are those of ubus and of uhttpd's JSON-RPC. */
+function understand(error) {
+	const text = error?.message ?? String(error);
+
+	if (text.indexOf('-32000') >= 0 || /object not found|\bnot found\b/i.test(text))
+		return Object.assign(new Error(_('Bramble is not running.')), { code: 'not_running' });
+
+	if (text.indexOf('-32002') >= 0 || /access denied|permission denied/i.test(text))
+		return Object.assign(new Error(_('You are not allowed to do this.')), { code: 'not_allowed' });
+
+	return error instanceof Error ? error : new Error(text);
+}
+
+function method(name, params) {
+	const call = rpc.declare({ object: 'bramble', method: name, params: params ?? [], reject: true });
+
+	return (args) => call(...(params ?? []).map((param) => args?.[param] ?? undefined)).then((reply) => {
+		if (reply?.error)
+			throw Object.assign(new Error(reply.error.message), reply.error);
+
+		return reply;
+	}, (error) => {
+		throw understand(error);
+	});
+}
+
+let rights = null;
+
+return baseclass.extend({
+	status: method('status'),
+	check: method('check'),
+	overview: method('overview', [ 'mark' ]),
+	takeover: method('takeover'),
+	events: method('events', [ 'count' ]),
+
+	clientList: method('client_list'),
+	clientGet: method('client_get', [ 'client' ]),
+	clientAdopt: method('client_adopt', [ 'client', 'name', 'room', 'image', 'ip' ]),
+	clientForget: method('client_forget', [ 'client' ]),
+
+	imageList: method('image_list'),
+	imageShow: method('image_show', [ 'image' ]),
+	imageImport: method('image_import', [ 'source', 'name', 'sha256', 'content_sha256' ]),
+	imageRemove: method('image_remove', [ 'image' ]),
+
+	homeUsage: method('home_usage'),
+	homeMeasure: method('home_measure'),
+	homeBackup: method('home_backup', [ 'to', 'home', 'since' ]),
+	homeRestore: method('home_restore', [ 'from', 'home' ]),
+	shareList: method('share_list'),
+
+	sessionList: method('session_list', [ 'count' ]),
+	sessionEnd: method('session_end', [ 'session', 'message' ]),
+
+	accountList: method('account_list', [ 'search', 'class', 'role', 'offset', 'limit' ]),
+	accountAdd: method('account_add', [ 'account', 'full_name', 'note', 'role', 'classes', 'password', 'must_change', 'expires', 'quota', 'slips' ]),
+	accountSet: method('account_set', [ 'account', 'name', 'full_name', 'note', 'role', 'classes', 'enabled', 'must_change', 'expires', 'quota' ]),
+	accountPassword: method('account_password', [ 'account', 'class', 'password', 'slips' ]),
+	accountRemove: method('account_remove', [ 'account' ]),
+	accountImport: method('account_import', [ 'csv', 'class', 'role', 'apply', 'skip', 'slips' ]),
+	accountExport: method('account_export', [ 'class' ]),
+	classList: method('class_list'),
+	classAdd: method('class_add', [ 'class', 'note', 'quota' ]),
+	classSet: method('class_set', [ 'class', 'name', 'note', 'quota' ]),
+	classRemove: method('class_remove', [ 'class', 'members' ]),
+	classMove: method('class_move', [ 'class', 'to' ]),
+
+	jobList: method('job_list'),
+	jobStatus: method('job_status', [ 'job' ]),
+	jobCancel: method('job_cancel', [ 'job' ]),
+
+	/* Asks rpcd, once for each page, what this log-in may call; `may` then answers for a method of Bramble. The lock is
+	   in rpcd: this only keeps buttons away that would be refused. */
+	loadRights() {
+		return callAccess().then((reply) => {
+			rights = reply?.ubus?.bramble ?? [];
+		}, () => {
+			rights = [];
+		});
+	},
+
+	may(name) {
+		return rights != null && (rights.indexOf(name) >= 0 || rights.indexOf('*') >= 0);
+	},
+
+	/* What the router itself is asked. */
+	mounts: () => callMounts().catch((error) => { throw understand(error); }),
+	service: (action) => callInit('bramble', action).catch((error) => { throw understand(error); })
+});

@@ -1,0 +1,262 @@
+'use strict';
+'require baseclass';
+'require form';
+'require uci';
+'require bramble.schema as schema';
+
+/* Makes the fields of forms from the schema: what an option is called, which of them are for experts, and what a value
+   must look like. What an option means is said by the schema itself. */
+
+const LABELS = {
+	'bramble.enabled': _('Serve'),
+	'bramble.data': _('Folder for data'),
+	'bramble.network': _('Networks'),
+	'bramble.log_level': _('Log'),
+	'dhcp.mode': _('Addresses'),
+	'dhcp.inherit': _('As set up for dnsmasq'),
+	'dhcp.start': _('First address'),
+	'dhcp.limit': _('How many addresses'),
+	'dhcp.lease_time': _('Lease time'),
+	'dhcp.unknown_pi': _('New Pis'),
+	'subnet.network': _('Network'),
+	'subnet.subnet': _('Relayed network'),
+	'subnet.router': _('Router'),
+	'subnet.start': _('First address'),
+	'subnet.limit': _('How many addresses'),
+	'subnet.lease_time': _('Lease time'),
+	'tftp.enabled': _('Boot files'),
+	'nfs.backend': _('Served by'),
+	'nfs.server': _('Other server'),
+	'nfs.path': _('Its folder'),
+	'accounts.source': _('Kept by'),
+	'accounts.twice': _('A second log-in'),
+	'accounts.password_length': _('Shortest password'),
+	'accounts.attic_time': _('Keep removed homes for'),
+	'homes.quota': _('Space for each person'),
+	'homes.local_caches': _('Caches on the client'),
+	'share.access': _('Pupils may'),
+	'share.class': _('Classes'),
+	'share.path': _('Another folder'),
+	'ldap.enabled': _('Answer other programs'),
+	'ldap.base': _('Base name'),
+	'ldap.anonymous': _('Without log-in'),
+	'ldap.clear': _('Without TLS'),
+	'room.image': _('Image'),
+	'room.config_txt': _('Lines for config.txt'),
+	'room.cmdline': _('Kernel parameters'),
+	'room.timezone': _('Time zone'),
+	'room.mask': _('Units not started'),
+	'room.class': _('Classes'),
+	'room.sudo': _('Become root'),
+	'room.groups': _('Devices'),
+	'client.mac': _('Hardware address'),
+	'client.name': _('Name'),
+	'client.room': _('Room'),
+	'client.image': _('Image'),
+	'client.ip': _('Fixed address'),
+	'client.config_txt': _('Lines for config.txt'),
+	'client.cmdline': _('Kernel parameters')
+};
+
+const CHOICES = {
+	'error': _('errors only'), 'warn': _('warnings too'), 'info': _('what happens'), 'debug': _('with reasons'), 'trace': _('every packet'),
+	'authoritative': _('given by Bramble'), 'proxy': _('given by another server'), 'off': _('not looked after'),
+	'offer': _('get an address'), 'ignore': _('get no answer'),
+	'embedded': _('Bramble'), 'external': _('another NFS server'),
+	'local': _('Bramble'), 'ldap': _('a directory that is there already'),
+	'allow': _('is allowed'), 'refuse': _('is refused'), 'takeover': _('ends the first'),
+	'read': _('read'), 'write': _('read and change'), 'handin': _('hand in'),
+	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
+};
+
+const TITLES = {
+	'bramble': _('Service'),
+	'dhcp': _('Addresses'),
+	'subnet': _('Networks behind a relay'),
+	'tftp': _('Boot files'),
+	'nfs': _('Root file systems'),
+	'accounts': _('Accounts'),
+	'homes': _('Homes'),
+	'share': _('Shares'),
+	'ldap': _('For other programs'),
+	'room': _('Rooms'),
+	'client': _('Clients')
+};
+
+/* Folded away at first: what a room works without. */
+const EXPERT = [
+	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.server', 'nfs.path',
+	'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups',
+	'client.config_txt', 'client.cmdline', 'share.path'
+];
+
+/* Shown in the table of a kind of section; everything else is in the dialog behind “Edit”. */
+const COLUMNS = [ 'room.image', 'client.mac', 'client.name', 'client.room', 'client.image', 'client.ip', 'share.access', 'share.class', 'subnet.network', 'subnet.subnet', 'subnet.router' ];
+
+const NAME = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+const HOST = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
+const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
+
+/* Whether a text can be a value of this kind. The daemon is stricter and has the last word; this is for typing. */
+const FITS = {
+	'duration': (text) => /^(\d+[smhdw])+$/.test(text) || text == 'infinite',
+	'ip': (text) => IPV4.test(text),
+	'subnet': (text) => IPV4.test(text.split('/')[0]) && /^\/([89]|[12]\d|30)$/.test(text.slice(text.indexOf('/'))),
+	'mac': (text) => /^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(text),
+	'host_name': (text) => HOST.test(text),
+	'room_name': (text) => /^[A-Za-z0-9_-]+$/.test(text),
+	'class_name': (text) => NAME.test(text),
+	'ldap_base': (text) => /^[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*$/i.test(text),
+	'image': (text) => /^[a-z0-9][a-z0-9._-]*(@\d+)?$/.test(text),
+	'path': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
+	'folder': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
+	'config_txt': (text) => text.length <= 98,
+	'cmdline': (text) => text.trim().length > 0 && text.length <= 512,
+	'time_zone': (text) => /^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/.test(text),
+	'unit': (text) => /\.(service|socket|timer|mount|target|path)$/.test(text),
+	'size': (text) => /^[1-9]\d*[kMGT]?$/.test(text) || text == 'none'
+};
+
+return baseclass.extend({
+	sections: schema.sections,
+
+	section(kind) {
+		return schema.sections.find((section) => section.kind == kind);
+	},
+
+	title(kind) {
+		return TITLES[kind];
+	},
+
+	label(kind, option) {
+		return LABELS['%s.%s'.format(kind, option)];
+	},
+
+	isExpert(kind, option) {
+		return EXPERT.indexOf('%s.%s'.format(kind, option)) >= 0;
+	},
+
+	choice(word) {
+		return CHOICES[word] ?? word;
+	},
+
+	/* True, or what is wrong with a value. */
+	check(option, text) {
+		if (text == null || text === '')
+			return true;
+
+		if (option.kind == 'number')
+			return /^\d+$/.test(text) && +text >= option.min && +text <= option.max
+				? true : _('Expecting a number from %d to %d').format(option.min, option.max);
+
+		return !FITS[option.kind] || FITS[option.kind](text)
+			? true : _('Expecting: %s').format('%s (%s)'.format(option.says, option.example));
+	},
+
+	/* The classes of LuCI's forms that show an option, and what is set on them. `known` has names to choose from. */
+	widget(option, known) {
+		const names = known?.[option.kind];
+
+		if (option.kind == 'bool')
+			return form.Flag;
+
+		if (option.kind == 'choice')
+			return option.list ? form.MultiValue : form.ListValue;
+
+		if (option.kind == 'network' && names?.length)
+			return option.list ? form.MultiValue : form.ListValue;
+
+		return option.list ? form.DynamicList : form.Value;
+	},
+
+	/* Adds one option of the schema to a section of a form. */
+	add(section, kind, option, known, tab) {
+		const type = this.widget(option, known);
+		const label = this.label(kind, option.name);
+		const field = tab
+			? section.taboption(tab, type, option.name, label, option.help)
+			: section.option(type, option.name, label, option.help);
+
+		if (option.kind == 'bool') {
+			field.default = option['default'] ?? '0';
+			field.rmempty = false;
+		}
+		else {
+			field.placeholder = option['default'] ?? option.example;
+			field.rmempty = !option.required;
+			field.optional = !option.required;
+			field.validate = (section_id, value) => this.check(option, value);
+		}
+
+		for (const word of option.choices ?? [])
+			field.value(word, this.choice(word));
+
+		if (option.kind == 'choice' && !option.list)
+			field.default = option['default'];
+
+		for (const name of known?.[option.kind] ?? [])
+			field.value(name, name);
+
+		if (COLUMNS.indexOf('%s.%s'.format(kind, option.name)) < 0 && section.modaltitle !== undefined)
+			field.modalonly = true;
+
+		return field;
+	},
+
+	/* Every option of a section that there is once, the expert part behind a tab of its own. */
+	addFixed(map, kind, known) {
+		const spec = this.section(kind);
+		const section = map.section(form.NamedSection, spec.name, kind, TITLES[kind], spec.help);
+		const expert = spec.options.some((option) => this.isExpert(kind, option.name));
+		const plain = spec.options.some((option) => !this.isExpert(kind, option.name));
+
+		section.addremove = false;
+
+		if (expert && plain) {
+			section.tab('plain', _('Usual'));
+			section.tab('expert', _('For experts'));
+		}
+
+		for (const option of spec.options)
+			this.add(section, kind, option, known, expert && plain ? (this.isExpert(kind, option.name) ? 'expert' : 'plain') : null);
+
+		return section;
+	},
+
+	/* A table of sections of which there can be many, with everything else behind “Edit”. */
+	addTable(map, kind, known) {
+		const spec = this.section(kind);
+		const section = map.section(form.GridSection, kind, TITLES[kind], spec.help);
+
+		section.addremove = true;
+		section.anonymous = !spec.named;
+		section.nodescriptions = true;
+		section.modaltitle = (section_id) => section.anonymous
+			? '%h'.format(uci.get('bramble', section_id, 'name') ?? TITLES[kind])
+			: '%h'.format(section_id);
+
+		if (spec.options.some((option) => this.isExpert(kind, option.name))) {
+			section.tab('plain', _('Usual'));
+			section.tab('expert', _('For experts'));
+
+			for (const option of spec.options)
+				this.add(section, kind, option, known, this.isExpert(kind, option.name) ? 'expert' : 'plain');
+		}
+		else {
+			for (const option of spec.options)
+				this.add(section, kind, option, known, null);
+		}
+
+		return section;
+	},
+
+	/* Names that can be chosen, from the answers of the daemon and from UCI; what could not be asked is left out. */
+	known(images, classes) {
+		return {
+			'image': (images?.images ?? []).map((image) => image.name),
+			'class_name': (classes?.classes ?? []).map((one) => one.name),
+			'room_name': uci.sections('bramble', 'room').map((room) => room['.name']),
+			'network': uci.sections('network', 'interface').map((one) => one['.name']).filter((name) => name != 'loopback')
+		};
+	}
+});

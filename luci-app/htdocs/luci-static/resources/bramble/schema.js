@@ -1,0 +1,80 @@
+'use strict';
+'require baseclass';
+
+/* What may stand in /etc/config/bramble. Written by `BRAMBLE_WRITE=1 cargo test --test contract` from
+   src/config/schema.rs; labels and order are in options.js. */
+
+return baseclass.extend({
+	sections: [
+		{ kind: 'bramble', name: 'main', help: _('The service as a whole.'), options: [
+			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether Bramble serves; the init script starts it only then.') },
+			{ name: 'data', kind: 'path', says: _('absolute path'), required: true, example: '/mnt/sda1/bramble', help: _('Folder for images and the database, on attached storage: never on the router\'s flash or in its memory.') },
+			{ name: 'network', kind: 'network', says: _('name in /etc/config/network'), list: true, default: 'lan', example: 'lan', help: _('Networks that are served, by their names in /etc/config/network; each needs a static address.') },
+			{ name: 'log_level', kind: 'choice', choices: [ 'error', 'warn', 'info', 'debug', 'trace' ], default: 'info', example: 'error', help: _('How much the log says.') }
+		] },
+		{ kind: 'dhcp', name: 'dhcp', help: _('Addresses.'), options: [
+			{ name: 'mode', kind: 'choice', choices: [ 'authoritative', 'proxy', 'off' ], default: 'authoritative', example: 'authoritative', help: _('Give addresses (authoritative), add to what another server gives (proxy), or do neither (off).') },
+			{ name: 'inherit', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Take pool, lease time, reservations and options from /etc/config/dhcp, as dnsmasq would have.') },
+			{ name: 'start', kind: 'number', min: 1, max: 65534, default: '100', example: '100', help: _('First address of the pool, counted from the network\'s own; used where nothing is inherited.') },
+			{ name: 'limit', kind: 'number', min: 1, max: 65534, default: '150', example: '100', help: _('How many addresses the pool has; used where nothing is inherited.') },
+			{ name: 'lease_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '12h', example: '12h', help: _('How long an address is given for; used where nothing is inherited.') },
+			{ name: 'unknown_pi', kind: 'choice', choices: [ 'offer', 'ignore' ], default: 'offer', example: 'offer', help: _('What a Pi that nobody has adopted gets: an address, or no answer.') }
+		] },
+		{ kind: 'subnet', named: false, help: _('A network behind a DHCP relay.'), options: [
+			{ name: 'network', kind: 'network', says: _('name in /etc/config/network'), required: true, example: 'lan', help: _('The served network through which the relay\'s questions come in.') },
+			{ name: 'subnet', kind: 'subnet', says: _('IPv4 network, such as 10.1.20.0/24'), required: true, example: '10.1.20.0/24', help: _('The relayed network; the relay\'s own address (giaddr) lies in it.') },
+			{ name: 'router', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('Its default router; the relay itself if left out.') },
+			{ name: 'start', kind: 'number', min: 1, max: 65534, required: false, example: '100', help: _('First address of its pool, counted from the network\'s own; without it only reservations are served.') },
+			{ name: 'limit', kind: 'number', min: 1, max: 65534, default: '150', example: '100', help: _('How many addresses its pool has.') },
+			{ name: 'lease_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), required: false, example: '12h', help: _('How long an address is given for; as on the served network if left out.') }
+		] },
+		{ kind: 'tftp', name: 'tftp', help: _('Boot files.'), options: [
+			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether boot files are served.') }
+		] },
+		{ kind: 'nfs', name: 'nfs', help: _('Root file systems.'), options: [
+			{ name: 'backend', kind: 'choice', choices: [ 'embedded', 'external' ], default: 'embedded', example: 'embedded', help: _('Serve images ourselves (embedded), or send clients to another NFS server (external).') },
+			{ name: 'server', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('Address of the other server, if `backend` is `external`.') },
+			{ name: 'path', kind: 'path', says: _('absolute path'), required: false, example: '/mnt/sda1/bramble', help: _('Its export that holds our `images` folder, if `backend` is `external`.') }
+		] },
+		{ kind: 'accounts', name: 'accounts', help: _('People who log in.'), options: [
+			{ name: 'source', kind: 'choice', choices: [ 'local', 'ldap' ], default: 'local', example: 'local', help: _('Who keeps the accounts: Bramble itself (local), or a directory that is there already (ldap).') },
+			{ name: 'twice', kind: 'choice', choices: [ 'allow', 'refuse', 'takeover' ], default: 'allow', example: 'allow', help: _('What happens when somebody logs in at a second client: both stay, the second is refused, or the first is ended.') },
+			{ name: 'password_length', kind: 'number', min: 4, max: 128, default: '8', example: '100', help: _('How many characters a new password has at least.') },
+			{ name: 'attic_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '90d', example: '12h', help: _('How long the home of a removed account is kept.') }
+		] },
+		{ kind: 'homes', name: 'homes', help: _('The folders of people.'), options: [
+			{ name: 'quota', kind: 'size', says: _('size: 500M, 2G, or none'), default: '2G', example: '2G', help: _('How much each person may keep, unless the account or a class of theirs says otherwise.') },
+			{ name: 'local_caches', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether caches of programs (~/.cache) live in the client\'s memory instead of the home.') }
+		] },
+		{ kind: 'share', named: true, help: _('A folder that several people see below ~/Shared.'), options: [
+			{ name: 'access', kind: 'choice', choices: [ 'read', 'write', 'handin' ], default: 'read', example: 'read', help: _('What pupils may do: read it, change everything in it, or only put files into it; teachers may do everything.') },
+			{ name: 'class', kind: 'class_name', says: _('name of a class'), list: true, required: false, example: 'class-7b', help: _('Classes that see it; without one everybody does.') },
+			{ name: 'path', kind: 'folder', says: _('absolute path'), required: false, example: '/mnt/sda1/files', help: _('A folder that exists already, if it is not to be below `data`.') }
+		] },
+		{ kind: 'ldap', name: 'ldap', help: _('Accounts for other programs, over LDAP.'), options: [
+			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether programs such as a library catalogue can ask for accounts over LDAP, on ports 389 and 636.') },
+			{ name: 'base', kind: 'ldap_base', says: _('distinguished name'), default: 'dc=raspberrypi,dc=local', example: 'dc=school,dc=lan', help: _('Name below which everything is found; images made by PiServer expect the one given here.') },
+			{ name: 'anonymous', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether those who have not logged in may list people and classes.') },
+			{ name: 'clear', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether passwords are taken without TLS, where anybody on the network can read them.') }
+		] },
+		{ kind: 'room', named: true, help: _('Clients that share settings.'), options: [
+			{ name: 'image', kind: 'image', says: _('image, or image@version'), required: false, example: 'trixie', help: _('What its clients boot: `trixie` for the current version, `trixie@3` to stay with one.') },
+			{ name: 'config_txt', kind: 'config_txt', says: _('line of config.txt'), list: true, required: false, example: 'hdmi_force_hotplug=1', help: _('Lines added to config.txt of its clients.') },
+			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, required: false, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added for its clients.') },
+			{ name: 'timezone', kind: 'time_zone', says: _('time zone, such as Europe/Berlin'), required: false, example: 'Europe/Berlin', help: _('Time zone of its clients; the router\'s own if left out.') },
+			{ name: 'mask', kind: 'unit', says: _('systemd unit'), list: true, required: false, example: 'bluetooth.service', help: _('systemd units that its clients do not start.') },
+			{ name: 'class', kind: 'class_name', says: _('name of a class'), list: true, required: false, example: 'class-7b', help: _('Classes whose members may log in here, besides teachers; everybody if left out.') },
+			{ name: 'sudo', kind: 'choice', choices: [ 'nobody', 'teachers', 'everybody' ], default: 'nobody', example: 'nobody', help: _('Who becomes root with their own password.') },
+			{ name: 'groups', kind: 'choice', choices: [ 'audio', 'video', 'render', 'input', 'plugdev', 'netdev', 'dialout', 'gpio', 'i2c', 'spi', 'none' ], list: true, required: false, example: 'audio', help: _('Devices that people may use, by their groups; all of them if left out, none with `none`.') }
+		] },
+		{ kind: 'client', named: false, help: _('One Raspberry Pi.'), options: [
+			{ name: 'mac', kind: 'mac', says: _('hardware address'), required: true, example: 'dc:a6:32:01:02:03', help: _('Its hardware address.') },
+			{ name: 'name', kind: 'host_name', says: _('host name'), required: true, example: 'lab-01', help: _('Its host name.') },
+			{ name: 'room', kind: 'room_name', says: _('name of a room'), required: false, example: 'lab', help: _('The room it is in.') },
+			{ name: 'image', kind: 'image', says: _('image, or image@version'), required: false, example: 'trixie', help: _('What it boots, if not what its room boots.') },
+			{ name: 'ip', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('A fixed address; one from the pool if left out.') },
+			{ name: 'config_txt', kind: 'config_txt', says: _('line of config.txt'), list: true, required: false, example: 'hdmi_force_hotplug=1', help: _('Lines added to its config.txt, behind those of its room.') },
+			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, required: false, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added behind those of its room.') }
+		] }
+	]
+});

@@ -1,0 +1,128 @@
+'use strict';
+'require baseclass';
+'require ui';
+'require bramble.api as api';
+'require bramble.act as act';
+'require bramble.show as show';
+
+/* The seat map: a tile for each client, and what can be done about one. */
+
+function who(seat) {
+	return seat.people.map((person) => person.full_name || person.user).join(', ');
+}
+
+return baseclass.extend({
+	who: who,
+
+	/* Of many seats: how many are in which kind of state, worst first. */
+	counts(seats) {
+		const kinds = [ [ 'stuck', _('trouble') ], [ 'new', _('new') ], [ 'boot', _('starting') ], [ 'up', _('ready') ], [ 'off', _('off') ] ];
+
+		return kinds.map(([ kind, word ]) => {
+			const count = seats.filter((seat) => show.stateClass(seat.state) == 'bramble-' + kind).length;
+
+			return count ? show.badge('%s %s'.format(show.number(count), word), kind) : null;
+		}).filter((badge) => badge);
+	},
+
+	tile(seat, now) {
+		const people = who(seat);
+		const step = show.step(seat.state);
+		const word = people || show.state(seat.state);
+
+		return E('button', {
+			'type': 'button',
+			'class': 'bramble-seat %s%s'.format(show.stateClass(seat.state), people ? ' bramble-busy-seat' : ''),
+			'data-key': 'seat-' + seat.mac,
+			'title': seat.says,
+			'aria-label': '%s: %s'.format(seat.name, people ? _('%s is logged in').format(people) : show.state(seat.state)),
+			'click': () => this.open(seat, now)
+		}, [
+			E('strong', {}, [ seat.name ]),
+			E('span', {}, [ word ]),
+			step != null ? show.bar(step, show.state(seat.state)) : '',
+			seat.state == 'stuck' ? E('small', {}, [ seat.says ]) : '',
+			seat.state != 'stuck' && !people && seat.since ? E('small', {}, [ show.ago(seat.since, now) ]) : ''
+		]);
+	},
+
+	map(seats, now) {
+		return E('div', { 'class': 'bramble-map' }, seats.map((seat) => this.tile(seat, now)));
+	},
+
+	/* One seat in a dialog: what it does, who sits there, what can be done. */
+	open(seat, now) {
+		const facts = [
+			[ _('State'), '%s, %s'.format(show.state(seat.state), show.ago(seat.since, now)) ],
+			[ _('What is known'), seat.says ],
+			[ _('Room'), seat.room ?? _('none') ],
+			[ _('Image'), seat.image ?? _('none') ],
+			[ _('Model'), seat.model ?? _('unknown') ],
+			[ _('Address'), seat.ip ?? _('none') ],
+			[ _('Hardware address'), seat.mac ]
+		];
+		const people = seat.people.map((person) => E('div', { 'class': 'bramble-tools' }, [
+			E('span', {}, [ _('%s is logged in since %s').format(person.full_name || person.user, show.clock(person.since)) ]),
+			api.may('session_end') ? act.button(_('Log out'), () => this.logOut(seat, person), 'negative') : ''
+		]));
+		const tools = [];
+
+		if (!seat.adopted && api.may('client_adopt'))
+			tools.push(act.button(_('Adopt…'), () => this.adopt(seat), 'positive'));
+
+		tools.push(E('a', { 'class': 'btn cbi-button', 'href': L.url('admin/bramble/clients') + '#' + encodeURIComponent(seat.mac) }, [ _('Boot in detail') ]));
+
+		ui.showModal(seat.name, [
+			E('div', { 'class': 'bramble-form' }, [
+				E('dl', { 'class': 'bramble-facts' }, facts.flatMap(([ title, value ]) => [
+					E('dt', {}, [ title ]),
+					E('dd', {}, [ value ])
+				])),
+				E('div', {}, people),
+				E('div', { 'class': 'bramble-tools' }, tools),
+				E('div', { 'class': 'right' }, [
+					E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ])
+				])
+			])
+		]);
+	},
+
+	logOut(seat, person) {
+		act.form(_('Log %s out at %s?').format(person.full_name || person.user, seat.name),
+			_('Programs are closed. What was not saved is lost; the files in the home stay.'), [
+				{ name: 'message', label: _('Message'), help: _('What the person is shown. A general sentence if left empty.') }
+			], _('Log out'), (values) => api.sessionEnd({ session: person.session, message: values.message })
+				.then(() => act.done(_('%s is being logged out.').format(person.full_name || person.user))));
+	},
+
+	/* Makes a Pi one of ours; `rooms` and `images` are asked for, so that the dialog is never out of date. */
+	adopt(seat) {
+		return Promise.all([ api.overview(), api.imageList() ]).then(([ overview, images ]) => {
+			const whole = overview.whole;
+			const rooms = whole.rooms.map((room) => [ room.name, room.name ]);
+			const names = images.images.map((image) => [ image.name, image.name ]);
+			const name = seat.adopted ? seat.name : this.nextName(whole, rooms[0]?.[0]);
+
+			act.form(_('Adopt %s').format(seat.model ?? seat.mac),
+				_('It gets a name and a room, and starts the image of that room when it is switched on the next time.'), [
+					{ name: 'name', label: _('Name'), value: name, help: _('Letters, digits and hyphens, such as lab-01.') },
+					{ name: 'room', label: _('Room'), kind: 'choice', value: rooms[0]?.[0], choices: [ [ '', _('none') ] ].concat(rooms) },
+					{ name: 'image', label: _('Image'), kind: 'choice', choices: [ [ '', _('that of the room') ] ].concat(names) }
+				], _('Adopt'), (values) => api.clientAdopt(Object.assign({ client: seat.mac }, values))
+					.then((client) => act.done(_('%s belongs to the room now.').format(client.name))));
+		});
+	},
+
+	/* The first free number behind the name of the room. */
+	nextName(whole, room) {
+		const taken = whole.seats.map((seat) => seat.name);
+		const stem = room ?? 'pi';
+
+		for (let n = 1; ; n++) {
+			const name = '%s-%02d'.format(stem, n);
+
+			if (taken.indexOf(name) < 0)
+				return name;
+		}
+	}
+});

@@ -1,0 +1,144 @@
+'use strict';
+'require view';
+'require form';
+'require uci';
+'require ui';
+'require bramble.api as api';
+'require bramble.act as act';
+'require bramble.options as options';
+'require bramble.rooms as rooms';
+'require bramble.seats as seats';
+'require bramble.show as show';
+
+/* Clients and rooms: every Pi that is known and how its boot went; for the administrator also what it is to be, as forms
+   over /etc/config/bramble. */
+
+const EVERY = 5;
+
+return view.extend({
+	load() {
+		return api.loadRights().then(() => {
+			const edits = api.may('client_adopt');
+			const maybe = (promise) => promise.catch(() => null);
+
+			return Promise.all([
+				api.clientList().catch((error) => error),
+				edits ? maybe(api.imageList()) : null,
+				edits ? maybe(api.classList()) : null,
+				edits ? uci.load('bramble') : null
+			]);
+		});
+	},
+
+	render([ answer, images, classes ]) {
+		const edits = api.may('client_adopt');
+
+		this.list = E('div', {}, []);
+		this.one = E('div', { 'class': 'cbi-section', 'aria-live': 'polite' }, []);
+		this.chosen = decodeURIComponent(window.location.hash.slice(1)) || null;
+		window.addEventListener('hashchange', () => this.choose(decodeURIComponent(window.location.hash.slice(1)) || null));
+
+		const live = E('div', { 'data-tab': 'live', 'data-tab-title': _('Now') }, [ this.list, this.one ]);
+		const tabs = E('div', {}, [ live ]);
+		const node = show.page(_('Clients and rooms'), null, [ tabs ]);
+
+		if (answer instanceof Error)
+			show.fill(this.list, [ E('p', { 'class': 'bramble-problem' }, [ answer.message ]) ]);
+		else
+			this.update(answer);
+
+		show.follow(node, EVERY, () => Promise.all([ api.clientList(), this.ask() ]), ([ reply, client ]) => {
+			this.update(reply);
+			this.detail(client);
+		});
+		this.choose(this.chosen);
+
+		if (!edits) {
+			ui.tabs.initTabGroup(tabs.childNodes);
+
+			return node;
+		}
+
+		return this.forms(options.known(images, classes)).then((map) => {
+			tabs.appendChild(E('div', { 'data-tab': 'settings', 'data-tab-title': _('Settings') }, [ map ]));
+			ui.tabs.initTabGroup(tabs.childNodes);
+
+			return node;
+		});
+	},
+
+	forms(known) {
+		const map = new form.Map('bramble', null, _('What a client has of its own goes before what its room has. A Pi sees a change when it is switched on the next time.'));
+
+		options.addTable(map, 'room', known);
+		options.addTable(map, 'client', known);
+		this.map = map;
+
+		return map.render();
+	},
+
+	handleSave(ev) {
+		return this.map ? this.map.save(null, ev) : Promise.resolve();
+	},
+
+	handleSaveApply(ev, mode) {
+		return this.handleSave(ev).then(() => ui.changes.apply(mode == '0'));
+	},
+
+	handleReset() {
+		return this.map ? this.map.reset() : Promise.resolve();
+	},
+
+	/* The page has buttons to save only for who may. */
+	addFooter() {
+		return api.may('client_adopt') ? this.super('addFooter', []) : E([]);
+	},
+
+	update(reply) {
+		this.clients = reply.clients;
+		show.fill(this.list, [
+			E('div', { 'class': 'bramble-tools' }, seats.counts(reply.clients).concat([
+				act.button(_('List as CSV'), () => act.save('clients.csv', 'text/csv', rooms.csv(this.clients)), 'neutral', { 'data-key': 'csv' })
+			])),
+			show.table([ _('Name'), _('Room'), _('State'), _('Boots next'), _('Address'), _('Model'), _('Last seen'), '' ], reply.clients.map((client) => [
+				E('a', { 'href': '#' + encodeURIComponent(client.mac), 'data-key': 'open-' + client.mac }, [ client.name ]),
+				client.room ?? '',
+				[ show.badge(show.state(client.state), show.stateClass(client.state).slice(8)), ' ', E('small', {}, [ client.says ]) ],
+				client.image ?? '',
+				client.ip ?? '',
+				client.model ?? '',
+				show.ago(client.last_seen, reply.now),
+				this.buttons(client)
+			]), _('No Pi has been seen yet. Switch one on that is connected to a served network.'))
+		]);
+	},
+
+	buttons(client) {
+		const done = () => api.clientList().then((reply) => this.update(reply)).catch((error) => act.failed(error));
+
+		return [
+			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
+			api.may('client_forget') ? act.button(_('Forget…'), () => rooms.forget(client, done), 'remove', { 'data-key': 'forget-' + client.mac }) : ''
+		];
+	},
+
+	ask() {
+		return this.chosen ? api.clientGet({ client: this.chosen }) : Promise.resolve(null);
+	},
+
+	choose(mac) {
+		this.chosen = mac;
+
+		return this.ask().then((client) => {
+			this.detail(client);
+
+			if (client)
+				this.one.scrollIntoView?.({ block: 'nearest' });
+		}).catch((error) => show.fill(this.one, [ E('p', { 'class': 'bramble-problem' }, [ error.message ]) ]));
+	},
+
+	detail(client) {
+		if (client == null || client.mac == this.chosen)
+			show.fill(this.one, client ? rooms.detail(client) : []);
+	}
+});

@@ -1,0 +1,140 @@
+'use strict';
+'require view';
+'require form';
+'require uci';
+'require ui';
+'require bramble.api as api';
+'require bramble.act as act';
+'require bramble.jobs as jobs';
+'require bramble.options as options';
+'require bramble.show as show';
+
+/* Shares and homes: shared folders as a form, how much everybody keeps, backups as tasks. */
+
+const EVERY = 3;
+const SHOWN = 100;
+
+return view.extend({
+	load() {
+		return Promise.all([
+			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), api.loadRights(), uci.load('bramble')
+		]);
+	},
+
+	render([ shares, homes, tasks, classes ]) {
+		this.problems = E('div', {}, []);
+		this.homes = E('div', {}, []);
+		this.tasks = E('div', {}, []);
+		this.search = '';
+
+		const map = new form.Map('bramble', null, null);
+
+		options.addTable(map, 'share', options.known(null, classes));
+		this.map = map;
+		this.showShares(shares);
+		this.showHomes(homes);
+		this.showTasks(tasks);
+
+		return map.render().then((node) => {
+			const tabs = E('div', {}, [
+				E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.problems, node ]),
+				E('div', { 'data-tab': 'homes', 'data-tab-title': _('Homes') }, [ this.tools(), this.homes ]),
+				E('div', { 'data-tab': 'backup', 'data-tab-title': _('Backup') }, [ this.backup() ])
+			]);
+			const page = show.page(_('Shares and homes'), null, [ tabs, show.section(_('Tasks'), [ this.tasks ]) ]);
+
+			ui.tabs.initTabGroup(tabs.childNodes);
+			show.follow(page, EVERY, () => api.jobList(), (answer) => this.showTasks(answer));
+
+			return page;
+		});
+	},
+
+	handleSave(ev) {
+		return this.map.save(null, ev);
+	},
+
+	handleSaveApply(ev, mode) {
+		return this.handleSave(ev).then(() => ui.changes.apply(mode == '0'));
+	},
+
+	handleReset() {
+		return this.map.reset();
+	},
+
+	showShares(answer) {
+		show.fill(this.problems, answer.shares.filter((share) => share.problem).map((share) => E('p', { 'class': 'bramble-problem' }, [
+			'%s: %s'.format(share.name, share.problem)
+		])));
+	},
+
+	tools() {
+		return E('div', { 'class': 'bramble-tools' }, [
+			E('input', {
+				'type': 'search', 'class': 'cbi-input-text', 'placeholder': _('Search for a name'), 'aria-label': _('Search'),
+				'input': (ev) => { this.search = ev.target.value.toLowerCase(); this.showHomes(this.answer); }
+			}),
+			api.may('home_measure') ? act.button(_('Measure again'), () => api.homeMeasure().then(() => act.done(_('All homes are being measured.')))) : ''
+		]);
+	},
+
+	showHomes(answer) {
+		this.answer = answer;
+
+		const found = answer.homes.filter((home) => home.name.toLowerCase().indexOf(this.search) >= 0);
+
+		show.fill(this.homes, [
+			show.table([ _('Name'), _('Used'), _('Of'), _('Measured') ], found.slice(0, SHOWN).map((home) => this.home(home, answer.now)), _('Nobody has a home yet: it is made at the first log-in.')),
+			found.length > SHOWN ? E('p', {}, [ _('%s more; search for a name.').format(show.number(found.length - SHOWN)) ]) : '',
+			answer.attic.length ? show.section(_('Homes of removed accounts'), [
+				E('p', {}, [ _('They are deleted after the time that the settings say.') ]),
+				show.table([ _('Name'), _('Removed'), _('Deleted'), _('Folder') ], answer.attic.map((old) => [
+					old.name, old.day, show.day(old.until) || _('never'), old.path
+				]))
+			]) : ''
+		]);
+	},
+
+	home(home, now) {
+		return [
+			home.name,
+			home.bytes == null ? _('unknown') : show.size(home.bytes),
+			home.quota == null ? _('no bound') : show.bar(100 * (home.bytes ?? 0) / home.quota, show.size(home.quota)),
+			show.ago(home.measured_at, now)
+		];
+	},
+
+	backup() {
+		return E('div', { 'class': 'cbi-section' }, [
+			E('p', {}, [ _('A backup holds accounts, homes, shares and settings, and no images: they can be imported again. Keep it on another disk than the data.') ]),
+			E('div', { 'class': 'bramble-tools' }, [
+				api.may('home_backup') ? act.button(_('Back up…'), () => this.startBackup(), 'add') : '',
+				api.may('home_restore') ? act.button(_('Restore…'), () => this.startRestore(), 'negative') : ''
+			]),
+			E('p', {}, [ _('To keep it on your own computer, without space on the router:'), ' ', E('code', {}, [ 'ssh root@router bramble backup - > bramble.tar' ]) ])
+		]);
+	},
+
+	startBackup() {
+		const day = new Date().toISOString().slice(0, 10);
+
+		act.form(_('Back up'), null, [
+			{ name: 'to', label: _('File'), value: '/mnt/backup/bramble-%s.tar'.format(day), help: _('A new file on a mounted disk.') },
+			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') },
+			{ name: 'since', label: _('Only what is newer than'), kind: 'date', help: _('For a small backup between two whole ones.') }
+		], _('Back up'), (values) => api.homeBackup(values).then(() => act.done(_('The backup has begun.'))));
+	},
+
+	startRestore() {
+		act.form(_('Restore a backup'), _('Files that are in the backup replace those that are there. What came later stays.'), [
+			{ name: 'from', label: _('File'), placeholder: '/mnt/backup/bramble-2026-11-27.tar' },
+			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') }
+		], _('Restore'), (values) => api.homeRestore(values).then(() => act.done(_('The restoring has begun.'))));
+	},
+
+	showTasks(answer) {
+		const shown = answer.jobs.filter((job) => [ 'backup', 'restore', 'measure' ].indexOf(job.kind) >= 0);
+
+		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));
+	}
+});

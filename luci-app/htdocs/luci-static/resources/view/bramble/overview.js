@@ -1,0 +1,132 @@
+'use strict';
+'require view';
+'require bramble.api as api';
+'require bramble.act as act';
+'require bramble.jobs as jobs';
+'require bramble.seats as seats';
+'require bramble.show as show';
+
+/* Overview: the room at a glance. One question every two seconds, whose answer is a mark if nothing has changed. */
+
+const EVERY = 2;
+
+return view.extend({
+	load() {
+		return Promise.all([ api.overview().catch((error) => error), api.loadRights() ]);
+	},
+
+	render([ answer ]) {
+		this.content = E('div', {}, []);
+		this.mark = null;
+		this.whole = null;
+
+		const page = show.page(_('Bramble'), null, [ this.content ]);
+
+		if (answer instanceof Error)
+			show.fill(this.content, this.absent(answer));
+		else
+			this.update(answer);
+
+		show.follow(page, EVERY, () => api.overview({ mark: this.mark }), (reply) => this.update(reply));
+
+		return page;
+	},
+
+	/* Nothing to show yet: Bramble does not run. */
+	absent(error) {
+		return [
+			E('p', { 'class': 'bramble-problem' }, [ error.message ]),
+			error.code == 'not_running' && L.hasViewPermission() !== false
+				? E('p', {}, [ E('a', { 'class': 'btn cbi-button cbi-button-positive', 'href': L.url('admin/bramble/setup') }, [ _('Set Bramble up') ]) ])
+				: ''
+		];
+	},
+
+	update(reply) {
+		/* Times such as “2 minutes ago” move on even if nothing else does. */
+		this.mark = reply.mark;
+		this.whole = reply.whole ?? this.whole;
+		this.now = reply.now;
+
+		if (this.whole)
+			show.fill(this.content, this.draw(this.whole, reply.now));
+	},
+
+	draw(whole, now) {
+		const strangers = whole.seats.filter((seat) => !seat.adopted);
+		const ours = whole.seats.filter((seat) => seat.adopted);
+		const rooms = whole.rooms.map((room) => [ room, ours.filter((seat) => seat.room == room.name) ]);
+		const homeless = ours.filter((seat) => !whole.rooms.some((room) => room.name == seat.room));
+
+		return [
+			this.health(whole),
+			...rooms.map(([ room, here ]) => this.room(room.name, room.image, here, now)),
+			homeless.length ? this.room(_('No room'), null, homeless, now) : '',
+			strangers.length ? this.strangers(strangers, now) : '',
+			ours.length + strangers.length == 0 ? this.first() : '',
+			show.section(_('Tasks'), jobs.list(whole.jobs, now), 'bramble-jobs')
+		];
+	},
+
+	health(whole) {
+		const down = Object.keys(whole.services).filter((name) => !whole.services[name]);
+		const used = whole.size ? whole.size - (whole.free ?? 0) : 0;
+		const people = whole.seats.reduce((sum, seat) => sum + seat.people.length, 0);
+		const storage = whole.size
+			? [ show.bar(100 * used / whole.size, _('%s of %s free').format(show.size(whole.free), show.size(whole.size))) ]
+			: [ _('unknown') ];
+
+		return E('div', { 'class': 'cbi-section' }, [
+			E('div', { 'class': 'bramble-head' }, seats.counts(whole.seats).concat([
+				E('span', {}, [ N_(people, '%s person is logged in', '%s people are logged in').format(show.number(people)) ])
+			])),
+			...whole.problems.map((problem) => E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem ])),
+			whole.problems.length + down.length == 0 ? E('p', { 'class': 'bramble-good' }, [ _('All services run.') ]) : '',
+			E('dl', { 'class': 'bramble-facts' }, [
+				E('dt', {}, [ _('Storage') ]),
+				E('dd', {}, storage),
+				E('dt', {}, [ _('Images') ]),
+				E('dd', {}, [ E('a', { 'href': L.url('admin/bramble/images') }, [ show.number(whole.images) ]) ]),
+				E('dt', {}, [ _('Running since') ]),
+				E('dd', {}, [ _('%s, version %s').format(show.when(whole.since), whole.version) ])
+			])
+		]);
+	},
+
+	room(name, image, here, now) {
+		return E('div', { 'class': 'cbi-section' }, [
+			E('div', { 'class': 'bramble-head' }, [
+				E('h3', {}, [ name ]),
+				E('span', {}, [ image ? _('boots %s').format(image) : '' ]),
+				...seats.counts(here)
+			]),
+			here.length ? seats.map(here, now) : E('p', {}, [ E('em', {}, [ _('No Pi belongs to this room yet.') ]) ])
+		]);
+	},
+
+	strangers(strangers, now) {
+		return E('div', { 'class': 'cbi-section' }, [
+			E('h3', {}, [ _('New Pis') ]),
+			E('p', {}, [ _('These have been switched on, and nobody has adopted them. They boot nothing before that.') ]),
+			show.table([ _('Model'), _('Hardware address'), _('Address'), _('Seen'), '' ], strangers.map((seat) => [
+				seat.model ?? _('unknown'),
+				seat.mac,
+				seat.ip ?? '',
+				show.ago(seat.since, now),
+				api.may('client_adopt')
+					? act.button(_('Adopt…'), () => seats.adopt(seat), 'positive', { 'data-key': 'adopt-' + seat.mac })
+					: ''
+			]))
+		]);
+	},
+
+	first() {
+		return E('div', { 'class': 'cbi-section' }, [
+			E('p', {}, [ _('No Pi has been seen yet. Switch one on that is connected to a served network: it appears here by itself.') ])
+		]);
+	},
+
+	handleSave: null,
+	handleSaveApply: null,
+	handleReset: null
+});
