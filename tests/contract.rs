@@ -1,6 +1,9 @@
 //! The table of methods is held to: names, help, a command for each, who may call it from LuCI, and refusals that programs
 //! can tell apart.
 
+#[path = "contract/pages.rs"]
+mod pages;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -155,75 +158,6 @@ fn luci_may_call_what_the_table_says() {
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(there, access_list(), "`BRAMBLE_WRITE=1 cargo test --test contract` writes {file} anew");
-}
-
-/// The schema of `/etc/config/bramble` for the pages that edit it, with its texts where LuCI's translators find them.
-fn schema_for_pages() -> String {
-    use bramble::config::schema::{Absent, Kind, Naming, SECTIONS};
-
-    let text = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-    let mut out = "'use strict';\n'require baseclass';\n\n\
-        /* What may stand in /etc/config/bramble. Written by `BRAMBLE_WRITE=1 cargo test --test contract` from\n\
-        \u{20}  src/config/schema.rs; labels and order are in options.js. */\n\n\
-        return baseclass.extend({\n\tsections: [\n"
-        .to_owned();
-    for (n, section) in SECTIONS.iter().enumerate() {
-        let naming = match section.naming {
-            Naming::Fixed(name) => format!("name: {}", text(name)),
-            Naming::Named => "named: true".to_owned(),
-            Naming::Free => "named: false".to_owned(),
-        };
-        let head = format!(
-            "\t\t{{ kind: {}, {naming}, help: _({}), options: [\n",
-            text(section.kind),
-            text(section.help)
-        );
-        out.push_str(&head);
-        for (n, option) in section.options.iter().enumerate() {
-            let kind = match option.kind {
-                Kind::OneOf(words) => {
-                    let words: Vec<String> = words.iter().map(|word| text(word)).collect();
-                    format!("kind: 'choice', choices: [ {} ]", words.join(", "))
-                }
-                Kind::Number { min, max } => format!("kind: 'number', min: {min}, max: {max}"),
-                other => {
-                    let name = format!("{other:?}");
-                    let lower = name.char_indices().map(|(at, c)| match (at, c.is_uppercase()) {
-                        (0, _) | (_, false) => c.to_ascii_lowercase().to_string(),
-                        (_, true) => format!("_{}", c.to_ascii_lowercase()),
-                    });
-                    format!("kind: '{}', says: _({})", lower.collect::<String>(), text(&other.describe()))
-                }
-            };
-            let default = match option.default {
-                Absent::Required => "required: true".to_owned(),
-                Absent::Unset => "required: false".to_owned(),
-                Absent::Value(value) => format!("default: {}", text(value)),
-            };
-            let list = if option.list { ", list: true" } else { "" };
-            let comma = if n + 1 < section.options.len() { "," } else { "" };
-            out.push_str(&format!(
-                "\t\t\t{{ name: {}, {kind}{list}, {default}, example: {}, help: _({}) }}{comma}\n",
-                text(option.name),
-                text(option.kind.example()),
-                text(option.help)
-            ));
-        }
-        out.push_str(if n + 1 < SECTIONS.len() { "\t\t] },\n" } else { "\t\t] }\n" });
-    }
-    out + "\t]\n});\n"
-}
-
-/// Every option of the schema is on a page: the pages make their fields from this file.
-#[test]
-fn luci_shows_every_option() {
-    let file = "luci-app/htdocs/luci-static/resources/bramble/schema.js";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    if std::env::var_os("BRAMBLE_WRITE").is_some() {
-        std::fs::write(&path, schema_for_pages()).expect("written");
-    }
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(there, schema_for_pages(), "`BRAMBLE_WRITE=1 cargo test --test contract` writes {file} anew");
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod lab;
 mod ldap;
 mod nfs;
 mod nonsense;
+mod pages;
 mod rom;
 mod tftp;

@@ -69,6 +69,14 @@ const CHOICES = {
 	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
 };
 
+/* What a section is for, where its title does not say it. */
+const HELPS = {
+	'accounts': _('Who may log in at the Pis, and how. The people themselves are on the page “People”.'),
+	'dhcp': _('Who gives addresses to what is connected to the served networks.'),
+	'homes': _('The folders of people.'),
+	'ldap': _('A library catalogue, for example, can check log-ins with Bramble, over LDAP.')
+};
+
 const TITLES = {
 	'bramble': _('Service'),
 	'dhcp': _('Addresses'),
@@ -206,7 +214,12 @@ return baseclass.extend({
 	/* Every option of a section that there is once, the expert part behind a tab of its own. */
 	addFixed(map, kind, known) {
 		const spec = this.section(kind);
-		const section = map.section(form.NamedSection, spec.name, kind, TITLES[kind], spec.help);
+
+		/* One that the file leaves out has its defaults; it is written when something is saved. */
+		if (!uci.get('bramble', spec.name))
+			uci.add('bramble', kind, spec.name);
+
+		const section = map.section(form.NamedSection, spec.name, kind, TITLES[kind], HELPS[kind]);
 		const expert = spec.options.some((option) => this.isExpert(kind, option.name));
 		const plain = spec.options.some((option) => !this.isExpert(kind, option.name));
 

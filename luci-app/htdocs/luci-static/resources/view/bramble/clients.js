@@ -53,6 +53,9 @@ return view.extend({
 		});
 		this.choose(this.chosen);
 
+		/* The buttons to save belong to the forms. */
+		live.addEventListener('cbi-tab-active', () => this.edit(false));
+
 		if (!edits) {
 			ui.tabs.initTabGroup(tabs.childNodes);
 
@@ -60,7 +63,10 @@ return view.extend({
 		}
 
 		return this.forms(options.known(images, classes)).then((map) => {
-			tabs.appendChild(E('div', { 'data-tab': 'settings', 'data-tab-title': _('Settings') }, [ map ]));
+			const pane = E('div', { 'data-tab': 'settings', 'data-tab-title': _('Settings') }, [ map ]);
+
+			pane.addEventListener('cbi-tab-active', () => this.edit(true));
+			tabs.appendChild(pane);
 			ui.tabs.initTabGroup(tabs.childNodes);
 
 			return node;
@@ -72,26 +78,22 @@ return view.extend({
 
 		options.addTable(map, 'room', known);
 		options.addTable(map, 'client', known);
-		this.map = map;
 
 		return map.render();
 	},
 
-	handleSave(ev) {
-		return this.map ? this.map.save(null, ev) : Promise.resolve();
+	edit(is) {
+		this.editing = is;
+		
+		if (this.footer)
+			this.footer.style.display = is ? '' : 'none';
 	},
 
-	handleSaveApply(ev, mode) {
-		return this.handleSave(ev).then(() => ui.changes.apply(mode == '0'));
-	},
-
-	handleReset() {
-		return this.map ? this.map.reset() : Promise.resolve();
-	},
-
-	/* The page has buttons to save only for who may. */
 	addFooter() {
-		return api.may('client_adopt') ? this.super('addFooter', []) : E([]);
+		this.footer = E('div', {}, [ this.super('addFooter', []) ]);
+		this.edit(this.editing ?? false);
+
+		return this.footer;
 	},
 
 	update(reply) {

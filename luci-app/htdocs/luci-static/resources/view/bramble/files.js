@@ -30,7 +30,6 @@ return view.extend({
 		const map = new form.Map('bramble', null, null);
 
 		options.addTable(map, 'share', options.known(null, classes));
-		this.map = map;
 		this.showShares(shares);
 		this.showHomes(homes);
 		this.showTasks(tasks);
@@ -48,18 +47,6 @@ return view.extend({
 
 			return page;
 		});
-	},
-
-	handleSave(ev) {
-		return this.map.save(null, ev);
-	},
-
-	handleSaveApply(ev, mode) {
-		return this.handleSave(ev).then(() => ui.changes.apply(mode == '0'));
-	},
-
-	handleReset() {
-		return this.map.reset();
 	},
 
 	showShares(answer) {

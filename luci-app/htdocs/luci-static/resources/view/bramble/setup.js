@@ -248,7 +248,8 @@ return view.extend({
 	},
 
 	importImage() {
-		const folder = (uci.get('bramble', 'main', 'data') ?? '/mnt/sda1').replace(/\/[^/]*$/, '');
+		const data = uci.get('bramble', 'main', 'data') ?? '/mnt/sda1/bramble';
+		const folder = data.slice(0, data.lastIndexOf('/'));
 
 		act.form(_('Import an image'), _('Unpacking takes some minutes; go on with the next steps meanwhile.'), [
 			{ name: 'source', label: _('File on the router'), placeholder: folder + '/raspios.img.xz', help: _('A disk image (.img) or an archive of a root file system (.tar), compressed or not.') },

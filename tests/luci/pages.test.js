@@ -1,0 +1,428 @@
+'use strict';
+
+/* The pages, unmodified, with recorded answers of the daemon: what they show, what they ask, what they do when something
+   fails, and that nothing from the network becomes markup. */
+
+const assert = require('node:assert');
+const test = require('node:test');
+
+const { answer, browser } = require('./harness.js');
+
+const METHODS = answer('methods');
+const EVIL = '<img src=x onerror=alert(1)>';
+
+const CONFIG = () => ({
+	bramble: {
+		main: { '.name': 'main', '.type': 'bramble', data: '/mnt/sda1/bramble', network: 'lan' },
+		classroom: { '.name': 'classroom', '.type': 'room', image: 'sample' }
+	},
+	network: { lan: { '.name': 'lan', '.type': 'interface', proto: 'static', ipaddr: '192.168.77.1' } }
+});
+
+const MOUNTS = { result: [
+	{ device: '/dev/sda1', mount: '/mnt/sda1', size: 64e9, avail: 50e9 },
+	{ device: '/dev/sdb1', mount: '/mnt/sdb1', size: 4e9, avail: 3e9 },
+	{ device: 'overlayfs:/overlay', mount: '/', size: 90e6, avail: 60e6 },
+	{ device: 'tmpfs', mount: '/tmp', size: 200e6, avail: 190e6 }
+] };
+
+const RECORDED = [
+	'status', 'health', 'check', 'overview', 'takeover', 'events', 'client_list', 'client_get', 'image_list', 'image_show', 'session_list', 'account_list',
+	'account_add', 'account_remove', 'account_export', 'account_import', 'class_list', 'share_list', 'home_usage', 'job_list'
+];
+
+/* What the daemon says, and what the router says. `role` decides which buttons there are. */
+function answers(role = 'administrator', change = (name, value) => value) {
+	const roles = { helper: [ 'helper' ], teacher: [ 'helper', 'teacher' ], administrator: [ 'helper', 'teacher', 'administrator' ] }[role];
+	const all = Object.fromEntries(RECORDED.map((name) => [ name, change(name, answer(name)) ]));
+
+	return Object.assign(all, {
+		'session.access': { ubus: { bramble: METHODS.filter((method) => roles.includes(method.role)).map((method) => method.name) } },
+		'luci.getMountPoints': change('mounts', structuredClone(MOUNTS)),
+		uci: CONFIG()
+	});
+}
+
+const VIEWS = [ 'overview', 'clients', 'images', 'people', 'files', 'settings', 'setup', 'log' ];
+
+function button(node, label) {
+	const found = node.all((one) => one.tagName == 'BUTTON' && one.textContent.trim() == label)[0];
+
+	assert.ok(found, 'no button “' + label + '” in: ' + node.textContent.slice(0, 300));
+
+	return found;
+}
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+for (const name of VIEWS)
+	test('bramble/' + name + ' is drawn, and drawn again', async () => {
+		const page = browser(answers());
+		const node = await page.open('bramble.' + name);
+		const before = node.textContent;
+
+		await settle();
+		await page.tick();
+		assert.ok(before.length > 40, before);
+		assert.doesNotMatch(node.textContent, /undefined|NaN|\[object/);
+		assert.deepStrictEqual(page.seen.notices, []);
+	});
+
+test('the overview shows every seat, who sits there, and what is wrong', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.overview');
+	const whole = answer('overview').whole;
+
+	assert.ok(whole.seats.length >= 6);
+
+	for (const seat of whole.seats) {
+		assert.ok(node.textContent.includes(seat.adopted ? seat.name : seat.mac), seat.name);
+
+		for (const person of seat.people)
+			assert.ok(node.textContent.includes(person.full_name), person.full_name);
+	}
+
+	const stuck = whole.seats.find((seat) => seat.state == 'stuck');
+
+	assert.ok(node.textContent.includes(stuck.says));
+});
+
+test('a poll asks one question with the mark, and an answer without news keeps the page', async () => {
+	const given = answers();
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+	const before = node.textContent;
+	const asked = page.seen.calls.length;
+	const { now, mark } = answer('overview');
+
+	given.overview = (params) => { assert.strictEqual(params.mark, mark); return { now, mark }; };
+	await page.tick();
+	assert.strictEqual(page.seen.calls.length, asked + 1);
+	assert.strictEqual(node.textContent, before);
+});
+
+test('a page that nobody looks at asks nothing, and questions do not overlap', async () => {
+	const given = answers();
+	const page = browser(given);
+
+	await page.open('bramble.overview');
+
+	const asked = page.seen.calls.length;
+
+	page.document.hidden = true;
+	await page.tick();
+	assert.strictEqual(page.seen.calls.length, asked);
+	page.document.hidden = false;
+
+	let answerLate = null;
+
+	given.overview = () => new Promise((resolve) => { answerLate = resolve; });
+
+	const first = page.tick();
+
+	await page.tick();
+	assert.strictEqual(page.seen.calls.length, asked + 1);
+	await settle();
+	answerLate(answer('overview'));
+	await first;
+});
+
+for (const name of VIEWS.filter((view) => view != 'settings'))
+	test('a lost answer empties nothing: ' + name, async () => {
+		const given = answers();
+		const page = browser(given);
+		const node = await page.open('bramble.' + name);
+
+		await settle();
+
+		const before = node.textContent.trim();
+
+		for (const key of Object.keys(given))
+			if (key != 'uci')
+				delete given[key];
+
+		await page.tick();
+		await page.tick();
+		assert.ok(node.textContent.includes(before.slice(-200)), 'the page has lost something');
+		assert.ok(node.textContent.includes('Bramble is not running.'), node.textContent.slice(0, 200));
+		assert.deepStrictEqual(page.seen.notices, [], 'one line, and no heap of notices');
+
+		Object.assign(given, answers());
+		await page.tick();
+		assert.ok(!node.all((one) => one.attributes.class == 'bramble-lost' && !('hidden' in one.attributes)).length, 'the line goes again');
+	});
+
+test('without the daemon the overview leads to the set-up', async () => {
+	const given = answers();
+
+	delete given.overview;
+
+	const node = await browser(given).open('bramble.overview');
+
+	assert.ok(node.textContent.includes('Bramble is not running.'));
+	assert.ok(node.all((one) => one.attributes.href == '/cgi-bin/luci/admin/bramble/setup').length);
+});
+
+/* A dialog that is open: presses its button, and waits. */
+async function submit(page) {
+	const dialog = page.seen.modals[page.seen.modals.length - 1];
+
+	await dialog.node.all((one) => one.tagName == 'FORM')[0].fire('submit');
+	await settle();
+	await settle();
+
+	return dialog.node;
+}
+
+test('a refusal shows the words of the daemon beside the field, and keeps the dialog', async () => {
+	const given = answers();
+	const page = browser(given);
+	const node = await page.open('bramble.people');
+
+	given.account_add = answer('account_add_refused');
+	await button(node, 'Add…').click();
+
+	const open = page.seen.modals.length;
+	const dialog = await submit(page);
+	const { message, field } = answer('account_add_refused').error;
+
+	assert.strictEqual(field, 'account');
+	assert.ok(dialog.textContent.includes(message), dialog.textContent);
+	assert.strictEqual(page.seen.modals.length, open, 'the dialog stays');
+});
+
+test('a made-up password is shown, with slips to print', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.people');
+
+	await button(node, 'Add…').click();
+	await submit(page);
+
+	const dialog = page.seen.modals.filter((one) => one?.title == 'New passwords')[0];
+
+	assert.ok(dialog.node.textContent.includes(answer('account_add').accounts[0].password));
+	button(dialog.node, 'Print slips');
+});
+
+test('what is destroyed is named, and nothing is done before somebody agrees', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.images');
+	const image = answer('image_list').images[0];
+
+	await button(node, 'Remove…').click();
+
+	const dialog = page.seen.modals[0];
+
+	assert.ok(dialog.node.textContent.includes(image.clients[0]), 'who boots it');
+	assert.ok(!page.seen.calls.some((call) => call.method == 'image_remove'));
+	await submit(page);
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'image_remove').map((call) => call.params), [ { image: image.name } ]);
+});
+
+test('an action that fails says so', async () => {
+	const given = answers();
+	const page = browser(given);
+	const node = await page.open('bramble.files');
+
+	given.home_measure = { error: { code: 'job', message: 'too many jobs are waiting', field: null } };
+	await button(node, 'Measure again').click();
+	await settle();
+	assert.deepStrictEqual(page.seen.notices, [ { text: 'too many jobs are waiting', kind: 'danger' } ]);
+});
+
+test('a list of people is cut so that each part fits, and its lines keep their numbers', async () => {
+	const given = answers();
+	const page = browser(given);
+	const accounts = page.load('bramble.accounts');
+	const rows = Array.from({ length: 3000 }, (one, n) => 'First' + n + ';Last name;"class\n' + n + '"');
+	const csv = [ 'first name;last name;class' ].concat(rows).join('\r\n');
+	const parts = accounts.parts(csv);
+
+	assert.ok(parts.length > 2);
+	assert.ok(parts.every((part) => JSON.stringify(part).length < 60000 && part.startsWith('first name;last name;class\n')));
+	assert.strictEqual(parts.map((part) => part.trimEnd().split('\n').slice(1).join('\n')).join('\n'), rows.join('\n'));
+
+	let line = 0;
+
+	given.account_import = ({ csv: part }) => Object.assign(answer('account_import'), {
+		add: 1, lines: [ { line: part.split('\n').length - 1, fate: 'add', name: 'x', full_name: 'X', classes: [], says: '' } ]
+	});
+
+	const plan = await accounts.importAll(csv, {});
+
+	assert.strictEqual(plan.add, parts.length);
+
+	for (const one of plan.lines) {
+		assert.ok(one.line > line);
+		line = one.line;
+	}
+
+	assert.strictEqual(line, 6001, 'the last line of the whole list');
+});
+
+test('roles have the buttons they may use and no others', async () => {
+	const labels = async (role, name) => {
+		const node = await browser(answers(role)).open('bramble.' + name);
+
+		return new Set(node.all((one) => one.tagName == 'BUTTON').map((one) => one.textContent.trim()));
+	};
+
+	for (const [ role, name, label, there ] of [
+		[ 'helper', 'overview', 'Adopt…', false ],
+		[ 'helper', 'clients', 'Forget…', false ],
+		[ 'helper', 'log', 'Report for a bug…', false ],
+		[ 'teacher', 'people', 'Add…', true ],
+		[ 'teacher', 'clients', 'Forget…', false ],
+		[ 'administrator', 'overview', 'Adopt…', true ],
+		[ 'administrator', 'clients', 'Forget…', true ],
+		[ 'administrator', 'log', 'Report for a bug…', true ]
+	])
+		assert.strictEqual((await labels(role, name)).has(label), there, role + ', ' + name + ', ' + label);
+});
+
+test('a disk that is flash, memory or too small is refused with a reason', async () => {
+	const given = answers();
+
+	delete given.overview;
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+
+	await settle();
+
+	const choices = node.all((one) => one.attributes.name == 'disk').map((one) => one.attributes.value);
+
+	assert.deepStrictEqual(choices, [ '/mnt/sda1/bramble' ]);
+	assert.match(node.textContent, /Not \/mnt\/sdb1: too little space/);
+	assert.match(node.textContent, /Not \/tmp: the router's own memory/);
+});
+
+test('set-up: disk, network, what changes, start; then the image', async () => {
+	const given = answers();
+	const overview = given.overview;
+
+	delete given.overview;
+	given['/usr/bin/bramble'] = { code: 0, stdout: JSON.stringify(answer('takeover')) };
+	given['rc.init'] = ({ action }) => { if (action == 'start') given.overview = overview; return {}; };
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+
+	await settle();
+	await button(node, 'Next').click();
+	await settle();
+	await button(node, 'Show what changes').click();
+	await settle();
+	assert.strictEqual(given.uci.bramble.main.data, '/mnt/sda1/bramble');
+	assert.deepStrictEqual(given.uci.bramble.main.network, [ 'lan' ]);
+
+	const dialog = await submit(page);
+
+	for (const change of answer('takeover').changes)
+		assert.ok(dialog.textContent.includes(change.why), change.why);
+
+	for (let n = 0; n < 20; n++)
+		await settle();
+
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'rc.init').map((call) => call.params.action), [ 'enable', 'start' ]);
+	assert.strictEqual(given.uci.bramble.main.enabled, '1');
+	assert.match(node.textContent, /What do the Pis start/);
+});
+
+test('a report for a bug has no names, addresses or serial numbers in it', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.log');
+
+	await button(node, 'Report for a bug…').click();
+	await settle();
+
+	const report = page.seen.saved[0].text;
+
+	JSON.parse(report);
+
+	for (const client of answer('client_list').clients)
+		for (const secret of [ client.name, client.mac, client.serial ].filter((one) => one))
+			assert.ok(!new RegExp('\\b' + secret + '\\b').test(report), secret);
+
+	for (const event of answer('events').events.filter((one) => one.user))
+		assert.ok(!report.includes('"' + event.user), event.user);
+});
+
+test('the table for a spreadsheet holds no formula', () => {
+	const rooms = browser({}).load('bramble.rooms');
+	const csv = rooms.csv([ { name: '=cmd()', room: 'a,b', model: 'say "x"', mac: '+1', state: '@x' } ]);
+
+	assert.strictEqual(csv.split('\r\n')[1], '\'=cmd(),"a,b",,\'+1,,"say ""x""",,\'@x');
+});
+
+/* Every text of every answer, word for word a piece of markup. Keys and words that programs read stay. */
+function poison(value, key) {
+	if (typeof(value) == 'string')
+		return [ 'state', 'kind', 'fate', 'role', 'phase', 'outcome', 'access' ].includes(key) ? value : EVIL + value;
+
+	if (Array.isArray(value))
+		return value.map((one) => poison(one, key));
+
+	if (value && typeof(value) == 'object')
+		return Object.fromEntries(Object.entries(value).map(([ name, one ]) => [ name, poison(one, name) ]));
+
+	return value;
+}
+
+for (const name of VIEWS)
+	test('markup in every field of every answer stays text: ' + name, async () => {
+		const given = answers('administrator', (file, value) => poison(value));
+		const page = browser(given);
+		const node = await page.open('bramble.' + name);
+
+		await settle();
+		await page.tick();
+
+		/* Everything that opens a dialog or shows something is pressed, and then every button of the dialog too. */
+		for (const one of node.all((each) => each.tagName == 'BUTTON')) {
+			await one.click();
+			await settle();
+
+			const dialog = page.seen.modals[page.seen.modals.length - 1];
+
+			if (dialog && !dialog.pressed) {
+				dialog.pressed = true;
+
+				for (const form of dialog.node.all((each) => each.tagName == 'FORM')) {
+					await form.fire('submit');
+					await settle();
+				}
+			}
+		}
+
+		for (const [ what, text ] of page.seen.sinks)
+			assert.ok(!text.includes('<img'), what + ': ' + text);
+
+		for (const one of node.all(() => true))
+			for (const [ attribute, value ] of Object.entries(one.attributes))
+				assert.ok(![ 'href', 'src', 'style', 'srcdoc' ].includes(attribute) || !value.includes('<img'), attribute + ': ' + value);
+
+		if (![ 'settings', 'setup' ].includes(name))
+			assert.ok(node.textContent.includes(EVIL), 'the answers reach the page');
+	});
+
+test('the box on the status page', async () => {
+	const page = browser(answers('administrator', (file, value) => poison(value)));
+	const box = page.load('view.status.include.35_bramble');
+	const node = box.render(await box.load());
+
+	assert.match(node.textContent, /ready/);
+	assert.strictEqual(browser({}).load('view.status.include.35_bramble').render(null), null);
+
+	const gone = browser({}).load('view.status.include.35_bramble');
+
+	assert.strictEqual(gone.render(await gone.load()), null, 'no box where Bramble does not run');
+});
+
+test('the harness refuses what LuCI would take for markup', () => {
+	const { E } = browser({});
+
+	assert.throws(() => E('p', {}, '<b>'), /bare text/);
+	assert.throws(() => { E('p', {}, []).innerHTML = 'x'; }, /innerHTML/);
+	assert.throws(() => E('a', { 'href': 'javascript:1' }, []), /script/);
+});
