@@ -168,7 +168,6 @@ function browser(answers = {}) {
 	}
 
 	/* LuCI's String.format, as far as it is used. */
-	class Formatted extends String {}
 	const format = function(...args) {
 		let n = 0;
 
@@ -187,8 +186,6 @@ function browser(answers = {}) {
 		});
 	};
 
-	void Formatted;
-
 	function extend(members) {
 		return class Page { constructor() { Object.assign(this, members); } super() { return E('div', {}, []); } };
 	}
@@ -203,7 +200,7 @@ function browser(answers = {}) {
 		createHandlerFn: handler,
 		showModal(title, nodes) {
 			sink('title of a dialog', title);
-			seen.modals.push({ title, node: E('div', {}, nodes) });
+			seen.modals.push({ title: E('h4', {}, title).textContent, node: E('div', {}, nodes) });
 		},
 		hideModal() { seen.modals.push(null); },
 		addNotification(title, nodes, kind) {

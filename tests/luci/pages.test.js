@@ -63,7 +63,7 @@ for (const name of VIEWS)
 
 		await settle();
 		await page.tick();
-		assert.ok(before.length > 40, before);
+		assert.ok(before.length > 40 || page.seen.maps[0].sections.length > 5, before);
 		assert.doesNotMatch(node.textContent, /undefined|NaN|\[object/);
 		assert.deepStrictEqual(page.seen.notices, []);
 	});

@@ -148,7 +148,7 @@ return baseclass.extend({
 			return;
 		}
 
-		ui.showModal(_('New passwords'), [
+		act.modal(_('New passwords'), [
 			E('p', {}, [ _('These are shown once. Print the slips or write the passwords down before you close this.') ]),
 			show.table([ _('Log-in name'), _('Name'), _('Password') ], accounts.map((one) => [
 				one.name, one.full_name, E('code', {}, [ one.password ])

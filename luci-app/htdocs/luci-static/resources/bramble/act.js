@@ -82,6 +82,11 @@ return baseclass.extend({
 		}, attributes ?? {}), [ label ]);
 	},
 
+	/* The title goes in as a text, as everything else. */
+	modal(title, nodes) {
+		return ui.showModal([ title ], nodes);
+	},
+
 	/* A dialog: `body` above a row with Cancel and the button that does it. An error stays in the dialog. */
 	dialog(title, body, label, kind, work) {
 		const says = E('div', { 'class': 'bramble-refusal', 'role': 'alert' }, []);
@@ -114,7 +119,7 @@ return baseclass.extend({
 			])
 		]));
 
-		ui.showModal(title, [ form ]);
+		this.modal(title, [ form ]);
 		(form.querySelector('input, select, textarea') ?? go).focus();
 
 		return form;

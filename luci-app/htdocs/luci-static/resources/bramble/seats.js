@@ -72,7 +72,7 @@ return baseclass.extend({
 
 		tools.push(E('a', { 'class': 'btn cbi-button', 'href': L.url('admin/bramble/clients') + '#' + encodeURIComponent(seat.mac) }, [ _('Boot in detail') ]));
 
-		ui.showModal(seat.name, [
+		act.modal(seat.name, [
 			E('div', { 'class': 'bramble-form' }, [
 				E('dl', { 'class': 'bramble-facts' }, facts.flatMap(([ title, value ]) => [
 					E('dt', {}, [ title ]),

@@ -85,8 +85,9 @@ return baseclass.extend({
 	size(bytes) {
 		let value = Number(bytes ?? 0), step = 0;
 
+		/* In steps of 1024, as UCI counts: a bound of 2G reads 2 GB. */
 		for (; value >= 1000 && step < UNITS.length - 1; step++)
-			value /= 1000;
+			value /= 1024;
 
 		return new Intl.NumberFormat(undefined, {
 			style: 'unit', unit: UNITS[step], unitDisplay: 'short', maximumFractionDigits: value < 10 && step > 0 ? 1 : 0
@@ -179,6 +180,23 @@ return baseclass.extend({
 			for (const one of node.querySelectorAll('[data-key]'))
 				if (one.getAttribute('data-key') === at)
 					one.focus();
+	},
+
+	/* The buttons to save belong to one of several tabs. To be called before the tabs are made; what comes back wraps the
+	   footer. */
+	saving(panes, tab) {
+		const node = E('div', {}, []);
+
+		for (const pane of panes)
+			pane.addEventListener('cbi-tab-active', () => {
+				node.style.display = pane.getAttribute('data-tab') == tab ? '' : 'none';
+			});
+
+		return (footer) => {
+			node.appendChild(footer);
+
+			return node;
+		};
 	},
 
 	/* Asks every few seconds and hands what comes to `apply`. Questions never overlap, a page that nobody looks at asks

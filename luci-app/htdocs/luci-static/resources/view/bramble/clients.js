@@ -53,9 +53,6 @@ return view.extend({
 		});
 		this.choose(this.chosen);
 
-		/* The buttons to save belong to the forms. */
-		live.addEventListener('cbi-tab-active', () => this.edit(false));
-
 		if (!edits) {
 			ui.tabs.initTabGroup(tabs.childNodes);
 
@@ -63,10 +60,8 @@ return view.extend({
 		}
 
 		return this.forms(options.known(images, classes)).then((map) => {
-			const pane = E('div', { 'data-tab': 'settings', 'data-tab-title': _('Settings') }, [ map ]);
-
-			pane.addEventListener('cbi-tab-active', () => this.edit(true));
-			tabs.appendChild(pane);
+			tabs.appendChild(E('div', { 'data-tab': 'settings', 'data-tab-title': _('Settings') }, [ map ]));
+			this.saving = show.saving(tabs.childNodes, 'settings');
 			ui.tabs.initTabGroup(tabs.childNodes);
 
 			return node;
@@ -82,18 +77,10 @@ return view.extend({
 		return map.render();
 	},
 
-	edit(is) {
-		this.editing = is;
-		
-		if (this.footer)
-			this.footer.style.display = is ? '' : 'none';
-	},
-
 	addFooter() {
-		this.footer = E('div', {}, [ this.super('addFooter', []) ]);
-		this.edit(this.editing ?? false);
+		const footer = this.super('addFooter', []);
 
-		return this.footer;
+		return this.saving ? this.saving(footer) : footer;
 	},
 
 	update(reply) {

@@ -42,11 +42,16 @@ return view.extend({
 			]);
 			const page = show.page(_('Shares and homes'), null, [ tabs, show.section(_('Tasks'), [ this.tasks ]) ]);
 
+			this.saving = show.saving(tabs.childNodes, 'shares');
 			ui.tabs.initTabGroup(tabs.childNodes);
 			show.follow(page, EVERY, () => api.jobList(), (answer) => this.showTasks(answer));
 
 			return page;
 		});
+	},
+
+	addFooter() {
+		return this.saving(this.super('addFooter', []));
 	},
 
 	showShares(answer) {

@@ -62,7 +62,7 @@ return view.extend({
 	},
 
 	detail(image) {
-		return api.imageShow({ image: image.name }).then((answer) => ui.showModal(answer.name, [
+		return api.imageShow({ image: image.name }).then((answer) => act.modal(answer.name, [
 			E('div', { 'class': 'bramble-form' }, [
 				...answer.versions.slice().reverse().map((version) => E('div', {}, [
 					E('h4', {}, [

@@ -25,8 +25,9 @@ const KINDS = {
 };
 
 function weight(event) {
-	if (event.kind == 'agent' && (event.phase == 'trouble' || event.phase == 'failed'))
-		return 2;
+	/* Of the agent's steps the last one matters, and what went wrong. */
+	if (event.kind == 'agent')
+		return { 'trouble': 2, 'failed': 2, 'handover': 1, 'off': 1 }[event.phase] ?? 0;
 
 	return KINDS[event.kind]?.[1] ?? 1;
 }

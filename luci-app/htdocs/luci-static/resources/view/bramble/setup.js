@@ -15,9 +15,11 @@
 
 const EVERY = 3;
 
-/* Mounts whose data does not outlive a restart, or wears the router's flash out. */
-const UNFIT = /^(tmpfs|devtmpfs|overlay|overlayfs|squashfs|ubifs|jffs2|proc|sysfs|cgroup2?|debugfs|pstore|bpf|ramfs|rootfs)/;
-const FLASH = /^(\/dev\/(mtd|ubi|root|loop)|overlayfs|tmpfs|rootfs|mtd:)/;
+/* Where disks are mounted; anything else is a part of the router itself. */
+const DISKS = /^\/(mnt|media|srv|data)\//;
+
+/* Devices whose data does not outlive a restart, or that wear out. */
+const FLASH = /^(\/dev\/(mtd|ubi|root|loop)|overlay|tmpfs|rootfs|mtd:|ubi|ramfs)/;
 
 /* Space that one image and its unpacking need at least, in bytes. */
 const LEAST = 8e9;
@@ -77,7 +79,7 @@ return view.extend({
 
 	/* Why data should not be kept on a mount; null if it is fit. */
 	unfit(mount) {
-		if (UNFIT.test(mount.device ?? '') || FLASH.test(mount.device ?? '') || /^\/(rom|overlay|tmp|dev|proc|sys|boot)?(\/|$)/.test(mount.mount + (mount.mount == '/' ? '' : '/')) && !/^\/mnt\//.test(mount.mount))
+		if (!DISKS.test(mount.mount) || FLASH.test(mount.device ?? ''))
 			return _('the router\'s own memory, or flash that wears out');
 
 		return (mount.avail ?? 0) < LEAST ? _('too little space: an image takes some gigabytes') : null;
@@ -87,7 +89,7 @@ return view.extend({
 		const now = uci.get('bramble', 'main', 'data') ?? '';
 		const rows = this.mounts.map((mount) => ({ mount: mount, why: this.unfit(mount), folder: mount.mount.replace(/\/$/, '') + '/bramble' }));
 		const fit = rows.filter((row) => !row.why);
-		const refused = rows.filter((row) => row.why && /^\/(mnt|media|srv|overlay|tmp)?(\/|$)/.test(row.mount.mount));
+		const refused = rows.filter((row) => row.why && (DISKS.test(row.mount.mount) || [ '/', '/overlay', '/tmp' ].indexOf(row.mount.mount) >= 0));
 		let chosen = fit.some((row) => row.folder == now) ? now : fit[0]?.folder ?? null;
 
 		show.fill(this.content, [
