@@ -109,7 +109,7 @@ fn access_list() -> String {
             "description": "Grant access to all of Bramble: rooms, images, people and settings",
             "read": {
                 "file": { "/usr/bin/bramble takeover --dry-run --json": ["exec"] },
-                "ubus": { "bramble": of(Access::Read, &any), "luci": ["getMountPoints"], "rc": ["list"] },
+                "ubus": { "bramble": of(Access::Read, &any), "file": ["exec"], "luci": ["getMountPoints"] },
                 "uci": ["bramble", "network"],
             },
             "write": {

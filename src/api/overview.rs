@@ -17,8 +17,8 @@ use crate::types::{ByteSize, MacAddr};
 /// Jobs that are over and still shown.
 const ENDED_JOBS: usize = 5;
 
-/// Free space is told in steps, or it would differ at every question.
-const FREE_STEP: u64 = 16 << 20;
+/// Free space is told in this many steps of all there is, or it would differ at every question.
+const FREE_STEPS: u64 = 256;
 
 impl Api {
     pub(super) fn overview(&self, args: &Args) -> Result<Overview, ApiError> {
@@ -66,12 +66,14 @@ impl Api {
             .into_iter()
             .map(|(name, health)| (name.to_owned(), health.running))
             .collect();
+        let size = size(&config.data);
+        let step = (size.map_or(0, |size| size.0) / FREE_STEPS).max(1);
         Ok(Whole {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.started_at,
             data: config.data.clone(),
-            free: free(&config.data).map(|free| ByteSize(free.0 / FREE_STEP * FREE_STEP)),
-            size: size(&config.data),
+            free: free(&config.data).map(|free| ByteSize(free.0 / step * step)),
+            size,
             services,
             problems: self.health.problems(),
             images: self
