@@ -26,8 +26,8 @@ const LABELS = {
 	'subnet.lease_time': _('Lease time'),
 	'tftp.enabled': _('Boot files'),
 	'nfs.backend': _('Served by'),
-	'nfs.server': _('Other server'),
-	'nfs.path': _('Its folder'),
+	'nfs.url': _('Other server'),
+	'nfs.port': _('Own port'),
 	'accounts.source': _('Kept by'),
 	'accounts.twice': _('A second log-in'),
 	'accounts.password_length': _('Shortest password'),
@@ -93,7 +93,7 @@ const TITLES = {
 
 /* Folded away at first: what a room works without. */
 const EXPERT = [
-	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.server', 'nfs.path',
+	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.url', 'nfs.port',
 	'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups',
 	'client.config_txt', 'client.cmdline', 'share.path'
 ];
@@ -122,6 +122,7 @@ const FITS = {
 	'cmdline': (text) => text.trim().length > 0 && text.length <= 512,
 	'time_zone': (text) => /^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/.test(text),
 	'unit': (text) => /\.(service|socket|timer|mount|target|path)$/.test(text),
+	'nfs_url': (text) => /^nfs:\/\/[^/]+\/.*\{image\}.*\{version\}/.test(text),
 	'size': (text) => /^[1-9]\d*[kMGT]?$/.test(text) || text == 'none'
 };
 

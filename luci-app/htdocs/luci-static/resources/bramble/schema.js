@@ -32,9 +32,9 @@ return baseclass.extend({
 			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether boot files are served.') }
 		] },
 		{ kind: 'nfs', name: 'nfs', help: _('Root file systems.'), options: [
-			{ name: 'backend', kind: 'choice', choices: [ 'embedded', 'external' ], default: 'embedded', example: 'embedded', help: _('Serve images ourselves (embedded), or send clients to another NFS server (external).') },
-			{ name: 'server', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('Address of the other server, if `backend` is `external`.') },
-			{ name: 'path', kind: 'path', says: _('absolute path'), required: false, example: '/mnt/sda1/bramble', help: _('Its export that holds our `images` folder, if `backend` is `external`.') }
+			{ name: 'backend', kind: 'choice', choices: [ 'embedded', 'external' ], default: 'embedded', example: 'embedded', help: _('Who serves images: Bramble (embedded), or another NFS server (external); homes and shares are always Bramble\'s.') },
+			{ name: 'url', kind: 'nfs_url', says: _('nfs://ADDRESS/PATH with {image} and {version}'), required: false, example: 'nfs://192.168.1.20/export/{image}/{version}', help: _('Where the other server has each version of each image, if `backend` is `external`.') },
+			{ name: 'port', kind: 'number', min: 1, max: 65535, default: '2049', example: '100', help: _('Port of Bramble\'s own NFS server: another than 2049 where the router\'s kernel has that; running clients must start again.') }
 		] },
 		{ kind: 'accounts', name: 'accounts', help: _('People who log in.'), options: [
 			{ name: 'source', kind: 'choice', choices: [ 'local', 'ldap' ], default: 'local', example: 'local', help: _('Who keeps the accounts: Bramble itself (local), or a directory that is there already (ldap).') },
