@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::neighbours;
-use crate::config::Config;
+use crate::config::{Config, DhcpMode};
 use crate::store::clients::{ClientChanges, SeenRow};
 use crate::store::{Store, StoreError};
 use crate::types::{HostName, ImageRef, ImageVersion, MacAddr, Moment, Revision, RoomName, Serial, limits};
@@ -174,6 +174,11 @@ impl Clients {
     pub fn may_be_known_soon(&self, ip: Ipv4Addr) -> bool {
         let config = Arc::clone(&self.read().config);
         neighbours::ask(&config, ip)
+    }
+
+    /// Whether it is Bramble that gives addresses.
+    pub fn are_given_addresses_here(&self) -> bool {
+        self.read().config.dhcp.mode == DhcpMode::Authoritative
     }
 
     /// A machine that boots from the network has shown itself; what it does not tell this time is kept from before.

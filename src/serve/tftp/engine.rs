@@ -219,6 +219,7 @@ impl Engine {
             tracing::debug!(ip = %peer.ip(), file, "no file for an address that was given to nobody");
             return self.refuse(door, peer, ErrorCode::NOT_FOUND, "this address was given to no client");
         };
+        self.tree.noticed(&seat, request.name, Moment::from(SystemTime::now()));
         if self.opening.contains_key(&peer) {
             return; // The same request again; the answer is on its way.
         }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use super::clients::{Clients, Seat};
 use super::images::{Images, Kernel, Tree};
 use crate::proto::agent::channel::Pin;
+use crate::proto::dhcp::pi::looks_like_a_pi;
 use crate::proto::pi::{self, cmdline, config_txt, path, pxelinux};
-use crate::types::{Arch, ImageRef, ImageVersion, limits};
+use crate::types::{Arch, ImageRef, ImageVersion, Moment, limits};
 use lookup::Root;
 
 /// Answers what clients ask for.
@@ -92,6 +93,21 @@ impl BootTree {
     /// Whether somebody may be known at `ip` when it next asks ([`Clients::may_be_known_soon`]).
     pub fn may_have_seat_soon(&self, ip: Ipv4Addr) -> bool {
         self.clients.may_be_known_soon(ip)
+    }
+
+    /// A machine asks for a file. Where another server gives the addresses it may be the first word that is heard of a Pi;
+    /// it is then in people's list, to be adopted. In DHCP a Pi says more of itself.
+    pub fn noticed(&self, seat: &Seat, name: &[u8], now: Moment) {
+        if seat.adopted || self.clients.are_given_addresses_here() {
+            return;
+        }
+        let serial = match path::Asked::parse(name).ok().and_then(|asked| asked.prefix) {
+            Some(path::Prefix::Serial(serial)) => Some(serial),
+            Some(path::Prefix::Mac(_)) | None => None,
+        };
+        if serial.is_some() || looks_like_a_pi(seat.mac) {
+            self.clients.seen(seat.mac, serial, None, &seat.network, now);
+        }
     }
 
     /// What `seat` gets for a name. Handing out kernel parameters is remembered as the beginning of a boot.
