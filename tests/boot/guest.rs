@@ -132,6 +132,13 @@ impl Guest {
         self.expect("ready\r\n");
     }
 
+    /// Makes the shell easy to follow that a kernel was given as its init.
+    pub fn bare_shell(&mut self) {
+        self.expect("# ");
+        self.type_line("stty -echo; PS1=; PS2=; echo read''y");
+        self.expect("ready\r\n");
+    }
+
     /// Runs one line in the shell: its output and exit code.
     pub fn run(&mut self, line: &str) -> (String, i32) {
         self.type_line(&format!("{line}; echo \"=end=$?=\""));
