@@ -304,9 +304,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
     let time = parse_duration(text).map_err(|bad| bad.to_string())?;
     if time < LEASE_SHORTEST {
-        return Err(format!(
-            "`{text}` is too short: clients would do little but ask again; write at least `2m`"
-        ));
+        return Err(format!("`{text}` is too short; write at least `2m`"));
     }
     Ok(time.min(super::FOREVER))
 }
@@ -609,7 +607,7 @@ mod tests {
             (Kind::Bool, "yes", Ok(())),
             (Kind::Bool, "2", Err("`2` is neither on nor off; write `1` or `0`")),
             (Kind::Duration, "infinite", Ok(())),
-            (Kind::Duration, "30s", Err("`30s` is too short: clients would do little but ask again; write at least `2m`")),
+            (Kind::Duration, "30s", Err("`30s` is too short; write at least `2m`")),
             (Kind::Number { min: 1, max: 9 }, "+5", Err("`+5` is not a number from 1 to 9; write one, such as `1`")),
             (Kind::Number { min: 1, max: 9 }, "10", Err("`10` is not a number from 1 to 9; write one, such as `1`")),
             (Kind::Ip, "192.168.1.256", Err("`192.168.1.256` is not an IPv4 address; write four numbers from 0 to 255, such as `192.168.1.20`")),

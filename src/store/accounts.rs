@@ -183,6 +183,24 @@ impl Store {
         })
     }
 
+    pub fn account_of(&self, uid: Uid) -> Result<Option<AccountRow>, StoreError> {
+        self.read("look for an account", |db| {
+            let mut query = db.prepare_cached(&format!("{SELECT} WHERE uid = ?1"))?;
+            query.query_row([uid.0], AccountRow::read).optional()
+        })
+    }
+
+    /// How many accounts expired after `since` and not after `now`.
+    pub fn accounts_expired(&self, since: Moment, now: Moment) -> Result<u32, StoreError> {
+        self.read("look for expired accounts", |db| {
+            db.query_row(
+                "SELECT count(*) FROM account WHERE expires_at > ?1 AND expires_at <= ?2",
+                params![since.millis(), now.millis()],
+                |row| row.get(0),
+            )
+        })
+    }
+
     /// Every class, by name.
     pub fn classes(&self) -> Result<Vec<ClassRow>, StoreError> {
         self.read("list the classes", |db| {

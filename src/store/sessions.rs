@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use rusqlite::types::Type;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Durability, Store, StoreError};
 use crate::types::{MacAddr, Moment, Person, SessionId, SessionKind, limits};
@@ -94,6 +94,26 @@ impl Store {
     pub fn session_moved(&self, id: SessionId, ip: Ipv4Addr) -> Result<(), StoreError> {
         self.write("note where a session is", Durability::Process, |tx| {
             tx.execute("UPDATE session SET ip = ?2 WHERE id = ?1", params![id.0, u32::from(ip)]).map(drop)
+        })
+    }
+
+    /// The person of an open session is described otherwise now.
+    pub fn session_person(&self, id: SessionId, person: &Person) -> Result<(), StoreError> {
+        let person = serde_json::to_string(person).expect("names and numbers are always JSON");
+        self.write("note whose a session is", Durability::Process, |tx| {
+            tx.execute("UPDATE session SET person = ?2 WHERE id = ?1", params![id.0, person]).map(drop)
+        })
+    }
+
+    /// Why a session of `client` ended; `None` if it did not, or was never one.
+    pub fn session_why(&self, id: SessionId, client: MacAddr) -> Result<Option<String>, StoreError> {
+        self.read("look for a session", |db| {
+            db.query_row(
+                "SELECT why FROM session WHERE id = ?1 AND client = ?2 AND ended_at IS NOT NULL",
+                params![id.0, client.to_string()],
+                |row| row.get(0),
+            )
+            .optional()
         })
     }
 

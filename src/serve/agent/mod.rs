@@ -20,7 +20,7 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -39,10 +39,9 @@ use crate::config::Config;
 use crate::proto::agent::channel::PORT;
 use crate::service::clients::{Clients, Seat};
 use crate::service::events::Events;
-use crate::service::sessions::Sessions;
 use crate::service::sessions::register::Register;
-use crate::store::sessions::NewSession;
-use crate::types::{RoomName, Uid, chain, limits};
+use crate::service::sessions::{Sessions, Verdict};
+use crate::types::{MacAddr, Person, RoomName, Uid, chain, limits};
 
 /// How long a client may take over TLS's greeting, and then over its own: both take milliseconds.
 const GREET_WITHIN: Duration = Duration::from_secs(10);
@@ -207,49 +206,65 @@ async fn serve(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStream, seat: S
     }
 }
 
-/// Looks after sessions whose agents say nothing, and after people who are no longer welcome.
+/// Looks after sessions whose agents say nothing, and at once after those of people who have changed.
 async fn look(shared: Arc<Shared>, mut stop: Stop) {
     let mut changes = shared.changes.clone();
     let mut config = shared.config.clone();
-    changes.mark_changed();
+    // After a start agents come back first: it is they who tell people why they are logged out.
+    let (mut changed, mut configured) = (true, false);
+    tokio::select! {
+        () = stopped(&mut stop) => return,
+        () = tokio::time::sleep(LOOK_EVERY) => {}
+    }
     loop {
-        tokio::select! {
-            () = stopped(&mut stop) => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-        let changed = changes.has_changed().unwrap_or(false) || config.has_changed().unwrap_or(false);
-        changes.mark_unchanged();
-        config.mark_unchanged();
-        let shared = Arc::clone(&shared);
+        let looking = Arc::clone(&shared);
         let looked = tokio::task::spawn_blocking(move || {
-            shared.sessions.tick(shared.clock.now());
+            looking.register.time_passes();
+            looking.sessions.tick(looking.clock.now());
             if changed {
-                recheck(&shared);
+                recheck(&looking, configured);
             }
         });
         if let Err(panic) = looked.await {
             tracing::error!(error = chain(&panic), "sessions could not be looked after");
         }
+        (changed, configured) = tokio::select! {
+            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(LOOK_EVERY) => (false, false),
+            Ok(()) = changes.changed() => (true, false),
+            Ok(()) = config.changed() => (true, true),
+        };
     }
 }
 
-fn recheck(shared: &Shared) {
-    let mut rooms: HashMap<Option<RoomName>, Option<HashSet<Uid>>> = HashMap::new();
-    for open in shared.sessions.list() {
-        let room = room_of(shared, &open.session);
+/// Ends the sessions of those who may no longer be where they are, and lets the others reach what they may now; with
+/// `all`, also if nothing is known to have changed of them.
+fn recheck(shared: &Shared, all: bool) {
+    let mut rooms: HashMap<Option<RoomName>, Option<HashMap<Uid, Person>>> = HashMap::new();
+    for client in shared.sessions.clients() {
+        let room = room_of(shared, client);
         rooms.entry(room).or_insert_with_key(|room| {
             let people = shared.register.people(room.as_ref()).ok()?;
-            Some(people.into_iter().map(|person| person.uid).collect())
+            Some(people.into_iter().map(|person| (person.uid, person)).collect())
         });
     }
-    let welcome = |session: &NewSession| match rooms.get(&room_of(shared, session)) {
-        Some(Some(people)) => people.contains(&session.person.uid),
+    let verdict = |client: MacAddr, known: &Person| {
         // Opened a moment ago, or nobody can tell: then they stay.
-        Some(None) | None => true,
+        let Some(Some(people)) = rooms.get(&room_of(shared, client)) else { return Verdict::Stays };
+        match people.get(&known.uid) {
+            None => Verdict::Ends(shared.register.farewell(known)),
+            Some(person) if person.name != known.name => {
+                Verdict::Ends(format!("your name is `{}` from now on; log in with that", person.name))
+            }
+            Some(person) => {
+                let now = Person { must_change: known.must_change, ..person.clone() };
+                if all || now != *known { Verdict::Changes(now) } else { Verdict::Stays }
+            }
+        }
     };
-    shared.sessions.recheck(welcome, shared.clock.now());
+    shared.sessions.recheck(verdict, shared.clock.now());
 }
 
-fn room_of(shared: &Shared, session: &NewSession) -> Option<RoomName> {
-    shared.clients.get(session.client).and_then(|known| known.room)
+fn room_of(shared: &Shared, client: MacAddr) -> Option<RoomName> {
+    shared.clients.get(client).and_then(|known| known.room)
 }

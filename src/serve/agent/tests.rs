@@ -67,6 +67,12 @@ impl Register for Table {
         }
         Ok(self.people.lock().expect("no panic").clone())
     }
+
+    fn farewell(&self, who: &Person) -> String {
+        format!("goodbye, {}", who.name)
+    }
+
+    fn time_passes(&self) {}
 }
 
 /// Opens what it is told to, and nothing is there.
@@ -77,6 +83,10 @@ impl Doors for NoDoors {
     fn open(&self, _: SessionId, _: Place, person: &Person, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
         let path = format!("/home/{}", person.name);
         Ok(vec![Mount { path: path.clone(), at: path, writable: true, kind: MountKind::Home }])
+    }
+
+    fn reopen(&self, _: SessionId, _: Place, _: &Person, _: Moment) -> Result<(), DoorsShut> {
+        Ok(())
     }
 
     fn close(&self, _: SessionId) {}
@@ -341,7 +351,7 @@ async fn who_loses_their_account_is_logged_out() {
     agent.ask(1, authenticate("anna", "right")).await;
     agent.ask(2, open("anna")).await;
     house.table.gone.store(true, Ordering::SeqCst);
-    recheck(&house.shared);
+    recheck(&house.shared, false);
     assert_eq!(
         house.shared.sessions.list()[0].ending,
         None,
@@ -349,8 +359,40 @@ async fn who_loses_their_account_is_logged_out() {
     );
     house.table.gone.store(false, Ordering::SeqCst);
     house.table.people.lock().expect("no panic").clear();
-    recheck(&house.shared);
-    assert!(matches!(agent.next().await, ToAgent::Order { .. }));
+    recheck(&house.shared, false);
+    let ToAgent::Order { order: Order::EndSession { message, .. }, .. } = agent.next().await else {
+        panic!("no order")
+    };
+    assert_eq!(message, "goodbye, anna");
+}
+
+#[tokio::test]
+async fn a_change_of_an_account_is_a_change_of_its_session_at_once() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    agent.ask(1, authenticate("anna", "right")).await;
+    agent.ask(2, open("anna")).await;
+    let set = |person: Person| *house.table.people.lock().expect("no panic") = vec![person];
+    set(Person { role: Role::Teacher, ..person("anna", 10_000) });
+    recheck(&house.shared, false);
+    let open = house.shared.sessions.list();
+    assert_eq!((open[0].session.person.role, open[0].ending.as_deref()), (Role::Teacher, None));
+
+    let looking = tokio::spawn(look(Arc::clone(&house.shared), house.stop.subscribe()));
+    // Time stands still for nobody else: the first look comes when agents had time to come back.
+    tokio::time::sleep(LOOK_EVERY + Duration::from_millis(200)).await;
+    set(person("annabel", 10_000));
+    house.changes.send_modify(|generation| *generation += 1);
+    let order = loop {
+        if let ToAgent::Order { order, .. } = agent.next().await {
+            break order;
+        }
+    };
+    let Order::EndSession { message, .. } = order;
+    assert_eq!(message, "your name is `annabel` from now on; log in with that");
+    house.stop.send_replace(true);
+    looking.await.expect("it ends");
 }
 
 #[tokio::test]

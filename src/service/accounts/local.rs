@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::password::{self, Slots};
 use super::{Clock, Directory, LookupError, Origin, Refused, plain};
-use crate::store::Store;
 use crate::store::accounts::{AccountRow, AccountStep};
-use crate::types::{Moment, PasswordHash, Person, Secret, chain};
+use crate::store::{Store, StoreError};
+use crate::types::{Moment, PasswordHash, Person, Secret, Uid, chain};
 
 pub(super) struct Local {
     store: Store,
@@ -29,6 +29,12 @@ impl Local {
     pub(super) fn hash(&self, password: &Secret) -> Result<PasswordHash, Refused> {
         let _slot = self.slots.take().ok_or(Refused::Busy)?;
         password::hash(password).map_err(|error| Refused::Unreachable { why: error.to_string() })
+    }
+
+    /// Whether the account may be used now; `None` if there is none.
+    pub(super) fn standing(&self, uid: Uid) -> Result<Option<Result<(), Refused>>, StoreError> {
+        let account = self.store.account_of(uid)?;
+        Ok(account.map(|account| usable(&account, (self.clock)().civil)))
     }
 
     /// Stores the hash of `password` anew if it is not one of ours: it is known only now.

@@ -28,7 +28,7 @@ use self::throttle::Throttle;
 use crate::config::{Config, Source};
 use crate::service::leases::Now;
 use crate::store::{Store, StoreError};
-use crate::types::{Moment, Person, Role, RoomName, Secret, UserName, chain, limits};
+use crate::types::{Moment, Person, Role, RoomName, Secret, Uid, UserName, chain, limits};
 
 /// Reads both clocks.
 pub type Clock = Box<dyn Fn() -> Now + Send + Sync>;
@@ -139,6 +139,8 @@ struct Inner {
     generation: watch::Sender<u32>,
     /// Held by whoever changes accounts.
     editing: Mutex<()>,
+    /// When it was last looked for accounts that expire.
+    looked_at: Mutex<Moment>,
 }
 
 impl fmt::Debug for Inner {
@@ -153,6 +155,7 @@ impl fmt::Debug for Inner {
 impl Accounts {
     pub fn new(store: Store, config: watch::Receiver<Arc<Config>>, clock: Clock) -> Self {
         let clock = Arc::new(clock);
+        let looked_at = Mutex::new(clock().civil);
         Self(Arc::new(Inner {
             local: Local::new(store.clone(), Arc::clone(&clock)),
             store,
@@ -164,6 +167,7 @@ impl Accounts {
             waiting: Semaphore::new(limits::HASHES_WAITING),
             generation: watch::Sender::new(0),
             editing: Mutex::default(),
+            looked_at,
         }))
     }
 
@@ -244,6 +248,39 @@ impl Accounts {
     /// Another configuration is in force, and with it perhaps other people in a room.
     pub fn reconfigured(&self) {
         self.touch();
+    }
+
+    /// For whoever has the account `uid` and may no longer log in where they are, why.
+    pub fn farewell(&self, uid: Uid) -> String {
+        let source = self.0.config.borrow().accounts.source;
+        let refused = match source {
+            Source::Local => match self.0.local.standing(uid) {
+                Ok(None) => return "your account was removed".to_owned(),
+                Ok(Some(Err(refused))) => refused,
+                Ok(Some(Ok(()))) | Err(_) => Refused::NotHere,
+            },
+            Source::Ldap => Refused::NotHere,
+        };
+        match refused {
+            Refused::Disabled => "your account was switched off; ask your teacher".to_owned(),
+            Refused::Expired { at } => format!("your account ended on {}; ask your teacher", at.date()),
+            _ => "your account may no longer be used on this computer".to_owned(),
+        }
+    }
+
+    /// Tells of accounts whose last day has passed since this was last called.
+    pub fn end_expired(&self) {
+        let now = (self.0.clock)().civil;
+        let since =
+            std::mem::replace(&mut *self.0.looked_at.lock().unwrap_or_else(PoisonError::into_inner), now);
+        match self.0.store.accounts_expired(since, now) {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(accounts = count, "accounts have expired");
+                self.touch();
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "expired accounts cannot be looked for"),
+        }
     }
 
     /// Tells of each change.

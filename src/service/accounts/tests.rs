@@ -163,6 +163,30 @@ fn whoever_is_refused_reads_why() {
 }
 
 #[test]
+fn whoever_is_logged_out_reads_why() {
+    let school = School::new();
+    let says = |uid: u32| school.accounts.farewell(Uid(uid));
+    assert_eq!(says(10_000), "your account may no longer be used on this computer", "of another room");
+    school.set(10_000, AccountChange { enabled: Some(false), ..AccountChange::default() });
+    assert_eq!(says(10_000), "your account was switched off; ask your teacher");
+    let ended = Some(Some(Moment::from_secs(1_795_435_200 + 60)));
+    let change = AccountChange { enabled: Some(true), expires_at: ended, ..AccountChange::default() };
+    school.set(10_000, change);
+    let before = school.accounts.generation();
+    school.accounts.end_expired();
+    assert_eq!(school.accounts.generation(), before, "it has not ended yet");
+    school.now.store(60, Ordering::SeqCst);
+    school.accounts.end_expired();
+    assert_ne!(school.accounts.generation(), before, "told when its time comes");
+    let after = school.accounts.generation();
+    school.accounts.end_expired();
+    assert_eq!(school.accounts.generation(), after, "and once");
+    assert_eq!(says(10_000), "your account ended on 2026-11-23; ask your teacher");
+    school.apply(&[AccountStep::Remove { uid: Uid(10_000) }]);
+    assert_eq!(says(10_000), "your account was removed");
+}
+
+#[test]
 fn the_people_of_a_room_are_those_who_may_log_in_there() {
     let school = School::new();
     school.apply(&[new("ben", Role::Pupil, &["c8b"]), new("off", Role::Pupil, &["c7a"])]);

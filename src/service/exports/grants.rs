@@ -145,12 +145,16 @@ impl Grants {
         standing.iter().any(|one| one.tree.key() == tree)
     }
 
-    /// Ends what session `id` has, and lets it have `trees` instead.
+    /// Ends what session `id` has, and lets it have `new` instead. Calls that are under way in a tree which the session
+    /// keeps, at the same machine, are carried out as they began: a change of rights must not lose what somebody saves.
     fn replace(&self, id: u64, new: Vec<Arc<Standing>>) {
+        let kept = |old: &Standing| {
+            new.iter().any(|new| new.tree.key() == old.tree.key() && (new.ip, new.mac) == (old.ip, old.mac))
+        };
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         standing.retain(|one| {
             let stays = one.session != id;
-            if !stays {
+            if !stays && !kept(one) {
                 one.revoked.store(true, Ordering::Release);
             }
             stays
@@ -232,6 +236,13 @@ mod tests {
         let visitor = house.visitor();
         house.exports.revoke(4);
         assert!(house.exports.mount(&visitor, b"/home/anna").is_ok(), "another session's end");
+        let under_way = house.visitor();
+        let mut changed = granted.clone();
+        changed.rights = Rights::ReadOnly;
+        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, trees: vec![changed.clone()] });
+        assert!(!house.exports.is_current(&under_way), "the next call sees the new rights");
+        assert!(under_way.standing(granted.tree.key()).is_some(), "what is under way is not lost");
+        assert_eq!(house.exports.granted(), [(5, changed)]);
         house.exports.revoke(5);
         assert!(!house.exports.is_current(&visitor));
         assert!(house.exports.mount(&visitor, b"/home/anna").is_err(), "even for one who was let in before");

@@ -76,6 +76,8 @@ pub enum HomeError {
         #[source]
         source: io::Error,
     },
+    #[error("the home of `{name}` is not in its place any more: it was removed, or has another name now")]
+    Gone { name: UserName },
     #[error("there is a home `{name}` already; move `{folder}` away, or choose another name")]
     Taken { name: UserName, folder: PathBuf },
     #[error("a random number could not be drawn from `/dev/urandom`")]
@@ -120,6 +122,20 @@ impl Homes {
             }
             None => self.make(&person.name, person.uid, person.gid, &root)?,
         }
+        self.tree(person, root)
+    }
+
+    /// The home of `person`, which is there already.
+    pub fn again(&self, person: &Person) -> Result<HomeTree, HomeError> {
+        let _moving = self.lock();
+        let root = self.folder_of(&person.name);
+        if owner_at(&root)? != Some(person.uid.0) {
+            return Err(HomeError::Gone { name: person.name.clone() });
+        }
+        self.tree(person, root)
+    }
+
+    fn tree(&self, person: &Person, root: PathBuf) -> Result<HomeTree, HomeError> {
         let nonce = self
             .store
             .home_nonce(person.uid, random().map(u64::from_ne_bytes).map_err(HomeError::Random)?)?;

@@ -10,6 +10,7 @@
 //! What a session lets a person reach is not decided here: [`Doors`] does. Calls may wait for the disk, so async code
 //! makes them on a blocking thread.
 
+mod follow;
 mod line;
 pub mod register;
 mod tickets;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub use self::follow::Verdict;
 use self::line::Lines;
 use self::tickets::Tickets;
 use super::clients::Clients;
@@ -67,6 +69,11 @@ pub trait Doors: fmt::Debug + Send + Sync {
         person: &Person,
         now: Moment,
     ) -> Result<Vec<Mount>, DoorsShut>;
+
+    /// Opens to a session that is open already what its person may reach now. Nothing is made anew: a home that is gone,
+    /// or has another name by now, stays shut.
+    fn reopen(&self, session: SessionId, place: Place, person: &Person, now: Moment)
+    -> Result<(), DoorsShut>;
 
     fn close(&self, session: SessionId);
 }
@@ -141,7 +148,7 @@ impl Sessions {
         let mut inner = Inner::default();
         for SessionRow { id, session, .. } in store.sessions_open()? {
             let place = Place { mac: session.client, ip: session.ip };
-            if let Err(error) = doors.open(id, place, &session.person, now.civil) {
+            if let Err(error) = doors.reopen(id, place, &session.person, now.civil) {
                 tracing::error!(
                     client = %place.mac, user = %session.person.name, error = chain(&error),
                     "an open session does not get its files back"
@@ -258,7 +265,7 @@ impl Sessions {
             let over = inner.open.get(&session).is_none_or(|open| open.session.client != place.mac);
             let ending = inner.open.get(&session).and_then(|open| open.ending.as_ref());
             let message = match (over, ending) {
-                (true, _) => "the server has ended this session".to_owned(),
+                (true, _) => self.why_over(place.mac, session),
                 (false, Some((_, why))) => why.clone(),
                 (false, None) => continue,
             };
@@ -280,20 +287,6 @@ impl Sessions {
         let exists = inner.open.contains_key(&id);
         self.dismiss(&mut inner, id, message, now);
         exists
-    }
-
-    /// Ends the sessions of people who are no longer welcome where they are.
-    pub fn recheck(&self, welcome: impl Fn(&NewSession) -> bool, now: Now) {
-        let mut inner = self.lock();
-        let gone: Vec<SessionId> = inner
-            .open
-            .iter()
-            .filter(|(_, open)| open.ending.is_none() && !welcome(&open.session))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            self.dismiss(&mut inner, id, "your account may no longer be used on this computer", now);
-        }
     }
 
     /// Ends what has ended without a word. To be called every few seconds.
@@ -404,8 +397,8 @@ impl Sessions {
         let Some(open) = inner.open.get_mut(&id) else { return };
         open.session.ip = place.ip;
         let stored = self.store.session_moved(id, place.ip).map_err(|error| chain(&error));
-        let opened = self.doors.open(id, place, &open.session.person, now.civil);
-        if let Err(error) = stored.and(opened.map(drop).map_err(|error| chain(&error))) {
+        let opened = self.doors.reopen(id, place, &open.session.person, now.civil);
+        if let Err(error) = stored.and(opened.map_err(|error| chain(&error))) {
             tracing::error!(client = %place.mac, session = %id, error, "a session could not follow its client");
         }
     }
@@ -418,6 +411,15 @@ impl Sessions {
         tracing::info!(client = %client, user = %user, session = %id, why, "logged out");
         let what = Happening::LoggedOut { user, session: id, why: why.to_owned() };
         self.events.record(client, now.civil, what);
+    }
+
+    /// Why a session of this client is no more, for who still sits there.
+    fn why_over(&self, client: MacAddr, id: SessionId) -> String {
+        let why = self.store.session_why(id, client).unwrap_or_else(|error| {
+            tracing::warn!(session = %id, error = chain(&error), "why a session ended cannot be read");
+            None
+        });
+        why.unwrap_or_else(|| "the server has ended this session".to_owned())
     }
 
     /// A row that cannot be written costs a wrong history, and a session that is found gone after the next start.

@@ -26,6 +26,12 @@ pub trait Register: fmt::Debug + Send + Sync {
 
     /// Who may log in at clients of `room`, by name; or why that cannot be told at the moment.
     fn people(&self, room: Option<&RoomName>) -> Result<Vec<Person>, String>;
+
+    /// For `who`, why they are not among [`Self::people`] any more.
+    fn farewell(&self, who: &Person) -> String;
+
+    /// To be called every few seconds: time alone ends accounts.
+    fn time_passes(&self);
 }
 
 impl Register for Accounts {
@@ -48,6 +54,14 @@ impl Register for Accounts {
 
     fn people(&self, room: Option<&RoomName>) -> Result<Vec<Person>, String> {
         self.people_for(room).map_err(|error| chain(&error))
+    }
+
+    fn farewell(&self, who: &Person) -> String {
+        Self::farewell(self, who.uid)
+    }
+
+    fn time_passes(&self) {
+        self.end_expired();
     }
 }
 

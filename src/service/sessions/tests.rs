@@ -34,6 +34,16 @@ impl Doors for Ledger {
         Ok(vec![Mount { path: home.clone(), at: home, writable: true, kind: MountKind::Home }])
     }
 
+    fn reopen(
+        &self,
+        session: SessionId,
+        place: Place,
+        person: &Person,
+        now: Moment,
+    ) -> Result<(), DoorsShut> {
+        self.open(session, place, person, now).map(drop)
+    }
+
     fn close(&self, session: SessionId) {
         self.open.lock().expect("no panic").remove(&session);
     }
@@ -348,15 +358,49 @@ fn an_administrator_ends_a_session() {
 }
 
 #[test]
-fn who_is_no_longer_welcome_is_logged_out() {
+fn what_becomes_of_people_becomes_of_their_sessions() {
     let lab = Lab::new(Twice::Allow);
-    for (name, uid) in [("anna", 10_000), ("bert", 10_001)] {
+    let (_, mut orders) = lab.connect(ONE, "boot-1", &[], 0);
+    for (name, uid) in [("anna", 10_000), ("bert", 10_001), ("cleo", 10_002)] {
         lab.verified(ONE, name, uid, 0);
-        lab.log_in(ONE, name, 1).expect("opened");
     }
-    lab.sessions.recheck(|session| session.person.name.as_str() == "bert", at(2));
-    assert_eq!(lab.ends(), ["your account may no longer be used on this computer"]);
-    assert_eq!(lab.sessions.list()[0].session.person.name.as_str(), "bert");
+    let anna = lab.log_in(ONE, "anna", 1).expect("opened");
+    let bert = lab.log_in(ONE, "bert", 1).expect("opened");
+    let moved = Person {
+        classes: vec![("class-8b".parse().expect("a class"), Gid(100_001))],
+        ..person("bert", 10_001)
+    };
+    let verdict = |_, known: &Person| match known.name.as_str() {
+        "anna" => Verdict::Ends("your account was removed".to_owned()),
+        "bert" => Verdict::Changes(moved.clone()),
+        _ => Verdict::Ends("not here".to_owned()),
+    };
+    assert_eq!(lab.sessions.clients(), [ONE.mac].into());
+    lab.sessions.recheck(verdict, at(2));
+    let message = "your account was removed".to_owned();
+    assert_eq!(orders.try_recv().expect("told"), Order::EndSession { session: anna, message });
+    assert!(orders.try_recv().is_err(), "bert only reaches other things");
+    assert_eq!(lab.sessions.list()[1].session.person, moved);
+    assert_eq!(
+        lab.log_in(ONE, "cleo", 3).expect_err("refused").code,
+        Code::NotVerified,
+        "not even a moment later"
+    );
+    assert_eq!(lab.sessions.count(|person| person.uid == Uid(10_001)), 1);
+    lab.sessions.log_out(ONE.mac, anna, at(4));
+    let lab = lab.again(5);
+    assert_eq!(lab.ends(), ["your account was removed"]);
+    assert_eq!(lab.sessions.list()[0].session.person, moved, "also after a restart");
+    let (_, mut orders) = lab.connect(ONE, "boot-1", &[anna, bert], 6);
+    let message = "your account was removed".to_owned();
+    assert_eq!(orders.try_recv().expect("told again"), Order::EndSession { session: anna, message });
+    let (_, mut orders) = lab.connect(TWO, "boot-9", &[anna], 6);
+    let message = "the server has ended this session".to_owned();
+    assert_eq!(
+        orders.try_recv().expect("told"),
+        Order::EndSession { session: anna, message },
+        "it is another's"
+    );
 }
 
 #[test]

@@ -29,6 +29,23 @@ impl Trees {
     }
 }
 
+impl Trees {
+    fn grant(
+        &self,
+        session: SessionId,
+        place: Place,
+        person: &Person,
+        home: HomeTree,
+    ) -> Result<Vec<Mount>, DoorsShut> {
+        let shares = self.shares.for_person(person).map_err(|error| DoorsShut(chain(&error)))?;
+        let mounts = mounts(&home, &shares);
+        let share = |share: ShareGrant| of_share(person, share);
+        let trees = std::iter::once(of_home(person, home)).chain(shares.into_iter().map(share)).collect();
+        self.exports.grant(Grant { id: session.0, ip: place.ip, mac: place.mac, trees });
+        Ok(mounts)
+    }
+}
+
 impl Doors for Trees {
     fn open(
         &self,
@@ -38,12 +55,12 @@ impl Doors for Trees {
         now: Moment,
     ) -> Result<Vec<Mount>, DoorsShut> {
         let home = self.homes.prepare(person, now).map_err(|error| DoorsShut(chain(&error)))?;
-        let shares = self.shares.for_person(person).map_err(|error| DoorsShut(chain(&error)))?;
-        let mounts = mounts(&home, &shares);
-        let share = |share: ShareGrant| of_share(person, share);
-        let trees = std::iter::once(of_home(person, home)).chain(shares.into_iter().map(share)).collect();
-        self.exports.grant(Grant { id: session.0, ip: place.ip, mac: place.mac, trees });
-        Ok(mounts)
+        self.grant(session, place, person, home)
+    }
+
+    fn reopen(&self, session: SessionId, place: Place, person: &Person, _: Moment) -> Result<(), DoorsShut> {
+        let home = self.homes.again(person).map_err(|error| DoorsShut(chain(&error)))?;
+        self.grant(session, place, person, home).map(drop)
     }
 
     fn close(&self, session: SessionId) {
