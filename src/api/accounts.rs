@@ -2,19 +2,23 @@
 
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use super::answer::{
-    Account, Accounts, Class, ClassMoved, Classes, Exported, Imported, NewPasswords, Removals,
-    Slip as SlipAnswer,
+    Account, Accounts, Class, ClassMoved, Classes, Exported, Imported as ImportedAnswer, NewPasswords,
+    Removals, Slip as SlipAnswer, Started,
 };
 use super::args::Args;
 use super::error::ApiError;
-use super::{Api, now};
-use crate::service::accounts::import::{Defaults, Fate};
+use super::{Api, now, value};
+use crate::service::accounts::import::{Defaults, Fate, ImportError, Imported, Plan};
 use crate::service::accounts::manage::{EditError, Search, Slip, names};
 use crate::service::accounts::{sheet, slips};
+use crate::service::homes::HomeError;
+use crate::service::jobs::{Stopped, Task};
 use crate::store::accounts::{AccountChange, AccountRow, ClassChange, ClassRow, NewAccount};
 use crate::types::time::parse_date;
-use crate::types::{ByteSize, ClassName, FullName, Moment, Role, Secret, UserName, chain, limits};
+use crate::types::{ByteSize, ClassName, FullName, Moment, Person, Role, Secret, UserName, chain, limits};
 
 /// Accounts that one answer has unless told otherwise.
 const PAGE: u64 = 100;
@@ -122,6 +126,20 @@ fn new_passwords(made: &[Slip], args: &Args) -> Result<NewPasswords, ApiError> {
     Ok(NewPasswords { accounts: made.iter().map(slip).collect(), page })
 }
 
+fn imported(plan: &Plan, applied: bool, passwords: NewPasswords) -> ImportedAnswer {
+    ImportedAnswer {
+        applied,
+        add: plan.count(Fate::Add),
+        change: plan.count(Fate::Change),
+        same: plan.count(Fate::Same),
+        refused: plan.count(Fate::Refused),
+        new_classes: plan.new_classes.clone(),
+        ignored_columns: plan.ignored.clone(),
+        lines: plan.lines.clone(),
+        passwords,
+    }
+}
+
 fn switch(args: &Args, field: &'static str) -> Result<Option<bool>, ApiError> {
     Ok(args.get::<Switch>(field)?.map(|switch| switch.0))
 }
@@ -138,7 +156,9 @@ impl Api {
     /// needs a home.
     fn retire(&self, gone: Vec<AccountRow>) -> Removals {
         let mut homes = 0;
+        let sessions = self.sessions.count(|person| gone.iter().any(|account| account.uid == person.uid));
         for account in &gone {
+            self.shares.retire(&account.name, account.uid);
             match self.homes.retire(&account.name, account.uid, now()) {
                 Ok(moved) => homes += usize::from(moved.is_some()),
                 Err(error) => {
@@ -146,7 +166,7 @@ impl Api {
                 }
             }
         }
-        Removals { accounts: gone.into_iter().map(|account| account.name).collect(), homes }
+        Removals { accounts: gone.into_iter().map(|account| account.name).collect(), homes, sessions }
     }
 
     pub(super) fn account_list(&self, args: &Args) -> Result<Accounts, ApiError> {
@@ -204,14 +224,24 @@ impl Api {
             classes: args.get::<ClassList>("classes")?.map(|list| list.0),
         };
         let renamed = change.name.clone().filter(|other| *other != name);
+        let quota = change.quota.is_some();
         let row = self.edited(self.accounts.set(&name, change))?;
-        if let Some(called) = renamed
-            && let Err(error) = self.homes.rename(&name, &called)
-        {
-            // An account without its home is worse than one with its old name.
-            let back = AccountChange { name: Some(name), ..AccountChange::default() };
-            self.edited(self.accounts.set(&called, back))?;
-            return Err(self.failed(&error));
+        if let Some(called) = renamed {
+            if let Err(error) = self.homes.rename(&name, &called) {
+                // An account without its home is worse than one with its old name.
+                let back = AccountChange { name: Some(name), ..AccountChange::default() };
+                self.edited(self.accounts.set(&called, back))?;
+                return Err(match error {
+                    HomeError::Taken { .. } => {
+                        ApiError::BadValue { field: "name", message: error.to_string() }
+                    }
+                    error => self.failed(&error),
+                });
+            }
+            self.shares.rename(&name, &called);
+        }
+        if quota {
+            self.sessions.refresh(|person| person.uid == row.uid, (self.clock.0)());
         }
         Ok(account(row))
     }
@@ -238,31 +268,49 @@ impl Api {
         Ok(self.retire(gone))
     }
 
-    /// Shows what a list would do, or with `apply` does it.
-    pub(super) fn account_import(&self, args: &Args) -> Result<Imported, ApiError> {
+    /// Shows what a list would do, or with `apply` starts a job that does it: a list of a thousand passwords takes longer
+    /// than a browser waits.
+    pub(super) fn account_import(&self, args: &Args) -> Result<Value, ApiError> {
         let text: String = args.need("csv")?;
         let sheet = sheet::read(&text)
             .map_err(|bad| ApiError::BadValue { field: "csv", message: bad.to_string() })?;
         let defaults =
             Defaults { class: args.get("class")?, role: args.get::<Role>("role")?.unwrap_or_default() };
-        let apply = switch(args, "apply")?.unwrap_or(false);
-        let (plan, made) = if apply {
-            let skip = switch(args, "skip")?.unwrap_or(false);
-            self.edited(self.accounts.import(&sheet, &defaults, skip))?
-        } else {
-            (self.edited(self.accounts.plan(&sheet, &defaults))?, Vec::new())
+        let plan = self.edited(self.accounts.plan(&sheet, &defaults))?;
+        if !switch(args, "apply")?.unwrap_or(false) {
+            return Ok(value(imported(&plan, false, NewPasswords::default())));
+        }
+        let skip = switch(args, "skip")?.unwrap_or(false);
+        let refused = plan.count(Fate::Refused);
+        if refused > 0 && !skip {
+            return Err(ApiError::Account(EditError::LinesRefused(refused)));
+        }
+        let accounts = self.accounts.clone();
+        let subject = match sheet.lines.len() {
+            1 => "1 line".to_owned(),
+            lines => format!("{lines} lines"),
         };
-        Ok(Imported {
-            applied: apply,
-            add: plan.count(Fate::Add),
-            change: plan.count(Fate::Change),
-            same: plan.count(Fate::Same),
-            refused: plan.count(Fate::Refused),
-            new_classes: plan.new_classes,
-            ignored_columns: plan.ignored,
-            lines: plan.lines,
-            passwords: new_passwords(&made, args)?,
-        })
+        let job = self.jobs.start_beside("people", subject, |job| {
+            move |task: &Task| match accounts.import(&sheet, &defaults, skip, task) {
+                Ok(done) => {
+                    let plan = &done.plan;
+                    let says =
+                        format!("{} added, {} changed", plan.count(Fate::Add), plan.count(Fate::Change));
+                    accounts.keep_import(job, done);
+                    Ok(says)
+                }
+                Err(ImportError::Cancelled(_)) => Err(Stopped::Cancelled),
+                Err(error) => Err(Stopped::because(&error)),
+            }
+        })?;
+        Ok(value(Started { job }))
+    }
+
+    /// What came of an import, with the passwords that were made up.
+    pub(super) fn account_imported(&self, args: &Args) -> Result<ImportedAnswer, ApiError> {
+        let job = args.need_number("job")?;
+        let read = |done: &Imported| Ok(imported(&done.plan, true, new_passwords(&done.slips, args)?));
+        self.accounts.imported(job, read).unwrap_or(Err(ApiError::NoSuchImport(job)))
     }
 
     pub(super) fn account_export(&self, args: &Args) -> Result<Exported, ApiError> {
@@ -284,7 +332,12 @@ impl Api {
         let name: ClassName = args.need("class")?;
         let quota = args.get::<OrNone<ByteSize>>("quota")?.map(|quota| quota.0);
         let change = ClassChange { name: args.get("name")?, note: note(args)?, quota };
-        self.edited(self.accounts.set_class(&name, change)).map(class)
+        let row = self.edited(self.accounts.set_class(&name, change))?;
+        if quota.is_some() {
+            let member = |person: &Person| person.classes.iter().any(|(_, gid)| *gid == row.gid);
+            self.sessions.refresh(member, (self.clock.0)());
+        }
+        Ok(class(row))
     }
 
     pub(super) fn class_remove(&self, args: &Args) -> Result<Removals, ApiError> {

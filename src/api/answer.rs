@@ -385,7 +385,7 @@ pub struct Account {
 }
 
 /// Answer of `account_add` and `account_password`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewPasswords {
     pub accounts: Vec<Slip>,
     /// The page to print, if one was asked for.
@@ -407,9 +407,12 @@ pub struct Removals {
     pub accounts: Vec<UserName>,
     /// How many of them had a home, which is in the attic now.
     pub homes: usize,
+    /// How many sessions of theirs are being ended.
+    #[serde(default)]
+    pub sessions: usize,
 }
 
-/// Answer of `account_import`.
+/// Answer of `account_import` without `apply`, and of `account_imported`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Imported {
     /// Whether it was done, or would be.

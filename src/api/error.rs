@@ -43,6 +43,11 @@ pub enum ApiError {
     NoSuchSession(SessionId),
     #[error("there is no job {0}; `bramble job list` shows those there are")]
     NoSuchJob(u64),
+    #[error(
+        "job {0} is no import of people, has not ended well, or ended too long ago; new passwords can be had with `bramble \
+         account password`"
+    )]
+    NoSuchImport(u64),
     #[error("{0}")]
     Job(JobError),
     #[error("{0}")]
@@ -75,6 +80,7 @@ impl ApiError {
             Self::NotWritten(_) => "not_written",
             Self::NoSuchSession(_) => "no_such_session",
             Self::NoSuchJob(_) => "no_such_job",
+            Self::NoSuchImport(_) => "no_such_import",
             Self::Job(_) => "job",
             Self::Takeover(_) => "takeover",
             Self::NoDisk(_) => "no_disk",
@@ -92,7 +98,7 @@ impl ApiError {
             Self::NoSuchRoom { .. } => Some("room"),
             Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
             Self::NoSuchSession(_) => Some("session"),
-            Self::NoSuchJob(_) => Some("job"),
+            Self::NoSuchJob(_) | Self::NoSuchImport(_) => Some("job"),
             Self::Account(error) => error.field(),
             Self::NoSuchMethod { .. }
             | Self::WouldNotWork(_)

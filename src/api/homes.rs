@@ -1,8 +1,10 @@
 //! Methods about homes and shares.
 
 use super::answer::{Homes, Shares, Started};
+use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
+use crate::service::homes::HomeError;
 use crate::service::jobs::{Stopped, Task};
 
 impl Api {
@@ -24,6 +26,37 @@ impl Api {
             }
         };
         Ok(Started { job: self.jobs.start("measure", "homes".to_owned(), work)? })
+    }
+
+    /// Starts bringing a home back from the attic, to the account it was of or to another.
+    pub(super) fn home_return(&self, args: &Args) -> Result<Started, ApiError> {
+        let which: String = args.need("home")?;
+        let bad = |field| move |error: HomeError| ApiError::BadValue { field, message: error.to_string() };
+        let old = self.homes.in_attic(&which).map_err(bad("home"))?;
+        let name = args.get("to")?.unwrap_or_else(|| old.name.clone());
+        let person = self.accounts.person(name.as_str()).map_err(|error| self.failed(&error))?;
+        let Some(to) = person else {
+            let message = format!(
+                "there is no account `{name}` to give the home to; make it with `bramble account add {name}`, or name \
+                 another with `--to` (`to`)"
+            );
+            return Err(ApiError::BadValue { field: "to", message });
+        };
+        let beside = matches!(args.get::<String>("beside")?.as_deref(), Some("1" | "true"));
+        let homes = self.homes.clone();
+        let subject = to.name.to_string();
+        Ok(Started {
+            job: self.jobs.start_beside("return", subject, |_| {
+                move |task: &Task| {
+                    let _ = task.phase("giving files to their owner", 0);
+                    match homes.bring_back(&old, &to, beside, task) {
+                        Ok(Ok(place)) => Ok(format!("the home of {} is back: {}", old.name, place.display())),
+                        Ok(Err(_)) => Err(Stopped::Cancelled),
+                        Err(error) => Err(Stopped::because(&error)),
+                    }
+                }
+            })?,
+        })
     }
 
     pub(super) fn share_list(&self) -> Shares {

@@ -173,6 +173,16 @@ pub const METHODS: &[Method] = &[
         help: "Start measuring every home; answers with a job",
     },
     Method {
+        name: "home_return",
+        access: Access::Write,
+        params: &[
+            must("home", Kind::Text, "give the name of a home in the attic, or of its folder there"),
+            may("to", Kind::Text, "the account that gets it; the one it was of unless told"),
+            may("beside", Kind::Text, "`1` to put it as a folder into the home that the account has"),
+        ],
+        help: "Start bringing a home back from the attic; answers with a job",
+    },
+    Method {
         name: "home_backup",
         access: Access::Write,
         params: &[
@@ -269,9 +279,14 @@ pub const METHODS: &[Method] = &[
             ROLE,
             may("apply", Kind::Text, "`1` to take the list over; without it the answer is a preview"),
             may("skip", Kind::Text, "`1` to leave out lines that are refused"),
-            SLIPS,
         ],
-        help: "What a list of people would do, line by line; or do it, all at once",
+        help: "What a list of people would do, line by line; or start doing it, all at once, and answer with a job",
+    },
+    Method {
+        name: "account_imported",
+        access: Access::Write,
+        params: &[JOB, SLIPS],
+        help: "What an import has done, with the passwords that were made up; for an hour after it",
     },
     Method {
         name: "account_export",

@@ -5,7 +5,7 @@ use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::service::clients::default_name;
-use crate::store::sessions::NewSession;
+use crate::store::sessions::{NewSession, SessionRow};
 use crate::types::{HostName, MacAddr, Moment, SessionId};
 
 /// What a person reads whose session an administrator ends without a word.
@@ -15,21 +15,26 @@ impl Api {
     /// The open sessions, oldest first; with `count` the newest, also ended ones.
     pub(super) fn session_list(&self, args: &Args) -> Result<SessionList, ApiError> {
         let sessions = match args.number("count")? {
-            None => {
-                let open = self.sessions.list().into_iter();
-                open.map(|open| self.line(open.id, open.session, None, open.ending)).collect()
-            }
-            Some(count) => {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                let rows = self.sessions.history(count).map_err(|error| self.failed(&error))?.into_iter();
-                rows.map(|row| {
-                    let (at, why) = row.ended.unzip();
-                    self.line(row.id, row.session, at, why)
-                })
-                .collect()
-            }
+            None => self.sessions_open(),
+            Some(count) => self.sessions_lately(u32::try_from(count).unwrap_or(u32::MAX))?,
         };
         Ok(SessionList { now: now(), sessions })
+    }
+
+    /// Oldest first.
+    pub(crate) fn sessions_open(&self) -> Vec<SessionLine> {
+        let open = self.sessions.list().into_iter();
+        open.map(|open| self.line(open.id, open.session, None, open.ending)).collect()
+    }
+
+    /// The newest `count`, also ended ones, newest first.
+    pub(crate) fn sessions_lately(&self, count: u32) -> Result<Vec<SessionLine>, ApiError> {
+        let rows = self.sessions.history(count).map_err(|error| self.failed(&error))?.into_iter();
+        let line = |row: SessionRow| {
+            let (at, why) = row.ended.unzip();
+            self.line(row.id, row.session, at, why)
+        };
+        Ok(rows.map(line).collect())
     }
 
     pub(super) fn session_end(&self, args: &Args) -> Result<SessionEnded, ApiError> {

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::link::{Link, read};
-use super::{Cli, CliError, ask, print, show_accounts as show, width};
+use super::{Cli, CliError, ask, print, show_accounts as show, watch, width};
 use crate::api::answer;
 use crate::service::accounts::sheet;
 use crate::sys::terminal;
@@ -228,7 +228,7 @@ pub(super) fn account(cli: &Cli, command: &AccountCommand) -> Result<ExitCode, C
             let answer = Link::open(&cli.socket)?.ask("account_password", &params)?;
             let made: answer::NewPasswords = read(&answer)?;
             page.write(made.page.as_deref())?;
-            tell(cli, &answer, &show::reset(&made, given, width()));
+            tell(cli, &answer, &show::reset(&made, given, slips.as_deref(), width()));
             Ok(ExitCode::SUCCESS)
         }
         AccountCommand::Remove { account } => {
@@ -239,8 +239,15 @@ pub(super) fn account(cli: &Cli, command: &AccountCommand) -> Result<ExitCode, C
             let mut page = Page::open(slips.as_deref())?;
             let switch = |on: bool| on.then_some("1");
             let params = json!({ "csv": text, "class": class, "role": role, "apply": switch(*apply),
-                "skip": switch(*skip_refused), "slips": page.kind() });
-            let answer = Link::open(&cli.socket)?.ask("account_import", &params)?;
+                "skip": switch(*skip_refused) });
+            let mut link = Link::open(&cli.socket)?;
+            let mut answer = link.ask("account_import", &params)?;
+            if *apply {
+                let started: answer::Started = read(&answer)?;
+                watch::end_of(cli, &mut link, started.job)?;
+                let params = json!({ "job": started.job, "slips": page.kind() });
+                answer = link.ask("account_imported", &params)?;
+            }
             let imported: answer::Imported = read(&answer)?;
             page.write(imported.passwords.page.as_deref())?;
             tell(cli, &answer, &show::imported(&imported, slips.as_deref(), width()));
@@ -288,8 +295,16 @@ fn ask_password(account: &UserName) -> Result<Secret, CliError> {
     first.parse().map_err(|bad: crate::types::person::BadSecret| CliError::Password(bad.to_string()))
 }
 
-/// The file for log-in slips. It is made before anything is changed: afterwards nobody could read the passwords again.
-struct Page(Option<(File, &'static str)>);
+/// The file for log-in slips. It is made before anything is changed: afterwards nobody could read the passwords again. One
+/// that nothing was written into is removed again.
+struct Page(Option<Slips>);
+
+struct Slips {
+    file: File,
+    path: PathBuf,
+    kind: &'static str,
+    written: bool,
+}
 
 impl Page {
     fn open(path: Option<&Path>) -> Result<Self, CliError> {
@@ -300,19 +315,25 @@ impl Page {
         let file = file.map_err(|error| {
             CliError::File(io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
         })?;
-        Ok(Self(Some((file, kind))))
+        Ok(Self(Some(Slips { file, path: path.to_owned(), kind, written: false })))
     }
 
     fn kind(&self) -> Option<&'static str> {
-        self.0.as_ref().map(|(_, kind)| *kind)
+        self.0.as_ref().map(|slips| slips.kind)
     }
 
     fn write(&mut self, page: Option<&str>) -> Result<(), CliError> {
-        match (&mut self.0, page) {
-            (Some((file, _)), Some(page)) => {
-                file.write_all(page.as_bytes()).and_then(|()| file.sync_all()).map_err(CliError::File)
-            }
-            _ => Ok(()),
+        let (Some(slips), Some(page)) = (&mut self.0, page) else { return Ok(()) };
+        slips.written = true;
+        slips.file.write_all(page.as_bytes()).and_then(|()| slips.file.sync_all()).map_err(CliError::File)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if let Some(slips) = self.0.as_ref().filter(|slips| !slips.written) {
+            // An empty file that cannot be removed does no harm.
+            let _ = std::fs::remove_file(&slips.path);
         }
     }
 }

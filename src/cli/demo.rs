@@ -24,14 +24,16 @@ use serde::Serialize;
 
 use self::table::{Row, Table};
 use super::INTERRUPTED;
+use crate::service::accounts::password;
 use crate::sim::classroom::{Classroom, ClassroomError, Outcome};
 use crate::sim::net;
-use crate::sim::pi::Options;
+use crate::sim::pi::seat::Seated;
+use crate::sim::pi::{News, Options, Up};
 use crate::sim::sample::Release;
 use crate::sim::school::{School, SchoolError};
 use crate::sim::server::Usage;
 use crate::sys::terminal;
-use crate::types::ByteSize;
+use crate::types::{ByteSize, Secret, UserName};
 
 /// Boot a classroom of simulated Pis through the real daemon, on this machine
 #[derive(Debug, clap::Args)]
@@ -65,8 +67,20 @@ struct Summary {
     tftp_bytes: u64,
     nfs_bytes: u64,
     megabytes_per_second: f64,
+    log_ins: LogIns,
     daemon: Daemon,
     pis: Vec<Pi>,
+}
+
+/// Somebody at each Pi that came up.
+#[derive(Debug, Default, Serialize)]
+struct LogIns {
+    worked: usize,
+    /// From the first word of anybody to the last who was logged in and had written.
+    seconds: f64,
+    per_second: f64,
+    /// Into homes.
+    written_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,11 +98,12 @@ struct Pi {
     address: Option<String>,
     stage: &'static str,
     seconds: f64,
+    user: Option<String>,
     error: Option<String>,
 }
 
 impl Demo {
-    /// Runs the demonstration. Exit code 0 only if every Pi came up.
+    /// Runs the demonstration. Exit code 0 only if every Pi came up and everybody could log in.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         net::isolate()?;
         let interrupts = Interrupts::catch().context("signals cannot be watched")?;
@@ -97,7 +112,6 @@ impl Demo {
             Some(server) => std::path::absolute(server).context("the server's path is not usable")?,
             None => std::env::current_exe().context("the program does not know its own path")?,
         };
-        let mut out = io::stdout();
         if self.stay {
             return self.keep(&program, &folder.0, &interrupts);
         }
@@ -106,63 +120,132 @@ impl Demo {
         let mut room = Classroom::open(&program, &folder.0, self.clients)?;
         say(format!("The daemon runs as process {}, in a network of its own.", room.server.pid()))?;
         room.import_sample(Release::Trixie)?;
-        say(
-            "A small image in the shape of Raspberry Pi OS 13 is imported; it is called `sample`.".to_owned()
-        )?;
+        let password = self.accounts(&room, &folder.0)?;
+        say("A small image in the shape of Raspberry Pi OS 13 is imported, and a list of pupils.".to_owned())?;
         let idle = room.server.usage()?;
         // The import has had its own peak.
         drop(room.server.forget_peak());
 
         say(format!("{} Pis are switched on, all at once.\n", self.clients))?;
         let rows = room.boards.iter().zip(1..).map(|(board, n)| Row::new(format!("seat-{n:02}"), *board));
-        let mut table = Table::new(rows.collect());
-        let live = !self.json && out.is_terminal();
-        let began = Instant::now();
-        let outcomes = room.boot(Options::default(), |news| {
-            if interrupts.any() {
-                return ControlFlow::Break(());
-            }
-            let now = began.elapsed();
-            let shown = match news {
-                Some((id, news)) => {
-                    let line = table.hear(id, &news, now);
-                    if self.json || live {
-                        Ok(())
-                    } else {
-                        line.map_or(Ok(()), |line| writeln!(out, "{line}"))
-                    }
-                }
-                None if live => {
-                    let (columns, lines) = terminal::size(out.as_fd()).unwrap_or((80, 24));
-                    out.write_all(table.paint(now, columns, lines).as_bytes()).and_then(|()| out.flush())
-                }
-                None => Ok(()),
-            };
-            // Nobody reads any more: stop as if interrupted.
-            if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        let took = began.elapsed();
-        let outcomes = match outcomes {
-            Err(ClassroomError::Interrupted) => {
-                return Ok(ExitCode::from(INTERRUPTED));
-            }
+        let live = !self.json && io::stdout().is_terminal();
+        let mut show = Show {
+            table: Table::new(rows.collect()),
+            interrupts,
+            quiet: self.json,
+            live,
+            began: Instant::now(),
+        };
+        let outcomes = match room.boot(Options::default(), |news| show.hear(news)) {
+            Err(ClassroomError::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
             other => other?,
         };
+        let took = show.began.elapsed();
+        let ups: Vec<(usize, &Up)> = outcomes
+            .iter()
+            .enumerate()
+            .filter_map(|(n, outcome)| Some((n, &**outcome.as_ref().ok()?)))
+            .collect();
+        let seated = match room.log_in_watched(&ups, |n| (pupil(n), password.clone()), |news| show.hear(news))
+        {
+            Err(ClassroomError::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
+            other => other?,
+        };
+        let log_ins = LogIns::of(&seated, show.began.elapsed().saturating_sub(took));
         let after = room.server.usage()?;
-        let summary = summarize(&table, &outcomes, took, idle, after);
-        if self.json {
-            writeln!(out, "{}", serde_json::to_string(&summary)?)?;
-        } else {
-            if live {
-                let (columns, lines) = terminal::size(out.as_fd()).unwrap_or((80, 24));
-                out.write_all(table.paint(took, columns, lines).as_bytes())?;
-            }
-            out.write_all(summary.text().as_bytes())?;
+        let summary = summarize(&show.table, &outcomes, took, log_ins, idle, after);
+        show.end(&summary)?;
+        let all = summary.up == summary.clients && summary.log_ins.worked == summary.clients;
+        Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Imports a pupil for each Pi, the way an administrator does; answers with the password of all of them.
+    fn accounts(&self, room: &Classroom, folder: &Path) -> anyhow::Result<Secret> {
+        let password: Secret = "bramble-demo".parse().context("no password can be had")?;
+        let hash = password::hash(&password).context("no password can be had")?;
+        let mut list = "name;full name;class;hash\n".to_owned();
+        for n in 0..usize::from(self.clients) {
+            writeln!(list, "{};Pupil {};demo;{}", pupil(n), n + 1, hash.expose())?;
         }
-        Ok(if summary.up == summary.clients { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let file = folder.join("pupils.csv");
+        fs::write(&file, list).with_context(|| format!("`{}` cannot be written", file.display()))?;
+        room.server.tell(&["account", "import", &file.to_string_lossy(), "--apply"])?;
+        Ok(password)
     }
 }
 
+/// Who sits at board number `n`.
+fn pupil(n: usize) -> UserName {
+    format!("pupil{:02}", n + 1).parse().expect("letters and digits are a name")
+}
+
+impl LogIns {
+    fn of(seated: &[Result<Seated, String>], took: Duration) -> Self {
+        let worked: Vec<&Seated> = seated.iter().filter_map(|one| one.as_ref().ok()).collect();
+        let seconds = took.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let per_second = worked.len() as f64 / seconds.max(0.001);
+        let written_bytes = worked.iter().map(|one| one.written).sum();
+        Self { worked: worked.len(), seconds, per_second, written_bytes }
+    }
+}
+
+/// What happens, for whoever looks.
+struct Show {
+    table: Table,
+    interrupts: Interrupts,
+    quiet: bool,
+    live: bool,
+    began: Instant,
+}
+
+impl Show {
+    fn hear(&mut self, news: Option<(usize, News)>) -> ControlFlow<()> {
+        if self.interrupts.any() {
+            return ControlFlow::Break(());
+        }
+        let (mut out, now) = (io::stdout(), self.began.elapsed());
+        let shown = match news {
+            Some((id, news)) => match self.table.hear(id, &news, now) {
+                Some(line) if !self.quiet && !self.live => writeln!(out, "{line}"),
+                _ => Ok(()),
+            },
+            None if self.live => self.paint(),
+            None => Ok(()),
+        };
+        // Nobody reads any more: stop as if interrupted.
+        if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn paint(&mut self) -> io::Result<()> {
+        let (mut out, now) = (io::stdout(), self.began.elapsed());
+        let (columns, lines) = terminal::size(out.as_fd()).unwrap_or((80, 24));
+        out.write_all(self.table.paint(now, columns, lines).as_bytes())?;
+        out.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> anyhow::Result<()> {
+        let mut out = io::stdout();
+        if self.quiet {
+            writeln!(out, "{}", serde_json::to_string(summary)?)?;
+            return Ok(());
+        }
+        if self.live {
+            self.paint()?;
+        }
+        out.write_all(summary.text().as_bytes())?;
+        Ok(())
+    }
+}
+
+fn summarize(
+    table: &Table,
+    outcomes: &[Outcome],
+    took: Duration,
+    log_ins: LogIns,
+    idle: Usage,
+    after: Usage,
+) -> Summary {
 impl Demo {
     /// Leaves a school running to be looked at from another terminal.
     fn keep(&self, program: &Path, folder: &Path, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
@@ -209,6 +292,7 @@ fn summarize(table: &Table, outcomes: &[Outcome], took: Duration, idle: Usage, a
             address: row.address.map(|address| address.to_string()),
             stage: row.stage.as_str(),
             seconds: row.time.as_secs_f64(),
+            user: row.user.as_ref().map(|(user, _)| user.to_string()),
             error: row.failed.clone(),
         });
     }
@@ -224,6 +308,7 @@ fn summarize(table: &Table, outcomes: &[Outcome], took: Duration, idle: Usage, a
         tftp_bytes,
         nfs_bytes,
         megabytes_per_second: megabytes / took.as_secs_f64().max(0.001),
+        log_ins,
         daemon: Daemon {
             cpu_seconds: after.cpu.saturating_sub(idle.cpu).as_secs_f64(),
             idle_memory_bytes: idle.memory.0,
@@ -238,6 +323,7 @@ impl Summary {
         let mut text = format!(
             "\n{} of {} Pis came up in {:.1} s; half of them within {:.1} s.\n\
              {} by TFTP and {} by NFS, {:.0} MB/s in all.\n\
+             {} of {} people logged in within {:.1} s ({:.0} a second) and wrote {} into their homes.\n\
              The daemon used {:.2} s of CPU and at most {} of memory ({} before the Pis).\n",
             self.up,
             self.clients,
@@ -246,6 +332,11 @@ impl Summary {
             ByteSize(self.tftp_bytes),
             ByteSize(self.nfs_bytes),
             self.megabytes_per_second,
+            self.log_ins.worked,
+            self.clients,
+            self.log_ins.seconds,
+            self.log_ins.per_second,
+            ByteSize(self.log_ins.written_bytes),
             self.daemon.cpu_seconds,
             ByteSize(self.daemon.peak_memory_bytes),
             ByteSize(self.daemon.idle_memory_bytes),

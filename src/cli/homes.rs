@@ -1,8 +1,8 @@
 //! What answers about homes and shares look like for people.
 
 use super::show::{NOTHING, ago};
-use super::text::{table, wrap};
-use crate::api::answer::{Homes, Shares};
+use super::text::{are, table, wrap};
+use crate::api::answer::{Attic, Homes, Shares};
 use crate::config::ShareAccess;
 
 pub fn homes(answer: &Homes, width: usize) -> String {
@@ -26,18 +26,29 @@ pub fn homes(answer: &Homes, width: usize) -> String {
         text.push_str(&table(&["NAME", "USED", "OF", "FILES", "MEASURED"], &rows, &[0], width));
     }
     if !answer.attic.is_empty() {
-        text.push_str("\nIn the attic:\n");
-        let rows: Vec<Vec<String>> = answer
-            .attic
-            .iter()
-            .map(|old| {
-                let until =
-                    old.until.map_or("kept".to_owned(), |until| until.to_string().chars().take(10).collect());
-                vec![old.name.to_string(), old.day.clone(), until, old.path.display().to_string()]
-            })
-            .collect();
-        text.push_str(&table(&["NAME", "SINCE", "UNTIL", "FOLDER"], &rows, &[0, 3], width));
+        let says = format!("{} in the attic: bramble home attic", are(answer.attic.len(), "home"));
+        text.push_str(&wrap("", &says, width));
     }
+    text
+}
+
+/// The homes of accounts that are gone.
+pub fn attic(answer: &Homes, width: usize) -> String {
+    if answer.attic.is_empty() {
+        return wrap("", "Nothing is in the attic; the homes of removed accounts come there.", width);
+    }
+    let row = |old: &Attic| {
+        let until = old.until.map_or("for ever".to_owned(), |until| until.date());
+        let folder = old.path.file_name().unwrap_or_default().display().to_string();
+        vec![old.name.to_string(), old.day.clone(), until, folder]
+    };
+    let rows: Vec<Vec<String>> = answer.attic.iter().map(row).collect();
+    let mut text = table(&["NAME", "SINCE", "KEPT UNTIL", "FOLDER"], &rows, &[0, 3], width);
+    text.push_str(&wrap(
+        "",
+        "Bring one back: bramble home return NAME, with --to ACCOUNT for another person",
+        width,
+    ));
     text
 }
 
@@ -80,7 +91,7 @@ pub fn shares(answer: &Shares, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::answer::{Attic, HomeUsage, ShareSummary};
+    use crate::api::answer::{HomeUsage, ShareSummary};
     use crate::types::{ByteSize, Moment, Uid};
 
     #[test]
@@ -111,12 +122,16 @@ mod tests {
             "NAME  USED     OF        FILES  MEASURED\n\
              anna  3.0 MiB  no bound  12     1 min\n\
              ben   -        2.0 GiB   -      -\n\
-             \n\
-             In the attic:\n\
-             NAME  SINCE       UNTIL       FOLDER\n\
-             eva   2026-11-27  2027-02-26  /d/attic/2026-11-27.eva.10002\n"
+             1 home is in the attic: bramble home attic\n"
+        );
+        assert_eq!(
+            attic(&answer, 80),
+            "NAME  SINCE       KEPT UNTIL  FOLDER\n\
+             eva   2026-11-27  2027-02-26  2026-11-27.eva.10002\n\
+             Bring one back: bramble home return NAME, with --to ACCOUNT for another person\n"
         );
         let none = Homes { now: Moment::from_secs(0), homes: vec![], attic: vec![] };
+        assert_eq!(attic(&none, 80), "Nothing is in the attic; the homes of removed accounts come there.\n");
         assert_eq!(homes(&none, 80), "There is no home yet; each is made when its owner first logs in.\n");
     }
 

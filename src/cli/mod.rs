@@ -40,7 +40,7 @@ use crate::api::Refusal;
 use crate::api::answer;
 use crate::config;
 use crate::sys::terminal;
-use crate::types::{HostName, ImageName, ImageRef, RoomName, chain};
+use crate::types::{HostName, ImageName, ImageRef, RoomName, UserName, chain};
 
 /// Where the configuration is unless told otherwise.
 pub const CONFIG: &str = "/etc/config/bramble";
@@ -218,6 +218,19 @@ pub enum HomeCommand {
     List,
     /// Measure every home
     Measure,
+    /// The homes of accounts that are gone, and until when they are kept
+    Attic,
+    /// Bring a home back from the attic
+    Return {
+        /// What its account was called, or the name of its folder where there are several
+        home: String,
+        /// The account that gets it, if it is another
+        #[arg(long, value_name = "ACCOUNT")]
+        to: Option<UserName>,
+        /// As a folder in the home that the account has
+        #[arg(long)]
+        beside: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -322,6 +335,11 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Class(command) => accounts::class(cli, command),
         Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
         Command::Home(HomeCommand::Measure) => start(cli, "home_measure", &json!({})),
+        Command::Home(HomeCommand::Attic) => ask(cli, "home_usage", &json!({}), homes::attic),
+        Command::Home(HomeCommand::Return { home, to, beside }) => {
+            let params = json!({ "home": home, "to": to, "beside": beside.then_some("1") });
+            start(cli, "home_return", &params)
+        }
         Command::Backup(options) => options.run(cli),
         Command::Restore(options) => options.run(cli),
         Command::Share(ShareCommand::List) => ask(cli, "share_list", &json!({}), homes::shares),

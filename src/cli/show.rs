@@ -8,7 +8,7 @@ use crate::api::answer::{
     Client, ClientDetail, Clients, Events, Forgotten, ImageDetail, Images, JobStatus, Jobs, Line, Removed,
     Started, Status,
 };
-use crate::service::jobs::JobState;
+use crate::service::jobs::{JobState, Unit};
 use crate::service::state::Word;
 use crate::types::{ByteSize, HostName, Moment};
 
@@ -293,12 +293,16 @@ pub fn job(job: &JobStatus, width: usize) -> String {
 /// One line about a job at work; below 80 columns.
 pub fn progress(job: &JobStatus) -> String {
     let mut text = phase(job);
+    let amount = |amount: u64| match job.unit {
+        Unit::Bytes => ByteSize(amount).to_string(),
+        Unit::People => amount.to_string(),
+    };
     if job.done > 0 {
-        let of = if job.of > 0 { format!(" of {}", ByteSize(job.of)) } else { String::new() };
-        let _ = write!(text, "  {}{of}", ByteSize(job.done));
+        let of = if job.of > 0 { format!(" of {}", amount(job.of)) } else { String::new() };
+        let _ = write!(text, "  {}{of}", amount(job.done));
     }
     if job.rate > 0 {
-        let _ = write!(text, "  {}/s", ByteSize(job.rate));
+        let _ = write!(text, "  {}/s", amount(job.rate));
     }
     if let Some(left) = job.time_left {
         let _ = write!(text, "  {} left", span(Duration::from_secs(left)));

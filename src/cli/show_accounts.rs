@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::text::{count, table, wrap};
+use super::text::{are, count, table, wrap};
 use crate::api::answer::{
     Account, Accounts, Class, ClassMoved, Classes, Fate, Imported, NewPasswords, Removals, Slip,
 };
@@ -115,13 +115,35 @@ pub fn added(made: &NewPasswords, given: bool, width: usize) -> String {
     made.accounts.iter().map(line).collect()
 }
 
-pub fn reset(made: &NewPasswords, given: bool, width: usize) -> String {
-    if given {
+pub fn reset(made: &NewPasswords, given: bool, slips: Option<&Path>, width: usize) -> String {
+    if given && slips.is_none() {
         return "The password is changed.\n".to_owned();
     }
-    let mut text = passwords(made, width);
-    text.push_str(&wrap("", "They are shown this once, and have to be changed at the next log-in.", width));
-    text
+    match (made.accounts.as_slice(), slips) {
+        ([], _) => wrap("", "Nobody is in that class, so no password was changed.", width),
+        (all, Some(path)) => {
+            let changed = match all.len() {
+                1 => "1 password is changed".to_owned(),
+                many => format!("{many} passwords are changed"),
+            };
+            wrap("", &format!("{changed}. {}", printed(path)), width)
+        }
+        (all, None) => {
+            let once = if all.len() == 1 {
+                "It is shown this once, and has to be changed at the next log-in."
+            } else {
+                "They are shown this once, and have to be changed at the next log-in."
+            };
+            let mut text = passwords(made, width);
+            text.push_str(&wrap("", once, width));
+            text
+        }
+    }
+}
+
+/// What is on paper need not be on a screen that others see.
+fn printed(path: &Path) -> String {
+    format!("Slips to print are in {}; delete the file when they are.", path.display())
 }
 
 fn passwords(made: &NewPasswords, width: usize) -> String {
@@ -140,14 +162,27 @@ fn passwords(made: &NewPasswords, width: usize) -> String {
 pub fn removed(gone: &Removals, width: usize) -> String {
     let names: Vec<&str> = gone.accounts.iter().map(crate::types::UserName::as_str).collect();
     let says = if gone.homes > 0 { "; the home is in the attic" } else { "" };
-    wrap("", &format!("{} removed{says}.", names.join(", ")), width)
+    wrap("", &format!("{} removed{says}{}.", names.join(", "), logged_out(gone)), width)
+}
+
+/// What becomes of people who are logged in at this moment.
+fn logged_out(gone: &Removals) -> String {
+    match gone.sessions {
+        0 => String::new(),
+        sessions => format!("; {} being ended", are(sessions, "session")),
+    }
 }
 
 pub fn class_removed(class: &ClassName, gone: &Removals, width: usize) -> String {
     let accounts = match (gone.accounts.len(), gone.homes) {
         (0, _) => "its members stay".to_owned(),
         (accounts, homes) => {
-            format!("and {}; {} in the attic", count(accounts, "account"), count(homes, "home"))
+            format!(
+                "and {}; {} in the attic{}",
+                count(accounts, "account"),
+                are(homes, "home"),
+                logged_out(gone)
+            )
         }
     };
     wrap("", &format!("Class {class} is removed, {accounts}."), width)
@@ -234,10 +269,7 @@ pub fn imported(list: &Imported, slips: Option<&Path>, width: usize) -> String {
         return text;
     }
     match slips {
-        Some(path) => {
-            let says = format!("Slips to print are in {}; delete the file when they are.", path.display());
-            text.push_str(&wrap("", &says, width));
-        }
+        Some(path) => text.push_str(&wrap("", &printed(path), width)),
         None if !list.passwords.accounts.is_empty() => text.push_str(&passwords(&list.passwords, width)),
         None => {}
     }

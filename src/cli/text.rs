@@ -84,7 +84,12 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
-/// `1 client`, `2 clients`.
+/// `1 client is`, `2 clients are`.
+pub fn are(many: usize, noun: &str) -> String {
+    format!("{} {}", count(many, noun), if many == 1 { "is" } else { "are" })
+}
+
+/// `1 job`, `3 jobs`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

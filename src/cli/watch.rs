@@ -14,11 +14,25 @@ use crate::service::jobs::JobState;
 /// How often the daemon is asked.
 const PACE: Duration = Duration::from_millis(300);
 
-/// Watches `job` to its end. Success only if it was done.
-pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError> {
+/// Watches `job` to its end; the error is why it was not done.
+pub fn end_of(cli: &Cli, link: &mut Link, job: u64) -> Result<(), CliError> {
+    let (status, interrupted) = watched(cli, link, job)?;
+    match status.state {
+        JobState::Done => Ok(()),
+        JobState::Cancelled if interrupted => Err(CliError::Interrupted(status.message)),
+        _ => Err(CliError::Job(status.message)),
+    }
+}
+
+fn watched(cli: &Cli, link: &mut Link, job: u64) -> Result<(JobStatus, bool), CliError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Signals)?;
-    let (status, interrupted) = runtime.block_on(follow(cli, link, job))?;
+    runtime.block_on(follow(cli, link, job))
+}
+
+/// Watches `job` to its end. Success only if it was done.
+pub fn watch(cli: &Cli, link: &mut Link, job: u64) -> Result<ExitCode, CliError> {
+    let (status, interrupted) = watched(cli, link, job)?;
     if cli.json {
         print(&format!("{}\n", json!(status)));
     }

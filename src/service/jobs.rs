@@ -2,7 +2,7 @@
 //!
 //! Everything that may take longer than LuCI waits for a call (20 seconds) is a job. Jobs are heavy (they fill a disk or
 //! read one), so one runs at a time on a thread of its own and the others wait in a queue anybody can see; the thread
-//! ends with the last of them. Progress is a few atomics that the work adds to and anybody reads. Cancelling sets a flag
+//! ends with the last of them. What is light ([`Jobs::start_beside`]) does not wait for them. Progress is a few atomics that the work adds to and anybody reads. Cancelling sets a flag
 //! that the work looks at between two pieces.
 #![expect(
     clippy::disallowed_methods,
@@ -48,6 +48,8 @@ struct State {
     /// Jobs queued and running, and the last ended ones of this run.
     known: BTreeMap<u64, Arc<Entry>>,
     worker: bool,
+    /// Light jobs, each on a thread of its own.
+    beside: usize,
     closed: bool,
 }
 
@@ -128,11 +130,14 @@ pub struct JobStatus {
     pub state: JobState,
     /// What is being done now, such as `unpacking`; empty unless it runs.
     pub phase: String,
-    /// Of this phase, in bytes.
+    /// Of this phase, in [`Self::unit`].
     pub done: u64,
     /// Zero if it cannot be known.
     pub of: u64,
-    /// Bytes per second, over this phase.
+    /// What is counted.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Of that per second, over this phase.
     pub rate: u64,
     /// Seconds, if they can be told.
     pub time_left: Option<u64>,
@@ -140,6 +145,15 @@ pub struct JobStatus {
     pub message: String,
     pub started_at: Moment,
     pub ended_at: Option<Moment>,
+}
+
+/// What the progress of a job is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    #[default]
+    Bytes,
+    People,
 }
 
 /// The side of a job that the work holds: says how far it is, and hears whether to go on. Clones share it.
@@ -152,7 +166,7 @@ struct Progress {
     wish: AtomicU8,
     done: AtomicU64,
     of: AtomicU64,
-    phase: Mutex<(&'static str, Instant)>,
+    phase: Mutex<(&'static str, Unit, Instant)>,
 }
 
 const RUNNING: u8 = 0;
@@ -166,21 +180,26 @@ impl Task {
             wish: AtomicU8::new(RUNNING),
             done: AtomicU64::new(0),
             of: AtomicU64::new(0),
-            phase: Mutex::new(("", Instant::now())),
+            phase: Mutex::new(("", Unit::Bytes, Instant::now())),
         }))
     }
 
     /// Begins a phase of `of` bytes; zero if that is not known.
     pub fn phase(&self, name: &'static str, of: u64) -> Result<(), Cancelled> {
-        *lock(&self.0.phase) = (name, Instant::now());
+        self.phase_in(Unit::Bytes, name, of)
+    }
+
+    /// Begins a phase that is counted in `unit`.
+    pub fn phase_in(&self, unit: Unit, name: &'static str, of: u64) -> Result<(), Cancelled> {
+        *lock(&self.0.phase) = (name, unit, Instant::now());
         self.0.done.store(0, Ordering::Relaxed);
         self.0.of.store(of, Ordering::Relaxed);
         self.go_on()
     }
 
-    /// `bytes` more of this phase are done.
-    pub fn advance(&self, bytes: u64) {
-        self.0.done.fetch_add(bytes, Ordering::Relaxed);
+    /// `more` of this phase is done.
+    pub fn advance(&self, more: u64) {
+        self.0.done.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Called between two pieces of work of a fraction of a second.
@@ -245,32 +264,79 @@ impl Jobs {
         if state.queue.len() >= limits::JOBS_QUEUED {
             return Err(JobError::TooMany);
         }
+        let (id, entry) = self.note(&mut state, kind, subject)?;
+        state.queue.push_back(Waiting { entry: Arc::clone(&entry), work: Box::new(work(id)) });
+        if !state.worker {
+            let shared = Arc::clone(&self.shared);
+            if let Err(error) = thread::Builder::new().name("jobs".to_owned()).spawn(move || shared.run()) {
+                state.queue.pop_back();
+                return Err(self.no_thread(state, &entry, error));
+            }
+            state.worker = true;
+        }
+        self.shared.stirred.send_replace(());
+        Ok(id)
+    }
+
+    /// Begins work that is light on the disk at once, beside the job of the queue, which may take an hour.
+    pub fn start_beside<W: FnOnce(&Task) -> Outcome + Send + 'static>(
+        &self,
+        kind: &'static str,
+        subject: String,
+        work: impl FnOnce(u64) -> W,
+    ) -> Result<u64, JobError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(JobError::Closed);
+        }
+        if state.beside >= limits::JOBS_BESIDE {
+            return Err(JobError::TooMany);
+        }
+        let (id, entry) = self.note(&mut state, kind, subject)?;
+        let (shared, work, begun) = (Arc::clone(&self.shared), work(id), Arc::clone(&entry));
+        let thread = thread::Builder::new().name("job".to_owned()).spawn(move || {
+            shared.carry_out(&begun, work);
+            lock(&shared.state).beside -= 1;
+            shared.changed.notify_all();
+        });
+        if let Err(error) = thread {
+            return Err(self.no_thread(state, &entry, error));
+        }
+        state.beside += 1;
+        drop(state);
+        self.shared.stirred.send_replace(());
+        Ok(id)
+    }
+
+    /// Gives a job its number and its row.
+    fn note(
+        &self,
+        state: &mut State,
+        kind: &'static str,
+        subject: String,
+    ) -> Result<(u64, Arc<Entry>), JobError> {
         let queued_at = Moment::from(SystemTime::now());
         let id = self.shared.store.job_add(kind, &subject, queued_at)?;
         let entry =
             Arc::new(Entry { id, kind, subject, queued_at, task: Task::unwatched(), end: Mutex::new(None) });
-        state.queue.push_back(Waiting { entry: Arc::clone(&entry), work: Box::new(work(id)) });
-        state.known.insert(id, entry);
+        state.known.insert(id, Arc::clone(&entry));
         while state.known.len() > limits::JOBS_REMEMBERED {
             let Some(id) = state.known.iter().find(|(_, entry)| entry.is_over()).map(|(id, _)| *id) else {
                 break;
             };
             state.known.remove(&id);
         }
-        if !state.worker {
-            let shared = Arc::clone(&self.shared);
-            if let Err(error) = thread::Builder::new().name("jobs".to_owned()).spawn(move || shared.run()) {
-                state.queue.pop_back();
-                state.known.remove(&id);
-                drop(state);
-                let message = format!("no thread could be started: {error}");
-                self.shared.store.job_ended(id, JobState::Failed, &message, queued_at)?;
-                return Err(JobError::Thread(error));
-            }
-            state.worker = true;
+        Ok((id, entry))
+    }
+
+    fn no_thread(&self, mut state: MutexGuard<'_, State>, entry: &Entry, error: std::io::Error) -> JobError {
+        state.known.remove(&entry.id);
+        drop(state);
+        let message = format!("no thread could be started: {error}");
+        match self.shared.store.job_ended(entry.id, JobState::Failed, &message, entry.queued_at) {
+            Ok(()) => JobError::Thread(error),
+            Err(error) => error.into(),
         }
-        self.shared.stirred.send_replace(());
-        Ok(id)
     }
 
     /// Changes when a job is queued, begins or ends; its progress is looked at by whoever wants it.
@@ -346,7 +412,7 @@ impl Jobs {
             self.shared.ended(&waiting.entry, Err(Stopped::Cancelled));
         }
         let mut state = self.state();
-        while state.worker {
+        while state.worker || state.beside > 0 {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -374,19 +440,23 @@ impl Shared {
                 return;
             };
             drop(state);
-            tracing::info!(job = entry.id, kind = entry.kind, subject = entry.subject, "job started");
-            if let Err(error) = self.store.job_runs(entry.id) {
-                tracing::error!(job = entry.id, error = chain(&error), "job could not be noted");
-            }
-            *lock(&entry.task.0.phase) = ("starting", Instant::now());
-            self.stirred.send_replace(());
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&entry.task))).unwrap_or_else(|_| {
-                Err(Stopped::Failed(
-                    "a fault in Bramble ended this job; please report it with the log".to_owned(),
-                ))
-            });
-            self.ended(&entry, outcome);
+            self.carry_out(&entry, work);
         }
+    }
+
+    fn carry_out(&self, entry: &Entry, work: impl FnOnce(&Task) -> Outcome) {
+        tracing::info!(job = entry.id, kind = entry.kind, subject = entry.subject, "job started");
+        if let Err(error) = self.store.job_runs(entry.id) {
+            tracing::error!(job = entry.id, error = chain(&error), "job could not be noted");
+        }
+        *lock(&entry.task.0.phase) = ("starting", Unit::Bytes, Instant::now());
+        self.stirred.send_replace(());
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&entry.task))).unwrap_or_else(|_| {
+            Err(Stopped::Failed(
+                "a fault in Bramble ended this job; please report it with the log".to_owned(),
+            ))
+        });
+        self.ended(entry, outcome);
     }
 
     fn ended(&self, entry: &Entry, outcome: Outcome) {
@@ -423,7 +493,7 @@ impl Entry {
 
     fn status(&self) -> JobStatus {
         let progress = &self.task.0;
-        let (phase, since) = *lock(&progress.phase);
+        let (phase, unit, since) = *lock(&progress.phase);
         let done = progress.done.load(Ordering::Relaxed);
         let of = progress.of.load(Ordering::Relaxed);
         let (rate, time_left) = pace(done, of, since.elapsed());
@@ -435,6 +505,7 @@ impl Entry {
             phase: phase.to_owned(),
             done,
             of,
+            unit,
             rate,
             time_left,
             message: String::new(),
@@ -462,6 +533,7 @@ impl JobStatus {
             phase: String::new(),
             done: 0,
             of: 0,
+            unit: Unit::Bytes,
             rate: 0,
             time_left: None,
             message: row.message,
@@ -471,7 +543,7 @@ impl JobStatus {
     }
 }
 
-/// Bytes per second, and seconds left of a phase that has run for `elapsed`.
+/// How many per second, and seconds left of a phase that has run for `elapsed`.
 fn pace(done: u64, of: u64, elapsed: Duration) -> (u64, Option<u64>) {
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
     let rate = u64::try_from(u128::from(done) * 1000 / u128::from(ms)).unwrap_or(u64::MAX);

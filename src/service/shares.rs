@@ -19,8 +19,9 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Share, ShareAccess};
 use crate::store::{Store, StoreError};
+use crate::sys::acting::can_act;
 use crate::sys::random::random;
-use crate::types::{ClassName, Gid, Person, Role, ShareName, Uid};
+use crate::types::{ClassName, Gid, Person, Role, ShareName, Uid, UserName};
 
 /// Whose everything in a share is.
 pub const NOBODY: (Uid, Gid) = (Uid(65_534), Gid(65_534));
@@ -143,6 +144,32 @@ impl Shares {
         list
     }
 
+    /// An account was renamed: what it handed in goes with it.
+    pub fn rename(&self, from: &UserName, to: &UserName) {
+        self.each_box(from, |folder| folder.join(to.as_str()));
+    }
+
+    /// An account is gone: what it handed in stays for teachers, under a name that no later account can have.
+    pub fn retire(&self, name: &UserName, uid: Uid) {
+        self.each_box(name, |folder| folder.join(format!("{name}.{uid}")));
+    }
+
+    /// Renames the folder of `name` in every hand-in share, unless the new name is taken.
+    fn each_box(&self, name: &UserName, new: impl Fn(&Path) -> PathBuf) {
+        let config = Arc::clone(&self.config.borrow());
+        for share in config.shares.iter().filter(|share| share.access == ShareAccess::HandIn) {
+            let folder = self.folder_of(share);
+            let (old, new) = (folder.join(name.as_str()), new(&folder));
+            let is_box = fs::symlink_metadata(&old).is_ok_and(|meta| meta.is_dir());
+            if !is_box || fs::symlink_metadata(&new).is_ok() {
+                continue;
+            }
+            if let Err(error) = fs::rename(&old, &new) {
+                tracing::warn!(share = %share.name, account = %name, %error, "what was handed in was not renamed");
+            }
+        }
+    }
+
     /// The folder of the share `name` for restoring, made if it is ours and missing. `None` if there is no such share.
     pub fn target(&self, name: &ShareName) -> Result<Option<PathBuf>, ShareError> {
         let config = Arc::clone(&self.config.borrow());
@@ -194,7 +221,8 @@ impl Shares {
     }
 }
 
-/// Makes `folder` if it is missing, and gives it to [`NOBODY`] if it is root's, as an interruption leaves it.
+/// Makes `folder` if it is missing, and gives it to [`NOBODY`] if it is root's, as an interruption leaves it. Without
+/// root's rights nothing can be given away, and nothing need be.
 fn own_folder(folder: &Path) -> Result<(), ShareError> {
     match DirBuilder::new().mode(0o755).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -203,7 +231,7 @@ fn own_folder(folder: &Path) -> Result<(), ShareError> {
         Ok(()) | Err(_) => {}
     }
     let meta = fs::symlink_metadata(folder).map_err(file(folder, "looked at"))?;
-    if meta.is_dir() && meta.uid() == 0 {
+    if meta.is_dir() && meta.uid() == 0 && can_act() {
         chown(folder, Some(NOBODY.0.0), Some(NOBODY.1.0)).map_err(file(folder, "given to its owner"))?;
     }
     Ok(())
@@ -311,6 +339,28 @@ mod tests {
             let found = right(&share(access, classes), &person("anna", role, "c7b"));
             assert_eq!(found, expected, "{access:?} {classes:?} {role:?}");
         }
+    }
+
+    #[test]
+    fn what_was_handed_in_follows_a_name_and_is_never_inherited() {
+        let text = "config share 'essays'\n\toption access 'handin'\nconfig share 'films'\n\toption access 'write'\n";
+        let Some((folder, shares)) = shares(text) else { return };
+        let (anna, ben) = (person("anna", Role::Pupil, "c7b"), person("ben", Role::Pupil, "c7b"));
+        for person in [&anna, &ben] {
+            shares.for_person(person).expect("granted");
+        }
+        fs::create_dir(folder.path().join("shares/films/anna")).expect("a folder that a class made");
+        let essays = folder.path().join("shares/essays");
+        fs::write(essays.join("anna/essay"), "x").expect("handed in");
+        let eva: UserName = "eva".parse().expect("a name");
+        shares.rename(&anna.name, &ben.name);
+        assert!(essays.join("anna/essay").exists(), "nothing is put over another's");
+        shares.rename(&anna.name, &eva);
+        assert!(essays.join("eva/essay").exists() && !essays.join("anna").exists());
+        shares.retire(&eva, Uid(10_009));
+        shares.retire(&eva, Uid(10_009));
+        assert!(essays.join("eva.10009/essay").exists() && !essays.join("eva").exists());
+        assert!(folder.path().join("shares/films/anna").exists());
     }
 
     #[test]

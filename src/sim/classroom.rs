@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -84,22 +84,44 @@ impl Classroom {
         ups: &[(usize, &Up)],
         who: impl Fn(usize) -> (UserName, Secret),
     ) -> Vec<Result<Seated, String>> {
+        self.log_in_watched(ups, who, |_| ControlFlow::Continue(())).expect("nobody breaks off")
+    }
+
+    /// As [`Self::log_in`]; `watch` hears the news as that of [`Self::boot`] does.
+    pub fn log_in_watched(
+        &self,
+        ups: &[(usize, &Up)],
+        who: impl Fn(usize) -> (UserName, Secret),
+        watch: impl FnMut(Option<(usize, News)>) -> ControlFlow<()>,
+    ) -> Result<Vec<Result<Seated, String>>, ClassroomError> {
+        let (tell, news) = sync_channel(WAITING);
         std::thread::scope(|scope| {
             let threads: Vec<_> = ups
                 .iter()
                 .map(|(n, up)| {
                     let (user, password) = who(*n);
-                    let machine = self.machine(*n);
-                    scope.spawn(move || match machine {
-                        Some(machine) => up.log_in(machine, &user, &password),
-                        None => Err("it was never switched on".to_owned()),
+                    let (machine, tell) = (self.machine(*n), tell.clone());
+                    scope.spawn(move || {
+                        let seated = match machine {
+                            Some(machine) => up.log_in(machine, &user, &password),
+                            None => Err("it was never switched on".to_owned()),
+                        };
+                        let news = match &seated {
+                            Ok(_) => News::LoggedIn(user),
+                            Err(error) => News::Failed(format!("{user} cannot log in: {error}")),
+                        };
+                        // Nobody hears it who has stopped watching.
+                        let _ = tell.send((*n, news));
+                        seated
                     })
                 })
                 .collect();
+            drop(tell);
+            follow(&news, watch)?;
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
-            threads.into_iter().map(join).collect()
+            Ok(threads.into_iter().map(join).collect())
         })
     }
 
@@ -113,7 +135,7 @@ impl Classroom {
     pub fn boot(
         &mut self,
         options: Options,
-        mut watch: impl FnMut(Option<(usize, News)>) -> ControlFlow<()>,
+        watch: impl FnMut(Option<(usize, News)>) -> ControlFlow<()>,
     ) -> Result<Vec<Outcome>, ClassroomError> {
         for board in self.boards.iter().skip(self.machines.len()) {
             self.machines.push(self.lab.client(&self.lan, board.mac)?);
@@ -127,20 +149,28 @@ impl Classroom {
             );
         }
         drop(tell);
-        loop {
-            let event = match news.recv_timeout(Duration::from_millis(100)) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            if watch(event).is_break() {
-                return Err(ClassroomError::Interrupted);
-            }
-        }
+        follow(&news, watch)?;
         Ok(pis
             .into_iter()
             .map(|pi| pi.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect())
+    }
+}
+
+/// Lets `watch` hear all news until nobody has any more.
+fn follow(
+    news: &Receiver<(usize, News)>,
+    mut watch: impl FnMut(Option<(usize, News)>) -> ControlFlow<()>,
+) -> Result<(), ClassroomError> {
+    loop {
+        let event = match news.recv_timeout(Duration::from_millis(100)) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        if watch(event).is_break() {
+            return Err(ClassroomError::Interrupted);
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub mod packet;
 #[cfg(feature = "daemon")]
 pub mod pages;
 #[cfg(feature = "daemon")]
+pub mod project;
+#[cfg(feature = "daemon")]
 pub mod random;
 #[cfg(feature = "daemon")]
 pub mod tap;

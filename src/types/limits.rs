@@ -182,6 +182,13 @@ pub const SESSIONS_KEPT: u32 = 30_000;
 /// Jobs waiting behind the one that runs: more than a person starts by hand, few enough to read.
 pub const JOBS_QUEUED: usize = 8;
 
+/// Light jobs at work beside the one of the queue, each with a thread: an import of people, and another of a colleague.
+pub const JOBS_BESIDE: usize = 2;
+
+/// Imports of people whose made-up passwords can still be asked for, and for how long: until the slips are printed.
+pub const IMPORTS_KEPT: usize = 4;
+pub const IMPORTS_KEPT_FOR: Duration = Duration::from_hours(1);
+
 /// Jobs of this run kept in memory with their progress.
 pub const JOBS_REMEMBERED: usize = 32;
 

@@ -1,8 +1,8 @@
-//! Tells on ubus what has changed: clients and jobs.
+//! Tells on ubus what has changed: clients, jobs and sessions.
 //!
 //! A client's state follows from its timeline and the time, so it is read again when something happened, and every few
 //! seconds besides; what differs from the reading before is told. As a notification of the object (`ubus subscribe
-//! bramble`) it is named `client` or `job`, as an event (`ubus listen 'bramble.*'`) `bramble.client` or `bramble.job`.
+//! bramble`) it is named `client`, `job` or `session`, as an event (`ubus listen 'bramble.*'`) `bramble.client` and so on.
 //!
 //! Notices are flat and small: whoever wants to know more asks. They wait in a queue of fixed size; a ubusd that is too
 //! slow for it loses the oldest, and nobody here waits.
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
-use crate::api::answer::Client;
+use crate::api::answer::{Client, SessionLine};
 use crate::api::{Api, ApiError};
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::jobs::{JobState, JobStatus};
@@ -30,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// How often the progress of a job is told.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How many sessions that have ended are looked at: a room of a hundred is dismissed between two readings.
+const LATELY: u32 = 200;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +85,7 @@ impl Notices {
     }
 }
 
-/// Watches clients and jobs.
+/// Watches clients, jobs and sessions.
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub api: Arc<Api>,
@@ -140,18 +143,23 @@ impl Watch {
     }
 }
 
-/// What clients and jobs looked like at one time.
+/// What clients, jobs and sessions looked like at one time.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     clients: BTreeMap<MacAddr, Notice>,
     jobs: BTreeMap<u64, Notice>,
+    /// Those that are open, and the last ones that have ended.
+    sessions: BTreeMap<u64, Notice>,
     work: bool,
 }
 
 impl Seen {
     fn now(api: &Api) -> Result<Self, ApiError> {
         let (clients, jobs) = (api.client_list().clients, api.job_list()?.jobs);
+        let ended = api.sessions_lately(LATELY)?.into_iter().filter(|line| line.ended.is_some());
+        let sessions = ended.chain(api.sessions_open());
         Ok(Self {
+            sessions: sessions.map(|line| (line.session.0, session_notice(&line))).collect(),
             clients: clients.iter().map(|client| (client.mac, client_notice(client))).collect(),
             jobs: jobs.iter().map(|job| (job.id, job_notice(job))).collect(),
             work: jobs.iter().any(|job| matches!(job.state, JobState::Queued | JobState::Running)),
@@ -174,9 +182,16 @@ impl Seen {
             }
         });
         let jobs = after.jobs.iter().filter(|(id, notice)| self.jobs.get(id) != Some(notice));
+        // One that has ended is told once, also if it was never seen open; those from before are no news.
+        let newest = self.sessions.keys().next_back().copied().unwrap_or(0);
+        let sessions = after.sessions.iter().filter(|(id, notice)| match self.sessions.get(id) {
+            Some(before) => before != *notice,
+            None => **id > newest,
+        });
         new.map(|(_, notice)| notice.clone())
             .chain(gone)
             .chain(jobs.map(|(_, notice)| notice.clone()))
+            .chain(sessions.map(|(_, notice)| notice.clone()))
             .collect()
     }
 }
@@ -192,6 +207,26 @@ fn client_notice(client: &Client) -> Notice {
         fields.push(("room", Field::Text(room.to_string())));
     }
     Notice { what: "client", fields }
+}
+
+fn session_notice(line: &SessionLine) -> Notice {
+    let state = match (line.ended, &line.why) {
+        (Some(_), _) => "ended",
+        (None, Some(_)) => "ending",
+        (None, None) => "open",
+    };
+    let mut fields = vec![
+        ("session", Field::Number(u32::try_from(line.session.0).unwrap_or(u32::MAX))),
+        ("user", Field::Text(line.user.to_string())),
+        ("mac", Field::Text(line.client.to_string())),
+        ("name", Field::Text(line.name.to_string())),
+        ("kind", Field::Text(line.kind.to_string())),
+        ("state", Field::Text(state.to_owned())),
+    ];
+    if let Some(why) = &line.why {
+        fields.push(("why", Field::Text(why.clone())));
+    }
+    Notice { what: "session", fields }
 }
 
 fn job_notice(job: &JobStatus) -> Notice {
@@ -224,6 +259,7 @@ mod tests {
         Seen {
             clients: clients.iter().map(|(last, state)| (mac(*last), notice("client", state))).collect(),
             jobs: jobs.iter().map(|(id, state)| (*id, notice("job", state))).collect(),
+            sessions: BTreeMap::new(),
             work: false,
         }
     }
@@ -249,6 +285,56 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_told_when_it_opens_and_when_it_ends() {
+        let line = |id, ended: Option<i64>, why: Option<&str>| SessionLine {
+            session: crate::types::SessionId(id),
+            user: "anna".parse().expect("a name"),
+            full_name: crate::types::FullName::nearest("Anna"),
+            client: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            name: "lab-01".parse().expect("a name"),
+            kind: crate::types::SessionKind::Desktop,
+            service: "lightdm".to_owned(),
+            terminal: ":0".to_owned(),
+            since: crate::types::Moment::from_secs(1),
+            ended: ended.map(crate::types::Moment::from_secs),
+            why: why.map(str::to_owned),
+        };
+        let seen = |lines: &[SessionLine]| Seen {
+            sessions: lines.iter().map(|line| (line.session.0, session_notice(line))).collect(),
+            ..Seen::default()
+        };
+        let before = seen(&[line(3, Some(1), Some("logged out")), line(4, None, None), line(5, None, None)]);
+        let after = seen(&[
+            line(2, Some(1), Some("logged out")),
+            line(4, None, Some("goodbye")),
+            line(5, Some(9), Some("logged out")),
+            line(6, None, None),
+            line(7, Some(9), Some("the client is gone")),
+        ]);
+        let told: Vec<_> =
+            before.changes(&after).into_iter().map(|notice| Value::Object(notice.table())).collect();
+        let table = |session: u32, state: &str, why: Option<&str>| {
+            let mut table = serde_json::json!({
+                "session": session, "user": "anna", "mac": "02:00:00:00:00:01", "name": "lab-01", "kind": "desktop",
+                "state": state
+            });
+            if let Some(why) = why {
+                table["why"] = why.into();
+            }
+            table
+        };
+        assert_eq!(
+            told,
+            [
+                table(4, "ending", Some("goodbye")),
+                table(5, "ended", Some("logged out")),
+                table(6, "open", None),
+                table(7, "ended", Some("the client is gone")),
+            ]
+        );
+    }
+
+    #[test]
     fn a_job_is_told_with_what_is_known_of_it() {
         let mut job = JobStatus {
             id: 7,
@@ -258,6 +344,7 @@ mod tests {
             phase: "unpacking".to_owned(),
             done: 250,
             of: 1000,
+            unit: crate::service::jobs::Unit::Bytes,
             rate: 1,
             time_left: None,
             message: String::new(),

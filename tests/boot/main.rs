@@ -18,6 +18,7 @@ mod guest;
 #[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]
 mod harness;
+mod quota;
 mod room;
 
 use std::fs;

@@ -19,16 +19,16 @@ use bramble::types::{FullName, MacAddr, Moment, Role, Secret, SessionId, UserNam
 use crate::classroom::{boot, classroom};
 use crate::harness::isolated;
 
-fn secret() -> Secret {
+pub fn secret() -> Secret {
     "correct horse".parse().expect("a password")
 }
 
-fn user(n: usize) -> UserName {
+pub fn user(n: usize) -> UserName {
     format!("pupil{n:02}").parse().expect("a name")
 }
 
 /// Gives `count` pupils an account with the same password, as an import into the running daemon's store would.
-fn pupils(room: &Classroom, count: usize) {
+pub fn pupils(room: &Classroom, count: usize) {
     let store = Store::open(&room.server.site().data().join("bramble.db")).expect("the daemon's database");
     let hash = password::hash(&secret()).expect("a hash");
     let account = |n| {
@@ -50,7 +50,7 @@ fn pupils(room: &Classroom, count: usize) {
 }
 
 /// The channel of the client that `up` is.
-fn open(room: &Classroom, up: &Up, n: usize, sessions: &[SessionId]) -> Result<Channel, ChannelError> {
+pub fn open(room: &Classroom, up: &Up, n: usize, sessions: &[SessionId]) -> Result<Channel, ChannelError> {
     from(room.machine(n).expect("a machine"), up.given.address, up.pin, sessions)
 }
 

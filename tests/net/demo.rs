@@ -45,6 +45,10 @@ fn without_root_every_pi_comes_up() {
     let shown: Vec<_> = pis.iter().map(|pi| (pi["model"].as_str(), pi["stage"].as_str())).collect();
     let up = |model| (Some(model), Some("up"));
     assert_eq!(shown, [up("Pi 3B"), up("Pi 4B"), up("Pi 5"), up("Pi 3B+")]);
+    let users: Vec<_> = pis.iter().map(|pi| pi["user"].as_str()).collect();
+    assert_eq!(users, [Some("pupil01"), Some("pupil02"), Some("pupil03"), Some("pupil04")]);
+    assert_eq!(result["log_ins"]["worked"], 4, "{result}");
+    assert!(result["log_ins"]["written_bytes"].as_u64() > Some(4 * 65_536), "{result}");
     assert!(result["nfs_bytes"].as_u64() > Some(40_000_000), "four times the sample: {result}");
     assert_eq!(left(dir.path()), Vec::<String>::new());
 }

@@ -15,6 +15,7 @@ mod demo;
 mod dhcp;
 mod dhcp_room;
 mod harness;
+mod homes;
 mod lab;
 mod ldap;
 mod nfs;

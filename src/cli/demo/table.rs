@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::sim::pi::{Board, News, Stage};
-use crate::types::ByteSize;
+use crate::types::{ByteSize, UserName};
 
 /// One Pi.
 #[derive(Clone, Debug)]
@@ -20,12 +20,14 @@ pub struct Row {
     /// From power-on until it was up or had failed; until then, until the last news.
     pub time: Duration,
     pub failed: Option<String>,
+    /// Who is logged in, and how long after power-on.
+    pub user: Option<(UserName, Duration)>,
 }
 
 impl Row {
     pub fn new(name: String, board: Board) -> Self {
         let (stage, time) = (Stage::Address, Duration::ZERO);
-        Self { name, board, address: None, stage, bytes: 0, time, failed: None }
+        Self { name, board, address: None, stage, bytes: 0, time, failed: None, user: None }
     }
 
     fn is_over(&self) -> bool {
@@ -33,9 +35,11 @@ impl Row {
     }
 
     fn state(&self) -> String {
-        match &self.failed {
-            Some(_) => format!("FAILED: {}", self.stage.as_str()),
-            None => self.stage.as_str().to_owned(),
+        match (&self.failed, &self.user) {
+            (Some(_), _) if self.stage == Stage::Up => "FAILED: log-in".to_owned(),
+            (Some(_), _) => format!("FAILED: {}", self.stage.as_str()),
+            (None, Some((user, _))) => format!("up, {user} logged in"),
+            (None, None) => self.stage.as_str().to_owned(),
         }
     }
 
@@ -72,11 +76,18 @@ impl Table {
     /// Takes news of the Pi number `id` in; a line to print if it is news to a reader of a log.
     pub fn hear(&mut self, id: usize, news: &News, now: Duration) -> Option<String> {
         let row = self.rows.get_mut(id)?;
-        row.time = now;
+        // The time of a boot is not that of the log-in after it.
+        if row.stage != Stage::Up {
+            row.time = now;
+        }
         match news {
             News::Address(address) => row.address = Some(*address),
             News::Name(name) => row.name.clone_from(name),
             News::Tftp(bytes) | News::Nfs(bytes) => row.bytes += bytes,
+            News::LoggedIn(user) => {
+                row.user = Some((user.clone(), now));
+                return Some(row.line());
+            }
             News::Stage(stage) => {
                 row.stage = *stage;
                 return Some(row.line());
@@ -102,7 +113,8 @@ impl Table {
             text.extend(self.rows.iter().map(Row::line));
         } else {
             // A large room: those that are up are only counted; failures first.
-            let mut open: Vec<&Row> = self.rows.iter().filter(|row| row.stage != Stage::Up).collect();
+            let is_open = |row: &&Row| row.stage != Stage::Up || row.failed.is_some();
+            let mut open: Vec<&Row> = self.rows.iter().filter(is_open).collect();
             open.sort_by_key(|row| row.failed.is_none());
             let room = usize::from(lines).saturating_sub(5).max(1);
             text.extend(open.iter().take(room).map(|row| row.line()));
@@ -110,7 +122,9 @@ impl Table {
                 text.push(format!("... and {} more", open.len() - room));
             }
         }
-        text.push(format!("{up} of {} up after {:.1} s", self.rows.len(), now.as_secs_f64()));
+        let users = self.rows.iter().filter(|row| row.user.is_some()).count();
+        let logged_in = if users > 0 { format!(", {users} logged in") } else { String::new() };
+        text.push(format!("{up} of {} up{logged_in} after {:.1} s", self.rows.len(), now.as_secs_f64()));
         let mut out = String::new();
         if self.painted > 0 {
             write!(out, "\x1b[{}A", self.painted).expect("writing to a String cannot fail");
@@ -183,6 +197,25 @@ mod tests {
         assert!(shown.contains(&"... and 3 more".to_owned()), "{shown:?}");
         assert!(shown.contains(&"30 of 40 up after 2.0 s".to_owned()), "{shown:?}");
         assert!(shown.len() <= 12);
+    }
+
+    #[test]
+    fn who_is_logged_in_is_shown_and_who_could_not() {
+        let mut table = table(2);
+        for id in 0..2 {
+            table.hear(id, &News::Stage(Stage::Up), Duration::from_secs(3));
+        }
+        let user = "pupil01".parse().expect("a name");
+        let line = table.hear(0, &News::LoggedIn(user), Duration::from_secs(5)).expect("news");
+        assert_eq!(line, "seat-00    Pi 3B   -               up, pupil01 logged in              0 B   3.0");
+        let line = table.hear(1, &News::Failed("no".to_owned()), Duration::from_secs(5)).expect("news");
+        assert_eq!(
+            line,
+            "seat-01    Pi 4B   -               FAILED: log-in                     0 B   3.0\n    no"
+        );
+        let shown = seen(&table.paint(Duration::from_secs(6), 80, 4));
+        assert!(shown[1].starts_with("seat-01"), "a failed log-in is shown in a large room too: {shown:?}");
+        assert_eq!(shown[2], "2 of 2 up, 1 logged in after 6.0 s");
     }
 
     #[test]

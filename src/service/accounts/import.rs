@@ -1,12 +1,14 @@
 //! Takes over a list of people: first what would become of each line, then all of it in one transaction.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::manage::{EditError, Search, Slip};
 use super::sheet::{Column, Sheet, SheetLine, login_name};
 use super::{Accounts, check_new, generate, is_taken_by_systems, password};
+use crate::service::jobs::{Cancelled, Task, Unit};
 use crate::store::accounts::{AccountChange, AccountRow, AccountStep, NewAccount};
 use crate::types::time::parse_date;
 use crate::types::{ClassName, FullName, PasswordHash, Role, Secret, UserName, limits};
@@ -81,6 +83,26 @@ enum Given {
     Hash(PasswordHash),
 }
 
+/// What came of an import.
+#[derive(Debug)]
+pub struct Imported {
+    pub plan: Plan,
+    /// The passwords that were made up.
+    pub slips: Vec<Slip>,
+}
+
+/// New accounts with their hashes, and the passwords that were made up.
+type Hashed = (Vec<NewAccount>, Vec<(UserName, Secret)>);
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
 impl Plan {
     pub fn count(&self, fate: Fate) -> usize {
         self.lines.iter().filter(|line| line.fate == fate).count()
@@ -105,8 +127,12 @@ impl Accounts {
             all.into_iter().map(|account| (account.name.clone(), account)).collect();
         let classes: BTreeSet<ClassName> = self.classes()?.into_iter().map(|class| class.name).collect();
         let length = self.0.config.borrow().accounts.password_length;
-        let mut planner =
-            Planner { known, classes, defaults, length, named: HashMap::new(), new_classes: BTreeSet::new() };
+        let mut called = HashMap::new();
+        for account in known.values() {
+            *called.entry(account.full_name.clone()).or_default() += 1;
+        }
+        let (named, new_classes) = (HashMap::new(), BTreeSet::new());
+        let mut planner = Planner { known, called, classes, defaults, length, named, new_classes };
         let mut plan = Plan {
             lines: Vec::new(),
             new_classes: Vec::new(),
@@ -124,52 +150,114 @@ impl Accounts {
 
     /// Takes a list over, all of it; the answer has the passwords that were made up. Lines that are refused must be wanted
     /// to be left out.
+    ///
+    /// Hashing the passwords takes most of the time. It is done first, a few at a time, while others may go on changing
+    /// accounts; if one of those changes matters to the list, nothing is imported.
     pub fn import(
         &self,
         sheet: &Sheet,
         defaults: &Defaults,
         leave_out_refused: bool,
-    ) -> Result<(Plan, Vec<Slip>), EditError> {
-        let _editing = self.editing()?;
+        task: &Task,
+    ) -> Result<Imported, ImportError> {
         let mut plan = self.plan(sheet, defaults)?;
         let refused = plan.count(Fate::Refused);
         if refused > 0 && !leave_out_refused {
-            return Err(EditError::LinesRefused(refused));
+            return Err(EditError::LinesRefused(refused).into());
         }
-        let mut steps: Vec<AccountStep> = plan
-            .new_classes
-            .iter()
-            .map(|name| AccountStep::AddClass { name: name.clone(), note: String::new(), quota: None })
-            .collect();
-        let mut told: Vec<(UserName, Secret)> = Vec::new();
+        let (mut adds, mut changes) = (Vec::new(), Vec::new());
         for draft in plan.drafts.drain(..) {
             match draft {
-                Draft::Change(account, change) => steps.push(AccountStep::Set { uid: account.uid, change }),
-                Draft::Add(mut new, given) => {
-                    new.hash = Some(match given {
-                        Given::Hash(hash) => hash,
-                        Given::Password(password) => {
-                            self.0.local.hash(&password).map_err(EditError::Refused)?
-                        }
-                        Given::Nothing => {
-                            let password = generate::password().map_err(EditError::Random)?;
-                            let hash = generate::hash(&password).map_err(EditError::Random)?;
-                            new.must_change = true;
-                            told.push((new.name.clone(), password));
-                            hash
-                        }
-                    });
-                    steps.push(AccountStep::Add(new));
-                }
+                Draft::Change(account, change) => changes.push(AccountStep::Set { uid: account.uid, change }),
+                Draft::Add(new, given) => adds.push((new, given)),
             }
         }
+        task.phase_in(Unit::People, "hashing passwords", u64::try_from(adds.len()).unwrap_or(u64::MAX))?;
+        let (adds, told) = self.with_hashes(adds, task)?;
+        let _editing = self.editing()?;
+        if self.plan(sheet, defaults)?.lines != plan.lines {
+            return Err(EditError::Meanwhile.into());
+        }
+        let class =
+            |name: &ClassName| AccountStep::AddClass { name: name.clone(), note: String::new(), quota: None };
+        let classes = plan.new_classes.iter().map(class);
+        let steps: Vec<AccountStep> =
+            classes.chain(changes).chain(adds.into_iter().map(AccountStep::Add)).collect();
+        task.phase_in(Unit::People, "writing", 0)?;
         self.apply(&steps)?;
         tracing::info!(added = plan.count(Fate::Add), changed = plan.count(Fate::Change), "list imported");
         let slips = told
             .into_iter()
             .map(|(name, password)| Ok(Slip { account: self.account(&name)?, password }))
             .collect::<Result<_, EditError>>()?;
-        Ok((plan, slips))
+        Ok(Imported { plan, slips })
+    }
+
+    /// Gives each new account its hash, and answers with the passwords that were made up, in the order of the list.
+    fn with_hashes(&self, adds: Vec<(NewAccount, Given)>, task: &Task) -> Result<Hashed, ImportError> {
+        let next = Mutex::new(adds.into_iter().enumerate());
+        let done = Mutex::new(Vec::new());
+        let work = || {
+            loop {
+                let Some((at, (mut new, given))) = lock(&next).next() else { return Ok(()) };
+                task.go_on()?;
+                let told = self.with_hash(&mut new, given)?;
+                task.advance(1);
+                lock(&done).push((at, new, told));
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..limits::HASHES_AT_ONCE).map(|_| scope.spawn(work)).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), ImportError>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // All are waited for, and the first that failed is told.
+            threads.into_iter().map(join).fold(Ok(()), Result::and)
+        })?;
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(at, ..)| *at);
+        let mut hashed = (Vec::new(), Vec::new());
+        for (_, new, told) in done {
+            hashed.1.extend(told.map(|password| (new.name.clone(), password)));
+            hashed.0.push(new);
+        }
+        Ok(hashed)
+    }
+
+    /// The password, if it was made up.
+    fn with_hash(&self, new: &mut NewAccount, given: Given) -> Result<Option<Secret>, EditError> {
+        let (hash, told) = match given {
+            Given::Hash(hash) => (hash, None),
+            Given::Password(password) => (self.0.local.hash(&password).map_err(EditError::Refused)?, None),
+            Given::Nothing => {
+                let password = generate::password().map_err(EditError::Random)?;
+                let hash = generate::hash(&password).map_err(EditError::Random)?;
+                new.must_change = true;
+                (hash, Some(password))
+            }
+        };
+        new.hash = Some(hash);
+        Ok(told)
+    }
+
+    /// Keeps what came of the import that was job `job` until its slips are printed.
+    pub fn keep_import(&self, job: u64, imported: Imported) {
+        let mut kept = lock(&self.0.imports);
+        kept.push((job, (self.0.clock)().up, imported));
+        let over = kept.len().saturating_sub(limits::IMPORTS_KEPT);
+        kept.drain(..over);
+    }
+
+    /// What came of the import that was job `job`, if that is not long ago.
+    pub fn imported<T>(&self, job: u64, read: impl FnOnce(&Imported) -> T) -> Option<T> {
+        let kept = lock(&self.0.imports);
+        kept.iter().find(|(kept, ..)| *kept == job).map(|(.., imported)| read(imported))
+    }
+
+    /// Forgets passwords that were made up long ago.
+    pub(super) fn forget_imports(&self) {
+        let now = (self.0.clock)().up;
+        lock(&self.0.imports).retain(|(_, at, _)| now.since(*at) < limits::IMPORTS_KEPT_FOR);
     }
 
     /// All accounts, or those of a class, as a list that [`Self::plan`] reads. It has no passwords.
@@ -200,8 +288,14 @@ impl Accounts {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Planner<'a> {
     known: HashMap<UserName, AccountRow>,
+    /// How many accounts there are of each full name.
+    called: HashMap<FullName, usize>,
     classes: BTreeSet<ClassName>,
     defaults: &'a Defaults,
     length: u32,
@@ -286,7 +380,7 @@ impl Planner<'_> {
                 given.parse::<UserName>().map_or_else(|bad| bad.to_string(), |name| name.to_string())
             })?;
             if is_taken_by_systems(name.as_str())
-                || self.classes.iter().any(|class| class.as_str() == name.as_str())
+                || name.as_str().parse().is_ok_and(|class: ClassName| self.classes.contains(&class))
             {
                 return Err(format!(
                     "`{name}` is the name of a class or of a part of the system; choose another"
@@ -297,7 +391,8 @@ impl Planner<'_> {
         let full_name = full_name.ok_or("the line names nobody")?;
         let base = login_name(full_name);
         // Two of the same name who are there already cannot be told apart by it.
-        if self.known.values().filter(|account| account.full_name.as_str() == full_name).count() > 1 {
+        let called = full_name.parse().ok().and_then(|name: FullName| self.called.get(&name));
+        if called.is_some_and(|many| *many > 1) {
             return Err(format!(
                 "several accounts are called `{full_name}`; add a column `name` that says which"
             ));
@@ -305,7 +400,7 @@ impl Planner<'_> {
         // The same person in a newer list keeps the account that an earlier one made.
         let free = |name: &UserName| {
             let same = self.known.get(name).is_none_or(|account| account.full_name.as_str() == full_name);
-            let class = self.classes.iter().any(|class| class.as_str() == name.as_str());
+            let class = name.as_str().parse().is_ok_and(|class: ClassName| self.classes.contains(&class));
             same && !class && !self.named.contains_key(name) && !is_taken_by_systems(name.as_str())
         };
         let numbered = (1..=limits::SAME_NAMES).map(|number| {
@@ -320,8 +415,8 @@ impl Planner<'_> {
 
     /// A class must not be called as an account or a group of systems is.
     fn class(&self, class: &ClassName) -> Result<(), String> {
-        let account = self.known.keys().chain(self.named.keys()).any(|name| name.as_str() == class.as_str());
-        if account || is_taken_by_systems(class.as_str()) {
+        let account = |name: &UserName| self.known.contains_key(name) || self.named.contains_key(name);
+        if class.as_str().parse().is_ok_and(|name| account(&name)) || is_taken_by_systems(class.as_str()) {
             return Err(format!(
                 "`{class}` is the name of an account or of a part of the system, and no class"
             ));

@@ -25,6 +25,11 @@ impl Local {
         Self { store, clock, slots: Slots::default() }
     }
 
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
     /// The hash of a new password.
     pub(super) fn hash(&self, password: &Secret) -> Result<PasswordHash, Refused> {
         let _slot = self.slots.take().ok_or(Refused::Busy)?;

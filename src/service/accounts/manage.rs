@@ -21,12 +21,19 @@ pub enum EditError {
     NameTaken(String),
     #[error("`{0}` is a name that systems have for themselves; choose another")]
     SystemName(String),
+    #[error("nobody was moved: `{0}` is the class they are in; name another")]
+    SameClass(ClassName),
     #[error("{0}")]
     Weak(String),
     #[error(
         "nothing was imported: of the lines, {0} cannot be taken over; look at the preview and mend them, or leave them out"
     )]
     LinesRefused(usize),
+    #[error(
+        "nothing was imported: accounts were changed while the passwords were hashed, and the list means something else \
+         now; look at the preview again"
+    )]
+    Meanwhile,
     #[error("{0}")]
     Refused(Refused),
     #[error("the accounts are kept in a directory (`option source 'ldap'`); change them there")]
@@ -44,8 +51,10 @@ impl EditError {
             Self::NoSuchAccount(_) => "no_such_account",
             Self::NoSuchClass(_) => "no_such_class",
             Self::NameTaken(_) | Self::SystemName(_) => "name_taken",
+            Self::SameClass(_) => "same_class",
             Self::Weak(_) => "weak_password",
             Self::LinesRefused(_) => "lines_refused",
+            Self::Meanwhile => "changed_meanwhile",
             Self::Refused(refused) => refused.code(),
             Self::Elsewhere => "accounts_elsewhere",
             Self::Store(_) | Self::Random(_) => "internal",
@@ -58,8 +67,9 @@ impl EditError {
             Self::NoSuchAccount(_) => Some("account"),
             Self::NoSuchClass(_) => Some("class"),
             Self::NameTaken(_) | Self::SystemName(_) => Some("name"),
+            Self::SameClass(_) => Some("to"),
             Self::Weak(_) => Some("password"),
-            Self::LinesRefused(_) => Some("csv"),
+            Self::LinesRefused(_) | Self::Meanwhile => Some("csv"),
             Self::Refused(_) | Self::Elsewhere | Self::Store(_) | Self::Random(_) => None,
         }
     }
@@ -251,6 +261,9 @@ impl Accounts {
     pub fn move_class(&self, from: &ClassName, to: &ClassName) -> Result<usize, EditError> {
         let _editing = self.editing()?;
         let members = self.members(from)?;
+        if from == to {
+            return Err(EditError::SameClass(from.clone()));
+        }
         let mut steps = Vec::new();
         if !self.classes()?.iter().any(|class| class.name == *to) {
             self.free(to.as_str())?;

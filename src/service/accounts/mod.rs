@@ -26,6 +26,7 @@ use self::local::Local;
 pub use self::throttle::Origin;
 use self::throttle::Throttle;
 use crate::config::{Config, Source};
+use crate::proto::dhcp::Uptime;
 use crate::service::leases::Now;
 use crate::store::{Store, StoreError};
 use crate::types::{Moment, Person, Role, RoomName, Secret, Uid, UserName, chain, limits};
@@ -141,6 +142,8 @@ struct Inner {
     editing: Mutex<()>,
     /// When it was last looked for accounts that expire.
     looked_at: Mutex<Moment>,
+    /// What came of the last imports: their jobs, and when that was.
+    imports: Mutex<Vec<(u64, Uptime, import::Imported)>>,
 }
 
 impl fmt::Debug for Inner {
@@ -168,6 +171,7 @@ impl Accounts {
             generation: watch::Sender::new(0),
             editing: Mutex::default(),
             looked_at,
+            imports: Mutex::default(),
         }))
     }
 
@@ -268,8 +272,9 @@ impl Accounts {
         }
     }
 
-    /// Tells of accounts whose last day has passed since this was last called.
-    pub fn end_expired(&self) {
+    /// Tells of accounts whose last day has passed since this was last called, and forgets what only time makes old.
+    pub fn time_passes(&self) {
+        self.forget_imports();
         let now = (self.0.clock)().civil;
         let since =
             std::mem::replace(&mut *self.0.looked_at.lock().unwrap_or_else(PoisonError::into_inner), now);

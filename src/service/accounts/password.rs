@@ -172,6 +172,13 @@ impl Slots {
     }
 }
 
+#[cfg(test)]
+impl Slots {
+    pub fn waiting(&self) -> usize {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).waiting
+    }
+}
+
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).running -= 1;

@@ -199,8 +199,9 @@ fn windows_1252(byte: u8) -> char {
 /// Reads a list.
 pub fn read(text: &str) -> Result<Sheet, BadSheet> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (text, told) = told_delimiter(text);
     let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter(text))
+        .delimiter(told.unwrap_or_else(|| delimiter(text)))
         .has_headers(false)
         .flexible(true)
         .trim(csv::Trim::All)
@@ -232,9 +233,22 @@ pub fn read(text: &str) -> Result<Sheet, BadSheet> {
     if columns.is_none() { Err(BadSheet::Empty) } else { Ok(sheet) }
 }
 
+/// The list without the line `sep=;` that some spreadsheets write first, and what it says. The line ends stay, for counting.
+fn told_delimiter(text: &str) -> (&str, Option<u8>) {
+    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    let told = line.get(..4).filter(|begin| begin.eq_ignore_ascii_case("sep="));
+    match (told, line.as_bytes().get(4..)) {
+        (Some(_), Some([delimiter])) if delimiter.is_ascii() => {
+            (text.get(line.len()..).unwrap_or_default(), Some(*delimiter))
+        }
+        _ => (text, None),
+    }
+}
+
 /// What separates cells: the one that the line of headings has most of.
 fn delimiter(text: &str) -> u8 {
-    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    // Also a lone CR ends a line, as old spreadsheets of a Mac write it.
+    let first = text.split(['\r', '\n']).find(|line| !line.trim().is_empty()).unwrap_or_default();
     let many = |delimiter: &u8| first.bytes().filter(|byte| byte == delimiter).count();
     // Of equals the last counts, so a line of one column is read with `;`.
     [b'\t', b',', b';'].into_iter().max_by_key(many).unwrap_or(b';')
@@ -354,6 +368,16 @@ mod tests {
     }
 
     #[test]
+    fn what_spreadsheets_say_of_themselves_is_heard() {
+        for text in ["sep=;\nname;note\nanna;a,b,c,d\n", "SEP=,\r\nname,note\r\nanna,\"a,b,c,d\"\r\n"] {
+            assert_eq!(cells(text, Column::Note), ["a,b,c,d"], "{text}");
+            assert_eq!(read(text).expect("a list").lines[0].number, 3);
+        }
+        assert_eq!(cells("name;note\ra,b,c;x\rd,e,f;y\r", Column::Name), ["a,b,c", "d,e,f"], "a lone CR");
+        assert!(read("sep=").is_err() && read("sep=ä\nname").is_err() && read("sep").is_err());
+    }
+
+    #[test]
     fn what_is_no_list_of_people_is_refused_with_the_reason() {
         #[rustfmt::skip]
         let rows = [
@@ -432,6 +456,47 @@ mod tests {
             for ([name, note], line) in rows.iter().zip(&sheet.lines) {
                 let name = format!("x{name}");
                 prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), name.trim());
+                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
+            }
+        }
+
+        /// Whatever writes a list, in whatever order of columns: it says the same.
+        #[test]
+        fn every_way_of_writing_a_list_says_the_same(
+            people in proptest::collection::vec(("[A-Za-zäöüßéÉ ;,\"'-]{1,20}", "[a-zäöü0-9]{1,6}", "[ -~€œ]{0,12}"), 1..6),
+            order in Just([0_usize, 1, 2]).prop_shuffle(),
+            heads in 0_usize..3,
+            (delimiter, encoding) in (0_usize..3, 0_usize..5),
+        ) {
+            let heads = [
+                ["full name", "Class", "note"],
+                ["Vollständiger Name", "KLASSE", "Bemerkung"],
+                ["Nom complet", "classe", "Remarque"],
+            ][heads];
+            let mut writer = csv::WriterBuilder::new().delimiter(b"\t,;"[delimiter]).from_writer(Vec::new());
+            writer.write_record(order.map(|at| heads[at])).expect("written");
+            for (name, class, note) in &people {
+                let cells = [&format!("x{name}"), class, note];
+                writer.write_record(order.map(|at| cells[at])).expect("written");
+            }
+            let text = String::from_utf8(writer.into_inner().expect("flushed")).expect("UTF-8");
+            let latin = |c: char| {
+                let high = HIGH.iter().position(|known| *known == c).map(|at| at + 0x80);
+                u8::try_from(high.unwrap_or(u32::from(c) as usize)).expect("in Windows-1252")
+            };
+            let bytes = match encoding {
+                0 => text.clone().into_bytes(),
+                1 => ["\u{feff}", &text].concat().into_bytes(),
+                2 => text.chars().map(latin).collect(),
+                3 => ["\u{feff}", &text].concat().encode_utf16().flat_map(u16::to_le_bytes).collect(),
+                _ => ["\u{feff}", &text].concat().encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            };
+            let sheet = read(&decode(&bytes)).expect("a list");
+            prop_assert!(sheet.ignored.is_empty() && sheet.lines.len() == people.len());
+            for ((name, class, note), line) in people.iter().zip(&sheet.lines) {
+                let name = format!("x{name}");
+                prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), name.trim());
+                prop_assert_eq!(line.get(Column::Class).unwrap_or_default(), class);
                 prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
             }
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::config::{Client, Room, Sudo};
 use crate::proto::dhcp::Uptime;
+use crate::service::jobs::Task;
 use crate::store::accounts::{AccountChange, AccountStep, NewAccount};
 use crate::types::{MacAddr, PasswordHash, Uid};
 
@@ -173,13 +174,13 @@ fn whoever_is_logged_out_reads_why() {
     let change = AccountChange { enabled: Some(true), expires_at: ended, ..AccountChange::default() };
     school.set(10_000, change);
     let before = school.accounts.generation();
-    school.accounts.end_expired();
+    school.accounts.time_passes();
     assert_eq!(school.accounts.generation(), before, "it has not ended yet");
     school.now.store(60, Ordering::SeqCst);
-    school.accounts.end_expired();
+    school.accounts.time_passes();
     assert_ne!(school.accounts.generation(), before, "told when its time comes");
     let after = school.accounts.generation();
-    school.accounts.end_expired();
+    school.accounts.time_passes();
     assert_eq!(school.accounts.generation(), after, "and once");
     assert_eq!(says(10_000), "your account ended on 2026-11-23; ask your teacher");
     school.apply(&[AccountStep::Remove { uid: Uid(10_000) }]);
@@ -300,6 +301,11 @@ fn fates(school: &School, list: &str) -> Vec<String> {
     plan.expect("a plan").lines.iter().map(line).collect()
 }
 
+fn import(school: &School, list: &str) -> Result<import::Imported, import::ImportError> {
+    let list = sheet::read(list).expect("a list");
+    school.accounts.import(&list, &import::Defaults::default(), false, &Task::unwatched())
+}
+
 #[test]
 fn every_line_of_a_list_has_a_fate_and_refusals_say_why() {
     let school = School::new();
@@ -337,8 +343,7 @@ fn every_line_of_a_list_has_a_fate_and_refusals_say_why() {
         ]
     );
     let before = school.store.accounts().expect("accounts");
-    let refused =
-        school.accounts.import(&sheet::read(list).expect("a list"), &import::Defaults::default(), false);
+    let refused = import(&school, list);
     assert_eq!(
         refused.expect_err("eight lines are refused").to_string(),
         "nothing was imported: of the lines, 8 cannot be taken over; look at the preview and mend them, or leave them out"
@@ -350,8 +355,7 @@ fn every_line_of_a_list_has_a_fate_and_refusals_say_why() {
 fn a_list_is_taken_over_whole_and_again_changes_nothing() {
     let school = School::new();
     let list = "first name,last name,class,hash\nZoë,Müller,7b,\nBen,Ost,7b,$6$saltsalt$g3uPFdehVnKoLXdidvSAg1zlVgYomPr0X/xgdXSBn2LuxZUOGgYW4IULZkguZ77fzYteIur49AGHmF9iek6Sf1\n";
-    let list = sheet::read(list).expect("a list");
-    let (plan, slips) = school.accounts.import(&list, &import::Defaults::default(), false).expect("imported");
+    let import::Imported { plan, slips } = import(&school, list).expect("imported");
     assert_eq!((plan.count(import::Fate::Add), slips.len()), (2, 1), "a hash needs no slip");
     let slip = &slips[0];
     let zoe = school.accounts.verify("zoe-mueller", &slip.password, Origin::Cli).expect("let in");
@@ -374,10 +378,66 @@ fn a_list_is_taken_over_whole_and_again_changes_nothing() {
 }
 
 #[test]
+fn passwords_of_an_import_can_be_asked_for_until_they_are_old() {
+    let school = School::new();
+    let list =
+        format!("name;password\nz;\n{}", (0..20).map(|n| format!("pupil{n:02};\n")).collect::<String>());
+    let done = import(&school, &list).expect("imported");
+    let names: Vec<&str> = done.slips.iter().map(|slip| slip.account.name.as_str()).collect();
+    assert!(
+        names.len() == 21 && names[0] == "z" && names[1..].is_sorted(),
+        "in the order of the list: {names:?}"
+    );
+    school.accounts.keep_import(7, done);
+    let kept = |job| school.accounts.imported(job, |done| done.slips.len());
+    assert_eq!((kept(7), kept(8)), (Some(21), None));
+    school.now.store(3599, Ordering::SeqCst);
+    school.accounts.time_passes();
+    assert_eq!(kept(7), Some(21));
+    school.now.store(3600, Ordering::SeqCst);
+    school.accounts.time_passes();
+    assert_eq!(kept(7), None);
+}
+
+#[test]
+fn an_import_that_is_stopped_or_overtaken_writes_nothing() {
+    let school = School::new();
+    let before = school.store.accounts().expect("accounts");
+    let list = sheet::read("name;class\nben;7b\n").expect("a list");
+    let task = Task::unwatched();
+    task.cancel();
+    let stopped = school.accounts.import(&list, &import::Defaults::default(), false, &task);
+    assert!(matches!(stopped, Err(import::ImportError::Cancelled(_))));
+    assert_eq!(school.store.accounts().expect("accounts"), before);
+
+    // Somebody else makes `ben` while the hash of this one is made: as long as another hash runs, it waits.
+    let secret = secret("long enough");
+    let list = sheet::read("name;password\nben;long enough\n").expect("a list");
+    let slots = school.accounts.0.local.slots();
+    let running: Vec<_> = (0..limits::HASHES_AT_ONCE).map(|_| slots.take().expect("free")).collect();
+    let overtaken = std::thread::scope(|scope| {
+        let importing = scope
+            .spawn(|| school.accounts.import(&list, &import::Defaults::default(), false, &Task::unwatched()));
+        while slots.waiting() == 0 {
+            std::thread::yield_now();
+        }
+        school.apply(&[new("ben", Role::Pupil, &[])]);
+        drop(running);
+        importing.join().expect("no panic")
+    });
+    assert!(
+        overtaken
+            .expect_err("overtaken")
+            .to_string()
+            .starts_with("nothing was imported: accounts were changed")
+    );
+    assert!(school.accounts.verify("ben", &secret, Origin::Cli).is_err(), "ben is the other's");
+}
+
+#[test]
 fn two_of_the_same_name_are_never_mixed_up_by_a_later_list() {
     let school = School::new();
-    let both = sheet::read("full name;class\nBen Ost;7b\nBen Ost;8a\n").expect("a list");
-    school.accounts.import(&both, &import::Defaults::default(), false).expect("imported");
+    import(&school, "full name;class\nBen Ost;7b\nBen Ost;8a\n").expect("imported");
     assert_eq!(
         fates(&school, "full name;class\nBen Ost;8b\n"),
         ["2 refused  []: several accounts are called `Ben Ost`; add a column `name` that says which"]
@@ -463,4 +523,81 @@ fn lists_are_searched_and_cut_into_pages() {
     assert_eq!(found(manage::Search { class: Some(class("c7a")), ..any() }), (1, vec!["anna".to_owned()]));
     assert_eq!(found(manage::Search { offset: 1, limit: 1, ..any() }), (2, vec!["weber".to_owned()]));
     assert_eq!(found(manage::Search { role: Some(Role::Teacher), ..any() }).0, 1);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    /// What was exported is what is there: taken over again, nothing changes, and a new school has the same people.
+    #[test]
+    fn an_exported_list_means_what_is_there(
+        people in proptest::collection::vec(
+            ("[a-z][a-z0-9-]{0,8}", "\\PC{0,20}", "[ -~äöü;,\"]{0,30}", 0_usize..8, proptest::bool::ANY, 0_i64..2),
+            1..8,
+        ),
+    ) {
+        let school = School::new();
+        for (nth, (login, full_name, note, classes, teacher, expires)) in people.iter().enumerate() {
+            let known = [class("c7a"), class("c8b")];
+            let account = NewAccount {
+                name: name(&format!("{login}{nth}")),
+                full_name: crate::types::FullName::nearest(full_name),
+                note: note.trim().to_owned(),
+                role: if *teacher { Role::Teacher } else { Role::Pupil },
+                hash: None,
+                must_change: false,
+                enabled: true,
+                expires_at: (*expires > 0).then(|| crate::types::time::parse_date("2027-07-31").expect("a day")),
+                quota: None,
+                classes: known.into_iter().enumerate().filter(|(at, _)| classes & (1 << at) != 0).map(|(_, c)| c).collect(),
+            };
+            school.apply(&[AccountStep::Add(account)]);
+        }
+        let list = school.accounts.export(None).expect("exported");
+        let fates = fates(&school, &list);
+        proptest::prop_assert!(fates.iter().all(|fate| fate.contains(" same ")), "{list}\n{fates:?}");
+        let other = School::new();
+        proptest::prop_assert!(import(&other, &list).is_ok(), "{list}");
+        proptest::prop_assert_eq!(other.accounts.export(None).expect("exported"), list);
+    }
+
+    /// At the end of a school year everybody of a class is in the next one, in what else they were, and nobody else moves.
+    #[test]
+    fn a_class_that_moves_takes_its_people_and_nobody_else(
+        members in proptest::collection::vec(0_usize..8, 1..12),
+        to_is_new in proptest::bool::ANY,
+    ) {
+        let school = School::new();
+        let names = ["c7a", "c8b", "chess"];
+        school.apply(&[AccountStep::AddClass { name: class("chess"), note: String::new(), quota: None }]);
+        for (nth, classes) in members.iter().enumerate() {
+            let classes: Vec<&str> =
+                names.iter().enumerate().filter(|(at, _)| classes & (1 << at) != 0).map(|(_, name)| *name).collect();
+            school.apply(&[new(&format!("pupil{nth}"), Role::Pupil, &classes)]);
+        }
+        let to = if to_is_new { "c9b" } else { "c8b" };
+        let of = |school: &School| -> Vec<Vec<String>> {
+            let accounts = school.store.accounts().expect("accounts");
+            accounts.iter().map(|a| a.classes.iter().map(|(name, _)| name.to_string()).collect()).collect()
+        };
+        let before = of(&school);
+        let moved = school.accounts.move_class(&class("c7a"), &class(to)).expect("moved");
+        let after = of(&school);
+        proptest::prop_assert_eq!(moved, before.iter().filter(|classes| classes.contains(&"c7a".to_owned())).count());
+        for (before, after) in before.iter().zip(&after) {
+            let mut expected = before.clone();
+            if let Some(at) = expected.iter().position(|name| name == "c7a") {
+                expected.remove(at);
+                expected.push(to.to_owned());
+                expected.sort();
+                expected.dedup();
+            }
+            proptest::prop_assert_eq!(after, &expected);
+        }
+        proptest::prop_assert!(school.accounts.move_class(&class(to), &class(to)).is_err(), "nowhere to go");
+        let gone = school.accounts.remove_class(&class(to), true).expect("removed");
+        proptest::prop_assert!(gone.iter().all(|account| account.classes.len() == 1));
+        let left = of(&school);
+        proptest::prop_assert_eq!(left.len(), after.iter().filter(|classes| **classes != [to]).count());
+    }
 }

@@ -306,6 +306,25 @@ impl Forged {
 }
 
 #[test]
+fn an_archive_without_its_last_entry_is_said_to_be_cut_off() {
+    let Some(house) = house() else { return };
+    let generation = house.backups.accounts.generation();
+    let mut forged = Forged::new();
+    forged.entry(ACCOUNTS, EntryType::Regular, "", br#"{"account":[]}"#, 0o600);
+    forged.entry("homes/anna/letter", EntryType::Regular, "", b"dear", 0o600);
+    // In good order for tar: only we know that something is missing.
+    let done = forged.restore(&house);
+    assert_eq!(done.state, JobState::Failed);
+    assert_eq!(
+        done.message,
+        "the backup ends in the middle: everything up to there has been restored, and what comes behind is missing"
+    );
+    assert_eq!(fs::read(house.path("data/homes/anna/letter")).expect("restored"), b"dear");
+    assert_ne!(house.backups.accounts.generation(), generation, "clients that run hear of it");
+    assert_eq!(forged.end().restore(&house).state, JobState::Done);
+}
+
+#[test]
 fn a_hostile_archive_reaches_nothing_but_the_home_it_names() {
     let Some(house) = house() else { return };
     let secret = house.path("secret");

@@ -106,7 +106,8 @@ pub(super) struct Standing {
     callers: u32,
     pub rights: Rights,
     pub quota: Option<ByteSize>,
-    revoked: AtomicBool,
+    /// Shared with what it was before its rights changed.
+    revoked: Arc<AtomicBool>,
 }
 
 impl Standing {
@@ -145,20 +146,26 @@ impl Grants {
         standing.iter().any(|one| one.tree.key() == tree)
     }
 
-    /// Ends what session `id` has, and lets it have `new` instead. Calls that are under way in a tree which the session
-    /// keeps, at the same machine, are carried out as they began: a change of rights must not lose what somebody saves.
-    fn replace(&self, id: u64, new: Vec<Arc<Standing>>) {
-        let kept = |old: &Standing| {
-            new.iter().any(|new| new.tree.key() == old.tree.key() && (new.ip, new.mac) == (old.ip, old.mac))
-        };
+    /// Ends what session `id` has, and lets it have `trees` instead. What it keeps at the same machine goes on under its new
+    /// rights, and calls that are under way in it are carried out as they began: a change of rights must not lose what
+    /// somebody saves.
+    fn replace(&self, id: u64, ip: Ipv4Addr, mac: MacAddr, trees: Vec<Granted>) {
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
-        standing.retain(|one| {
-            let stays = one.session != id;
-            if !stays && !kept(one) {
-                one.revoked.store(true, Ordering::Release);
-            }
-            stays
+        let before: Vec<Arc<Standing>> = standing.extract_if(.., |one| one.session == id).collect();
+        let new = trees.into_iter().map(|granted| {
+            let Granted { tree, identity, callers, rights, quota } = granted;
+            let is_same =
+                |old: &&Arc<Standing>| old.tree.key() == tree.key() && (old.ip, old.mac) == (ip, mac);
+            let revoked = before.iter().find(is_same).map(|old| Arc::clone(&old.revoked)).unwrap_or_default();
+            let tree = Arc::new(tree);
+            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked })
         });
+        let new: Vec<Arc<Standing>> = new.collect();
+        for old in before {
+            if !new.iter().any(|new| Arc::ptr_eq(&new.revoked, &old.revoked)) {
+                old.revoked.store(true, Ordering::Release);
+            }
+        }
         standing.extend(new);
         drop(standing);
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -169,17 +176,12 @@ impl Exports {
     /// Opens trees to a session. Quick: nothing is read from the disk.
     pub fn grant(&self, grant: Grant) {
         let Grant { id, ip, mac, trees } = grant;
-        let standing = |granted: Granted| {
-            let Granted { tree, identity, callers, rights, quota } = granted;
-            let (tree, revoked) = (Arc::new(tree), AtomicBool::new(false));
-            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked })
-        };
-        self.grants.replace(id, trees.into_iter().map(standing).collect());
+        self.grants.replace(id, ip, mac, trees);
     }
 
     /// Closes to a session what it was granted, at once.
     pub fn revoke(&self, id: u64) {
-        self.grants.replace(id, Vec::new());
+        self.grants.replace(id, Ipv4Addr::UNSPECIFIED, MacAddr::new([0; 6]), Vec::new());
         self.prune();
     }
 

@@ -8,11 +8,15 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::fcntl::AtFlags;
+use nix::unistd::fchownat;
 use serde::{Deserialize, Serialize};
 
-use super::{HomeError, Homes, file, owner_at, sync};
+use super::{HomeError, Homes, file, sync};
 use crate::config::FOREVER;
-use crate::types::{Moment, Uid, UserName};
+use crate::service::jobs::{Cancelled, Task};
+use crate::service::walk::{self, Met, WalkError};
+use crate::types::{Moment, Person, Uid, UserName};
 
 /// The home of an account that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +38,7 @@ impl Homes {
     /// The account `name` is gone: its home goes to the attic. Answers with where it is now; `None` if there was none.
     pub fn retire(&self, name: &UserName, uid: Uid, now: Moment) -> Result<Option<PathBuf>, HomeError> {
         let _moving = self.lock();
-        match owner_at(&self.folder_of(name))? {
+        match self.owner_at(&self.folder_of(name), uid)? {
             // Somebody else's: an account of the same name that came later.
             Some(owner) if owner != uid.0 => Ok(None),
             Some(_) => self.put_away(name, uid, now).map(Some),
@@ -75,6 +79,74 @@ impl Homes {
         Ok(found)
     }
 
+    /// The home in the attic that `which` names: what its account was called, or the name of its folder.
+    pub fn in_attic(&self, which: &str) -> Result<Attic, HomeError> {
+        let is_named =
+            |old: &Attic| old.name.as_str() == which || old.path.file_name() == Some(which.as_ref());
+        let mut found: Vec<Attic> = self.attic()?.into_iter().filter(is_named).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(old), true) => Ok(old),
+            (Some(old), false) => {
+                found.push(old);
+                let folders = found.iter().filter_map(|old| old.path.file_name());
+                let folders =
+                    folders.map(|name| format!("`{}`", name.display())).collect::<Vec<_>>().join(", ");
+                Err(HomeError::SeveralInAttic { which: which.to_owned(), folders })
+            }
+            (None, _) => Err(HomeError::NotInAttic { which: which.to_owned() }),
+        }
+    }
+
+    /// Gives a home of the attic to `to`: as their home, or with `beside` as a folder in the one they have.
+    ///
+    /// Its files become theirs first. If that is broken off, it is completed by asking again.
+    pub fn bring_back(
+        &self,
+        old: &Attic,
+        to: &Person,
+        beside: bool,
+        task: &Task,
+    ) -> Result<Result<PathBuf, Cancelled>, HomeError> {
+        self.place_for(old, to, beside)?;
+        if let Err(cancelled) = task.go_on() {
+            return Ok(Err(cancelled));
+        }
+        let is_other = (old.uid, old.uid.own_group()) != (to.uid, to.gid);
+        let given = if is_other { give(old, to, task) } else { Ok(()) };
+        // A project before it is moved: a home takes in nothing of another.
+        if let Err(error) = given.and_then(|()| self.make_project(&old.path, to.uid, task)) {
+            return match error {
+                WalkError::Cancelled(cancelled) => Ok(Err(cancelled)),
+                error @ WalkError::Read { .. } => Err(HomeError::Walk(error)),
+            };
+        }
+        let _moving = self.lock();
+        let place = self.place_for(old, to, beside)?;
+        fs::rename(&old.path, &place).map_err(file(&old.path, "brought back"))?;
+        sync(place.parent().unwrap_or(&self.folder))?;
+        sync(&self.attic)?;
+        tracing::info!(account = %to.name, from = %old.path.display(), "home brought back from the attic");
+        Ok(Ok(place))
+    }
+
+    /// Where it comes to lie.
+    fn place_for(&self, old: &Attic, to: &Person, beside: bool) -> Result<PathBuf, HomeError> {
+        let root = self.folder_of(&to.name);
+        let (name, uid) = (to.name.clone(), to.uid.0);
+        match self.owner_at(&root, to.uid)? {
+            None => Ok(root),
+            Some(owner) if owner != uid => Err(HomeError::NotTheirs { folder: root, owner, name, uid }),
+            Some(_) if !beside => Err(HomeError::HasHome { name }),
+            Some(_) => {
+                let plain = format!("returned-{}", old.day);
+                let numbered = (2_u32..).map(|number| format!("{plain}-{number}"));
+                let mut places = std::iter::once(plain.clone()).chain(numbered).map(|name| root.join(name));
+                let free = places.find(|place| place.symlink_metadata().is_err());
+                Ok(free.unwrap_or(root))
+            }
+        }
+    }
+
     /// Deletes what has been in the attic for longer than the setting says, and what an interruption left of that.
     /// Answers with how many homes.
     pub fn sweep(&self, now: Moment) -> Result<usize, HomeError> {
@@ -90,6 +162,19 @@ impl Homes {
         }
         Ok(gone)
     }
+}
+
+/// Makes everything that was its former owner's in `old` that of `to`. Nobody can reach the attic meanwhile.
+fn give(old: &Attic, to: &Person, task: &Task) -> Result<(), WalkError> {
+    let (uid, gid) = (nix::unistd::Uid::from_raw(to.uid.0), nix::unistd::Gid::from_raw(to.gid.0));
+    walk::walk(&old.path, task, &mut |met: Met<'_>| {
+        if met.stat.st_uid != old.uid.0 {
+            return Ok(());
+        }
+        fchownat(met.folder, met.name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|errno| WalkError::Read { path: old.path.join(met.path), source: errno.into() })
+    })
+    .map(drop)
 }
 
 /// The last moment of `day` and `keep` more.

@@ -7,6 +7,7 @@
 //! Who may reach a home, and when, is not decided here: `sessions` asks for the tree and grants it.
 
 mod attic;
+mod bounds;
 mod usage;
 
 use std::fs::{self, DirBuilder};
@@ -20,7 +21,9 @@ use tokio::sync::watch;
 pub use self::attic::{Attic, day_number};
 pub use self::usage::HomeUsage;
 use crate::config::Config;
+use crate::service::walk::WalkError;
 use crate::store::{Store, StoreError};
+use crate::sys::acting::can_act;
 use crate::sys::random::random;
 use crate::types::person::{FIRST_ACCOUNT, LAST_ACCOUNT};
 use crate::types::{ByteSize, Gid, Moment, Person, Uid, UserName};
@@ -36,6 +39,10 @@ pub struct Homes {
     config: watch::Receiver<Arc<Config>>,
     /// Held while folders are made, put away or renamed: two sessions of one person open at the same moment.
     moving: Arc<Mutex<()>>,
+    /// Whether folders can be given to people. Without root's rights (a demonstration) all homes stay the daemon's own.
+    gives: bool,
+    /// Whether the file system can hold quotas (`bounds.rs`).
+    projects: bool,
 }
 
 /// A home that is ready to be exported.
@@ -47,7 +54,7 @@ pub struct HomeTree {
     pub root: PathBuf,
     /// As clients mount it, such as `/home/anna`.
     pub path: String,
-    /// `None` for no bound.
+    /// How much it may hold; `None` for no bound, or for one that the file system holds.
     pub quota: Option<ByteSize>,
 }
 
@@ -78,6 +85,16 @@ pub enum HomeError {
     },
     #[error("the home of `{name}` is not in its place any more: it was removed, or has another name now")]
     Gone { name: UserName },
+    #[error("there is no home `{which}` in the attic; `bramble home attic` shows those there are")]
+    NotInAttic { which: String },
+    #[error("there are several homes `{which}` in the attic; name one of them by its folder: {folders}")]
+    SeveralInAttic { which: String, folders: String },
+    #[error(
+        "`{name}` has a home; with `--beside` (`beside` `1`) the one of the attic becomes a folder `returned-…` in it"
+    )]
+    HasHome { name: UserName },
+    #[error("files in the attic could not be given to their new owner")]
+    Walk(#[source] WalkError),
     #[error("there is a home `{name}` already; move `{folder}` away, or choose another name")]
     Taken { name: UserName, folder: PathBuf },
     #[error("a random number could not be drawn from `/dev/urandom`")]
@@ -101,8 +118,9 @@ impl Homes {
         for folder in [&folder, &attic] {
             make_folder(folder).map_err(file(folder, "made"))?;
         }
-        let moving = Arc::default();
-        Ok(Self { folder: folder.into(), attic: attic.into(), store, config, moving })
+        let (moving, gives) = (Arc::default(), can_act());
+        let projects = gives && bounds::can_bound(&folder);
+        Ok(Self { folder: folder.into(), attic: attic.into(), store, config, moving, gives, projects })
     }
 
     /// The home of `person`, made if they have none yet. `now` is when: a home found in its place that an account of
@@ -110,7 +128,7 @@ impl Homes {
     pub fn prepare(&self, person: &Person, now: Moment) -> Result<HomeTree, HomeError> {
         let _moving = self.lock();
         let root = self.folder_of(&person.name);
-        match owner_at(&root)? {
+        match self.owner_at(&root, person.uid)? {
             Some(owner) if owner == person.uid.0 => {}
             Some(owner) if is_local(owner) && is_local(person.uid.0) => {
                 self.put_away(&person.name, Uid(owner), now)?;
@@ -129,7 +147,7 @@ impl Homes {
     pub fn again(&self, person: &Person) -> Result<HomeTree, HomeError> {
         let _moving = self.lock();
         let root = self.folder_of(&person.name);
-        if owner_at(&root)? != Some(person.uid.0) {
+        if self.owner_at(&root, person.uid)? != Some(person.uid.0) {
             return Err(HomeError::Gone { name: person.name.clone() });
         }
         self.tree(person, root)
@@ -139,12 +157,14 @@ impl Homes {
         let nonce = self
             .store
             .home_nonce(person.uid, random().map(u64::from_ne_bytes).map_err(HomeError::Random)?)?;
+        let quota = self.quota(person.uid)?;
+        let held = self.bounded(&root, person.uid, quota);
         Ok(HomeTree {
             uid: person.uid,
             nonce,
             path: format!("/home/{}", person.name),
             root,
-            quota: self.quota(person.uid)?,
+            quota: quota.filter(|_| !held),
         })
     }
 
@@ -208,12 +228,21 @@ impl Homes {
             }
             Ok(()) | Err(_) => {}
         }
-        std::os::unix::fs::chown(&making, Some(uid.0), Some(gid.0))
-            .map_err(file(&making, "given to its owner"))?;
+        if self.gives {
+            std::os::unix::fs::chown(&making, Some(uid.0), Some(gid.0))
+                .map_err(file(&making, "given to its owner"))?;
+        }
+        self.begin_project(&making, uid);
         fs::rename(&making, root).map_err(file(root, "made"))?;
         sync(&self.folder)?;
         tracing::info!(account = %name, "home made");
         Ok(())
+    }
+
+    /// As [`owner_at`], for the home of `whose`: where homes stay the daemon's own, one of its own is theirs.
+    fn owner_at(&self, root: &Path, whose: Uid) -> Result<Option<u32>, HomeError> {
+        let ours = |owner: u32| !self.gives && owner == nix::unistd::geteuid().as_raw();
+        Ok(owner_at(root)?.map(|owner| if ours(owner) { whose.0 } else { owner }))
     }
 
     fn folder_of(&self, name: &UserName) -> PathBuf {

@@ -64,6 +64,21 @@ fn a_home_is_made_once_and_is_its_owners_alone() {
 }
 
 #[test]
+fn a_daemon_that_is_not_root_keeps_homes_as_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&folder.path().join("bramble.db")).expect("a store");
+    let config = watch::Sender::new(config("")).subscribe();
+    let homes = Homes { gives: false, ..Homes::open(folder.path(), store, config).expect("opened") };
+    let anna = person("anna", 10_000);
+    let home = homes.prepare(&anna, NOW).expect("made");
+    let own = nix::unistd::geteuid().as_raw();
+    assert_eq!(fs::metadata(&home.root).expect("there").uid(), own);
+    assert_eq!(homes.prepare(&anna, NOW).expect("found"), home);
+    assert_eq!(homes.again(&anna).expect("found"), home);
+    assert!(homes.retire(&anna.name, anna.uid, NOW).expect("asked").is_some());
+}
+
+#[test]
 fn nobody_inherits_a_home_by_its_name() {
     let Some(House { folder: _folder, homes, .. }) = house() else { return };
     let old = homes.prepare(&person("anna", 10_000), NOW).expect("made");
@@ -131,6 +146,74 @@ fn the_attic_keeps_a_home_for_as_long_as_it_is_told() {
     setting.send_replace(config("config accounts 'accounts'\n\toption attic_time '90d'"));
     assert_eq!(homes.sweep(days(91)).expect("swept"), 2);
     assert_eq!(homes.attic().expect("listed"), []);
+}
+
+#[test]
+fn a_home_comes_back_from_the_attic() {
+    let Some(House { folder, homes, .. }) = house() else { return };
+    let task = Task::unwatched();
+    let anna = person("anna", 10_000);
+    let old = homes.prepare(&anna, NOW).expect("made");
+    fs::create_dir(old.root.join("Documents")).expect("made");
+    fs::write(old.root.join("Documents/letter"), "dear").expect("written");
+    symlink("/etc/passwd", old.root.join("link")).expect("linked");
+    fs::write(old.root.join("not hers"), "x").expect("written");
+    for path in ["Documents", "Documents/letter", "link"] {
+        std::os::unix::fs::lchown(old.root.join(path), Some(10_000), Some(10_000)).expect("given");
+    }
+    homes.retire(&anna.name, anna.uid, NOW).expect("asked").expect("put away");
+    assert_eq!(
+        homes.in_attic("ben").expect_err("not there").to_string(),
+        "there is no home `ben` in the attic; `bramble home attic` shows those there are"
+    );
+    let found = homes.in_attic("anna").expect("found");
+    let new = person("annabel", 10_007);
+    let place = homes.bring_back(&found, &new, false, &task).expect("asked").expect("not cancelled");
+    assert_eq!(place, folder.path().join("homes/annabel"));
+    let owner = |path: &str| fs::symlink_metadata(place.join(path)).expect("there").uid();
+    assert_eq!(["", "Documents", "Documents/letter", "link"].map(owner), [10_007; 4]);
+    assert_eq!(owner("not hers"), 0, "what was not the old owner's is not given away");
+    assert_eq!(fs::metadata("/etc/passwd").expect("there").uid(), 0, "links are not followed");
+    assert!(homes.attic().expect("listed").is_empty());
+    homes.prepare(&new, NOW).expect("it is her home");
+
+    // Several of one name; and somebody who has a home.
+    for uid in [10_008, 10_009] {
+        homes.prepare(&person("ben", uid), NOW).expect("made");
+        homes.retire(&"ben".parse().expect("a name"), Uid(uid), NOW).expect("asked");
+    }
+    assert_eq!(
+        homes.in_attic("ben").expect_err("which").to_string(),
+        "there are several homes `ben` in the attic; name one of them by its folder: `2026-11-27.ben.10008`, \
+         `2026-11-27.ben.10009`"
+    );
+    let found = homes.in_attic("2026-11-27.ben.10008").expect("found");
+    assert!(matches!(homes.bring_back(&found, &new, false, &task), Err(HomeError::HasHome { .. })));
+    assert!(matches!(
+        homes.bring_back(&found, &person("annabel", 10_010), true, &task),
+        Err(HomeError::NotTheirs { .. })
+    ));
+    symlink("/", folder.path().join("homes/annabel/returned-2026-11-27")).expect("a trap");
+    let place = homes.bring_back(&found, &new, true, &task).expect("asked").expect("not cancelled");
+    assert_eq!(place, folder.path().join("homes/annabel/returned-2026-11-27-2"));
+    assert_eq!(fs::metadata(&place).expect("there").uid(), 10_007);
+    let cancelled = Task::unwatched();
+    cancelled.cancel();
+    let found = homes.in_attic("ben").expect("found");
+    assert!(homes.bring_back(&found, &new, true, &cancelled).expect("asked").is_err());
+    assert_eq!(homes.attic().expect("listed").len(), 1, "nothing was moved");
+}
+
+#[test]
+fn a_session_that_goes_on_makes_no_home_anew() {
+    let Some(House { folder, homes, .. }) = house() else { return };
+    let anna = person("anna", 10_000);
+    assert!(matches!(homes.again(&anna), Err(HomeError::Gone { .. })));
+    let home = homes.prepare(&anna, NOW).expect("made");
+    assert_eq!(homes.again(&anna).expect("there"), home);
+    homes.retire(&anna.name, anna.uid, NOW).expect("asked").expect("put away");
+    assert!(matches!(homes.again(&anna), Err(HomeError::Gone { .. })));
+    assert!(!folder.path().join("homes/anna").exists());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{HomeError, Homes, file};
 use crate::service::jobs::{Cancelled, Task};
 use crate::service::walk::{self, WalkError};
 use crate::store::homes::Measured;
+use crate::sys::project::Taken;
 use crate::sys::random::random;
 use crate::types::{ByteSize, Moment, Uid, UserName, chain};
 
@@ -62,7 +63,13 @@ impl Homes {
     pub fn measure(&self, now: Moment, task: &Task) -> Result<Result<usize, Cancelled>, HomeError> {
         let homes = self.list()?;
         for home in &homes {
-            match walk::measure(&home.path, task) {
+            let size = match self.counted(&home.path, home.uid) {
+                Some(Taken { bytes, files }) => Ok(walk::Size { bytes, files }),
+                None => self
+                    .make_project(&home.path, home.uid, task)
+                    .and_then(|()| walk::measure(&home.path, task)),
+            };
+            match size {
                 Ok(size) => {
                     self.store
                         .home_nonce(home.uid, random().map(u64::from_ne_bytes).map_err(HomeError::Random)?)?;

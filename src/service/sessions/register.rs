@@ -61,7 +61,7 @@ impl Register for Accounts {
     }
 
     fn time_passes(&self) {
-        self.end_expired();
+        Self::time_passes(self);
     }
 }
 

@@ -44,7 +44,7 @@ use crate::proto::agent::channel::Pin;
 use crate::proto::agent::{Personality, Phase};
 use crate::sys::ethernet::Ethernet;
 use crate::sys::netlink::Netlink;
-use crate::types::chain;
+use crate::types::{UserName, chain};
 
 /// The network card of every Pi.
 const CARD: &str = "eth0";
@@ -94,6 +94,8 @@ pub enum News {
     Name(String),
     Tftp(u64),
     Nfs(u64),
+    /// Somebody has logged in.
+    LoggedIn(UserName),
     Failed(String),
 }
 

@@ -12,6 +12,10 @@ use crate::types::{Secret, SessionId, UserName, chain};
 /// What everybody writes who logs in here.
 pub const FILE: &str = "greeting.txt";
 
+/// And something longer, as large as one WRITE.
+pub const LETTER: &str = "letter.odt";
+const LETTER_BYTES: usize = 64 * 1024;
+
 /// Somebody who is logged in, for as long as the channel is there.
 #[derive(Debug)]
 pub struct Seated {
@@ -19,6 +23,8 @@ pub struct Seated {
     pub session: SessionId,
     pub channel: Channel,
     pub home: Root,
+    /// What they have written, in bytes.
+    pub written: u64,
 }
 
 impl Up {
@@ -40,7 +46,9 @@ impl Up {
             if read != greeting.as_bytes() {
                 return Err(io::Error::other("the home has not kept what was written"));
             }
-            Ok(Seated { user: user.clone(), session, channel, home })
+            home.put(LETTER, &[b'a'; LETTER_BYTES]).map_err(|error| told(&error))?;
+            let written = u64::try_from(greeting.len() + LETTER_BYTES).map_err(io::Error::other)?;
+            Ok(Seated { user: user.clone(), session, channel, home, written })
         };
         machine.run(sit_down).map_err(|error| error.to_string())
     }
