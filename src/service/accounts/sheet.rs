@@ -199,7 +199,10 @@ fn windows_1252(byte: u8) -> char {
 /// Reads a list.
 pub fn read(text: &str) -> Result<Sheet, BadSheet> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (text, told) = told_delimiter(text);
+    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
+    let (rest, told) = told_delimiter(text);
+    let before = text.len() - rest.len();
+    let text = rest;
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(told.unwrap_or_else(|| delimiter(text)))
         .has_headers(false)
@@ -210,16 +213,16 @@ pub fn read(text: &str) -> Result<Sheet, BadSheet> {
     let mut sheet = Sheet { lines: Vec::new(), ignored: Vec::new() };
     let mut record = csv::StringRecord::new();
     loop {
-        let line = reader.position().line();
+        let begin = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+        let number = lines.at(before.saturating_add(begin));
         match reader.read_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(_) => return Err(BadSheet::Line { line }),
+            Err(_) => return Err(BadSheet::Line { line: number }),
         }
         if record.iter().all(str::is_empty) {
             continue;
         }
-        let number = record.position().map_or(line, csv::Position::line);
         let Some(columns) = &columns else {
             columns = Some(headings(&record, &mut sheet.ignored)?);
             continue;
@@ -231,6 +234,29 @@ pub fn read(text: &str) -> Result<Sheet, BadSheet> {
         sheet.lines.push(SheetLine { number, cells: cells.collect() });
     }
     if columns.is_none() { Err(BadSheet::Empty) } else { Ok(sheet) }
+}
+
+/// Counts lines, which end with LF, CR LF or CR.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the record that begins at `byte`, or behind line ends there. Records come in order.
+    fn at(&mut self, byte: usize) -> u64 {
+        while let Some(this) = self.text.get(self.at) {
+            let is_end = matches!(this, b'\r' | b'\n');
+            if self.at >= byte && !is_end {
+                break;
+            }
+            let is_half = *this == b'\r' && self.text.get(self.at + 1) == Some(&b'\n');
+            self.line += u64::from(is_end && !is_half);
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 /// The list without the line `sep=;` that some spreadsheets write first, and what it says. The line ends stay, for counting.
@@ -373,7 +399,13 @@ mod tests {
             assert_eq!(cells(text, Column::Note), ["a,b,c,d"], "{text}");
             assert_eq!(read(text).expect("a list").lines[0].number, 3);
         }
-        assert_eq!(cells("name;note\ra,b,c;x\rd,e,f;y\r", Column::Name), ["a,b,c", "d,e,f"], "a lone CR");
+        let mac = "name;note\ra,b,c;x\r\rd,e,f;y\r";
+        assert_eq!(cells(mac, Column::Name), ["a,b,c", "d,e,f"], "a lone CR");
+        let numbers = |text: &str| -> Vec<u64> {
+            read(text).expect("a list").lines.iter().map(|line| line.number).collect()
+        };
+        assert_eq!(numbers(mac), [2, 4]);
+        assert_eq!(numbers("\n\r\nname\r\n\"a\nb\"\nc\n"), [4, 6], "as an editor counts them");
         assert!(read("sep=").is_err() && read("sep=ä\nname").is_err() && read("sep").is_err());
     }
 
