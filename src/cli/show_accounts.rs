@@ -177,12 +177,9 @@ pub fn class_removed(class: &ClassName, gone: &Removals, width: usize) -> String
     let accounts = match (gone.accounts.len(), gone.homes) {
         (0, _) => "its members stay".to_owned(),
         (accounts, homes) => {
-            format!(
-                "and {}; {} in the attic{}",
-                count(accounts, "account"),
-                are(homes, "home"),
-                logged_out(gone)
-            )
+            let attic =
+                if homes > 0 { format!("; {} in the attic", are(homes, "home")) } else { String::new() };
+            format!("and {}{attic}{}", count(accounts, "account"), logged_out(gone))
         }
     };
     wrap("", &format!("Class {class} is removed, {accounts}."), width)

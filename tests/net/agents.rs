@@ -10,7 +10,7 @@ use bramble::sim::classroom::Classroom;
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::sim::pi::channel::{Channel, ChannelError};
 use bramble::sim::pi::root::Root;
-use bramble::sim::pi::seat::FILE;
+use bramble::sim::pi::seat::{FILE, Seated};
 use bramble::sim::pi::{Options, Up};
 use bramble::store::Store;
 use bramble::store::accounts::{AccountStep, NewAccount};
@@ -164,6 +164,67 @@ fn a_home_is_written_at_one_seat_and_found_at_the_next() {
         second.home.put("after.txt", b"the crash").expect("written");
         let homes = room.server.site().data().join("homes");
         assert_eq!(std::fs::read(homes.join("pupil01/after.txt")).expect("there"), b"the crash");
+    });
+}
+
+#[test]
+fn what_becomes_of_an_account_becomes_of_its_sessions_at_once() {
+    fn told(seat: &mut Seated) -> String {
+        while seat.channel.orders.is_empty() {
+            seat.channel.listen().expect("an order");
+        }
+        let Order::EndSession { session, message } = seat.channel.orders.pop_front().expect("there").1;
+        assert_eq!(session, seat.session);
+        message
+    }
+    isolated(|| {
+        let (_folder, mut room) = classroom(3);
+        pupils(&room, 3);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let all: Vec<(usize, &Up)> = ups.iter().enumerate().collect();
+        let seated = room.log_in(&all, |n| (user(n), secret()));
+        let mut seated: Vec<_> =
+            seated.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
+        let data = room.server.site().data();
+        let tell = |args: &[&str]| room.server.tell(args).unwrap_or_else(|e| panic!("{}", chain(&e)));
+
+        tell(&["account", "set", "pupil00", "--disable"]);
+        assert_eq!(told(&mut seated[0]), "your account was switched off; ask your teacher");
+
+        // Programs may save what they have open, in a home that has another name by now, or is in the attic.
+        tell(&["account", "set", "pupil01", "--name", "anna"]);
+        assert_eq!(told(&mut seated[1]), "your name is `anna` from now on; log in with that");
+        seated[1].home.put("late.txt", b"late").expect("saved");
+        assert_eq!(std::fs::read(data.join("homes/anna/late.txt")).expect("there"), b"late");
+        assert!(!data.join("homes/pupil01").exists());
+
+        let said = tell(&["account", "remove", "pupil02"]);
+        assert!(said.contains("the home is in the attic; 1 session is being ended"), "{said}");
+        assert_eq!(told(&mut seated[2]), "your account was removed");
+        seated[2].home.put("late.txt", b"late").expect("saved");
+        assert!(!data.join("homes/pupil02").exists());
+        for seat in &mut seated {
+            let session = seat.session;
+            seat.channel.log_out(session).expect("logged out");
+            assert!(seat.home.put("too-late.txt", b"late").is_err());
+        }
+        assert!(sessions(&room).contains("Nobody is logged in."));
+        let history = tell(&["session", "list", "--last", "3"]);
+        assert!(history.contains("your account was removed"), "{history}");
+
+        // A later pupil of the same name has a home of their own, until they are given the old one.
+        let attic = tell(&["home", "attic"]);
+        assert!(attic.contains(".pupil02.10002"), "{attic}");
+        let refused = room.server.tell(&["home", "return", "pupil02"]).expect_err("nobody's");
+        assert!(
+            chain(&refused).contains("there is no account `pupil02` to give the home to"),
+            "{}",
+            chain(&refused)
+        );
+        tell(&["account", "add", "pupil02"]);
+        tell(&["home", "return", "pupil02"]);
+        let back = std::fs::metadata(data.join("homes/pupil02/late.txt")).expect("back");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&back), 10_003);
     });
 }
 

@@ -267,7 +267,9 @@ impl Accounts {
         let mut steps = Vec::new();
         if !self.classes()?.iter().any(|class| class.name == *to) {
             self.free(to.as_str())?;
-            steps.push(AccountStep::AddClass { name: to.clone(), note: String::new(), quota: None });
+            // The people are the same, and need the same room.
+            let quota = self.class(from)?.quota;
+            steps.push(AccountStep::AddClass { name: to.clone(), note: String::new(), quota });
         }
         for account in &members {
             let mut classes: Vec<ClassName> =

@@ -569,7 +569,10 @@ proptest::proptest! {
     ) {
         let school = School::new();
         let names = ["c7a", "c8b", "chess"];
-        school.apply(&[AccountStep::AddClass { name: class("chess"), note: String::new(), quota: None }]);
+        let (chess, quota) = (class("chess"), Some(crate::types::ByteSize(1 << 30)));
+        school.apply(&[AccountStep::AddClass { name: chess, note: String::new(), quota: None }]);
+        let change = crate::store::accounts::ClassChange { quota: Some(quota), ..Default::default() };
+        school.accounts.set_class(&class("c7a"), change).expect("changed");
         for (nth, classes) in members.iter().enumerate() {
             let classes: Vec<&str> =
                 names.iter().enumerate().filter(|(at, _)| classes & (1 << at) != 0).map(|(_, name)| *name).collect();
@@ -594,6 +597,8 @@ proptest::proptest! {
             }
             proptest::prop_assert_eq!(after, &expected);
         }
+        let room = if to_is_new { quota } else { None };
+        proptest::prop_assert_eq!(school.accounts.class(&class(to)).expect("there").quota, room);
         proptest::prop_assert!(school.accounts.move_class(&class(to), &class(to)).is_err(), "nowhere to go");
         let gone = school.accounts.remove_class(&class(to), true).expect("removed");
         proptest::prop_assert!(gone.iter().all(|account| account.classes.len() == 1));
