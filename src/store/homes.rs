@@ -22,9 +22,20 @@ pub struct ShareTree {
     pub nonce: u64,
 }
 
+const FIND_SHARE: &str = "SELECT id, nonce FROM share WHERE name = ?1 AND owner = ?2";
+
 impl Store {
     /// The nonce of the home of `uid`; `fresh` becomes it if there is none yet.
+    ///
+    /// One that is there is only read: a log-in does not wait for the disk.
     pub fn home_nonce(&self, uid: Uid, fresh: u64) -> Result<u64, StoreError> {
+        let known = self.read("look for a home", |db| {
+            let mut query = db.prepare_cached("SELECT nonce FROM home WHERE uid = ?1")?;
+            query.query_row([uid.0], |row| row.get::<_, i64>(0)).optional()
+        })?;
+        if let Some(nonce) = known {
+            return Ok(nonce.cast_unsigned());
+        }
         self.write("note a home", Durability::Power, |tx| {
             tx.execute(
                 "INSERT INTO home (uid, nonce) VALUES (?1, ?2) ON CONFLICT (uid) DO NOTHING",
@@ -89,16 +100,21 @@ impl Store {
     ) -> Result<ShareTree, StoreError> {
         // Zero is nobody's: no account has it.
         let owner = owner.map_or(0, |uid| uid.0);
+        let tree = |row: &rusqlite::Row<'_>| {
+            Ok(ShareTree { id: row.get(0)?, nonce: row.get::<_, i64>(1)?.cast_unsigned() })
+        };
+        let known = self.read("look for a share", |db| {
+            db.prepare_cached(FIND_SHARE)?.query_row(params![share.as_str(), owner], tree).optional()
+        })?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
         self.write("note a share", Durability::Power, |tx| {
             tx.execute(
                 "INSERT INTO share (name, owner, nonce) VALUES (?1, ?2, ?3) ON CONFLICT (name, owner) DO NOTHING",
                 params![share.as_str(), owner, fresh.cast_signed()],
             )?;
-            tx.query_row(
-                "SELECT id, nonce FROM share WHERE name = ?1 AND owner = ?2",
-                params![share.as_str(), owner],
-                |row| Ok(ShareTree { id: row.get(0)?, nonce: row.get::<_, i64>(1)?.cast_unsigned() }),
-            )
+            tx.query_row(FIND_SHARE, params![share.as_str(), owner], tree)
         })
     }
 }
