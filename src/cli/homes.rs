@@ -4,6 +4,7 @@ use super::show::{NOTHING, ago};
 use super::text::{are, table, wrap};
 use crate::api::answer::{Attic, Homes, Shares};
 use crate::config::ShareAccess;
+use crate::types::Moment;
 
 pub fn homes(answer: &Homes, width: usize) -> String {
     let mut text = String::new();
@@ -38,7 +39,7 @@ pub fn attic(answer: &Homes, width: usize) -> String {
         return wrap("", "Nothing is in the attic; the homes of removed accounts come there.", width);
     }
     let row = |old: &Attic| {
-        let until = old.until.map_or("for ever".to_owned(), |until| until.date());
+        let until = old.until.map_or("for ever".to_owned(), Moment::date);
         let folder = old.path.file_name().unwrap_or_default().display().to_string();
         vec![old.name.to_string(), old.day.clone(), until, folder]
     };
@@ -92,7 +93,7 @@ pub fn shares(answer: &Shares, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::api::answer::{HomeUsage, ShareSummary};
-    use crate::types::{ByteSize, Moment, Uid};
+    use crate::types::{ByteSize, Uid};
 
     #[test]
     fn homes_and_the_attic_are_tables() {

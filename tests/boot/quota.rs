@@ -131,7 +131,7 @@ fn inside(data: &Path) {
     fill(&home.root.join("film"), 10_000, 6).expect("it fits");
     assert!(is_full(fill(&home.root.join("more"), 10_000, 6)), "more than eight");
     let space = statvfs(&home.root).expect("asked");
-    assert_eq!(u64::from(space.blocks()) * u64::from(space.fragment_size()), 8 << 20, "as its owner sees it");
+    assert_eq!(space.blocks() * space.fragment_size(), 8 << 20, "as its owner sees it");
     assert_eq!(project_of(&home.root.join("film")), 10_000);
     setting.send_replace(config("20M"));
     assert_eq!(homes.again(&anna).expect("there").quota, None);

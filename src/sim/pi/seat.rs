@@ -46,7 +46,7 @@ impl Up {
             if read != greeting.as_bytes() {
                 return Err(io::Error::other("the home has not kept what was written"));
             }
-            home.put(LETTER, &[b'a'; LETTER_BYTES]).map_err(|error| told(&error))?;
+            home.put(LETTER, &vec![b'a'; LETTER_BYTES]).map_err(|error| told(&error))?;
             let written = u64::try_from(greeting.len() + LETTER_BYTES).map_err(io::Error::other)?;
             Ok(Seated { user: user.clone(), session, channel, home, written })
         };
