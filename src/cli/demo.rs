@@ -159,6 +159,33 @@ impl Demo {
         Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Leaves a school running to be looked at from another terminal.
+    fn keep(&self, program: &Path, folder: &Path, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+        let mut out = io::stdout();
+        writeln!(out, "{} Pis are switched on; some people sit down at them.", self.clients)?;
+        let school = School::open(program, folder, self.clients, |_| {
+            if interrupts.any() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let school = match school {
+            Err(SchoolError::Classroom(ClassroomError::Interrupted)) => {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            other => other?,
+        };
+        let site = school.room.server.site();
+        writeln!(
+            out,
+            "The room runs until Ctrl-C. Look at it from another terminal:\n  \
+             bramble --socket {socket} client list\n  bramble --socket {socket} session list",
+            socket = site.socket().display()
+        )?;
+        out.flush()?;
+        while !interrupts.any() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// Imports a pupil for each Pi, the way an administrator does; answers with the password of all of them.
     fn accounts(&self, room: &Classroom, folder: &Path) -> anyhow::Result<Secret> {
         let password: Secret = "bramble-demo".parse().context("no password can be had")?;
@@ -246,36 +273,6 @@ fn summarize(
     idle: Usage,
     after: Usage,
 ) -> Summary {
-impl Demo {
-    /// Leaves a school running to be looked at from another terminal.
-    fn keep(&self, program: &Path, folder: &Path, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
-        let mut out = io::stdout();
-        writeln!(out, "{} Pis are switched on; some people sit down at them.", self.clients)?;
-        let school = School::open(program, folder, self.clients, |_| {
-            if interrupts.any() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        let school = match school {
-            Err(SchoolError::Classroom(ClassroomError::Interrupted)) => {
-                return Ok(ExitCode::from(INTERRUPTED));
-            }
-            other => other?,
-        };
-        let site = school.room.server.site();
-        writeln!(
-            out,
-            "The room runs until Ctrl-C. Look at it from another terminal:\n  \
-             bramble --socket {socket} client list\n  bramble --socket {socket} session list",
-            socket = site.socket().display()
-        )?;
-        out.flush()?;
-        while !interrupts.any() {
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn summarize(table: &Table, outcomes: &[Outcome], took: Duration, idle: Usage, after: Usage) -> Summary {
     let mut seconds: Vec<f64> = Vec::new();
     let (mut tftp_bytes, mut nfs_bytes) = (0, 0);
     let mut pis = Vec::new();

@@ -260,6 +260,25 @@ test('a list of people is cut so that each part fits, and its lines keep their n
 	assert.strictEqual(line, 6001, 'the last line of the whole list');
 });
 
+test('a list is taken over by jobs, and their passwords are asked for when they are done', async () => {
+	const given = answers();
+	const page = browser(given);
+	const accounts = page.load('bramble.accounts');
+	const asked = [];
+
+	given.account_import = ({ apply }) => apply ? { job: 7 } : answer('account_import');
+	given.job_status = ({ job }) => ({ id: job, state: 'done', message: '1 added' });
+	given.account_imported = (wanted) => { asked.push(wanted); return Object.assign(answer('account_import'), { add: 1, passwords: { accounts: [ { name: 'x', full_name: 'X', password: 'bako' } ], page: '<html>' } }); };
+
+	const done = await accounts.importAll('name\nx\n', { apply: '1' });
+
+	assert.deepStrictEqual([ done.add, done.accounts.length, done.pages ], [ 1, 1, [ '<html>' ] ]);
+	assert.deepStrictEqual([ asked[0].job, asked[0].slips ], [ 7, 'html' ]);
+
+	given.job_status = ({ job }) => ({ id: job, state: 'failed', message: 'nothing was imported' });
+	await assert.rejects(accounts.importAll('name\nx\n', { apply: '1' }), /nothing was imported/);
+});
+
 test('roles have the buttons they may use and no others', async () => {
 	const labels = async (role, name) => {
 		const node = await browser(answers(role)).open('bramble.' + name);

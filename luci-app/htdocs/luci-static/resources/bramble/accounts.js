@@ -61,7 +61,8 @@ return baseclass.extend({
 		const whole = { add: 0, change: 0, same: 0, refused: 0, new_classes: [], ignored_columns: [], lines: [], pages: [], accounts: [] };
 		let before = 0;
 
-		return this.parts(csv).reduce((chain, part) => chain.then(() => api.accountImport(Object.assign({ csv: part }, options))).then((answer) => {
+		return this.parts(csv).reduce((chain, part) => chain.then(() => api.accountImport(Object.assign({ csv: part }, options)))
+			.then((answer) => answer.job ? this.imported(answer.job) : answer).then((answer) => {
 			for (const count of [ 'add', 'change', 'same', 'refused' ])
 				whole[count] += answer[count];
 
@@ -75,6 +76,19 @@ return baseclass.extend({
 
 			before += part.split('\n').length - 2;
 		}), Promise.resolve()).then(() => whole);
+	},
+
+	/* Waits for the job that takes a part over; its passwords can be asked for afterwards. */
+	imported(job) {
+		return api.jobStatus({ job: job }).then((status) => {
+			if (status.state == 'queued' || status.state == 'running')
+				return new Promise((resolve) => window.setTimeout(resolve, 1000)).then(() => this.imported(job));
+
+			if (status.state != 'done')
+				throw new Error(status.message);
+
+			return api.accountImported({ job: job, slips: 'html' });
+		});
 	},
 
 	fields(account, classes) {
@@ -199,7 +213,7 @@ return baseclass.extend({
 				show.badge(FATES[line.fate]?.[0] ?? line.fate, FATES[line.fate]?.[1]),
 				line.name, line.full_name, line.classes.join(', '), line.says
 			]), _('Nobody changes.'))
-		], _('Take the list over'), 'positive', () => this.importAll(csv, Object.assign({ apply: '1', skip: '1', slips: 'html' }, options)).then((result) => {
+		], _('Take the list over'), 'positive', () => this.importAll(csv, Object.assign({ apply: '1', skip: '1' }, options)).then((result) => {
 			done();
 			act.done(_('%s accounts added, %s changed.').format(show.number(result.add), show.number(result.change)));
 			this.passwords(result.accounts, result.pages);

@@ -56,6 +56,7 @@ return baseclass.extend({
 
 	homeUsage: method('home_usage'),
 	homeMeasure: method('home_measure'),
+	homeReturn: method('home_return', [ 'home', 'to', 'beside' ]),
 	homeBackup: method('home_backup', [ 'to', 'home', 'since' ]),
 	homeRestore: method('home_restore', [ 'from', 'home' ]),
 	shareList: method('share_list'),
@@ -68,7 +69,8 @@ return baseclass.extend({
 	accountSet: method('account_set', [ 'account', 'name', 'full_name', 'note', 'role', 'classes', 'enabled', 'must_change', 'expires', 'quota' ]),
 	accountPassword: method('account_password', [ 'account', 'class', 'password', 'slips' ]),
 	accountRemove: method('account_remove', [ 'account' ]),
-	accountImport: method('account_import', [ 'csv', 'class', 'role', 'apply', 'skip', 'slips' ]),
+	accountImport: method('account_import', [ 'csv', 'class', 'role', 'apply', 'skip' ]),
+	accountImported: method('account_imported', [ 'job', 'slips' ]),
 	accountExport: method('account_export', [ 'class' ]),
 	classList: method('class_list'),
 	classAdd: method('class_add', [ 'class', 'note', 'quota' ]),

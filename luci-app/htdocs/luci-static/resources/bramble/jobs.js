@@ -35,14 +35,15 @@ return baseclass.extend({
 	/* How far it is, in words. */
 	says(job) {
 		const parts = [ job.phase ];
+		const amount = (number) => job.unit == 'people' ? show.number(number) : show.size(number);
 
 		if (job.of > 0)
-			parts.push(_('%s of %s').format(show.size(job.done), show.size(job.of)));
+			parts.push(_('%s of %s').format(amount(job.done), amount(job.of)));
 		else if (job.done > 0)
-			parts.push(show.size(job.done));
+			parts.push(amount(job.done));
 
 		if (job.rate > 0)
-			parts.push(_('%s per second').format(show.size(job.rate)));
+			parts.push(_('%s per second').format(amount(job.rate)));
 
 		if (job.time_left != null)
 			parts.push(_('%s left').format(show.length(job.time_left)));
