@@ -170,6 +170,19 @@ impl Clients {
         Some(seat(&inner.config, *mac, ip, network))
     }
 
+    /// Whether another machine than `mac` sits at `ip`, as far as the kernel knows: one that took its address by hand, to get
+    /// at what is open to the client there.
+    pub fn is_impostor(&self, ip: Ipv4Addr, mac: MacAddr) -> bool {
+        let config = Arc::clone(&self.read().config);
+        let Some(other) = neighbours::impostor(&config, ip, mac) else { return false };
+        tracing::warn!(
+            %ip, client = %mac, %other,
+            "another machine uses the address of a client and gets none of its people's files; look for the machine with \
+             this hardware address"
+        );
+        true
+    }
+
     /// Nobody is known at `ip`: whether that may change in a moment, because the kernel is finding out who is there.
     pub fn may_be_known_soon(&self, ip: Ipv4Addr) -> bool {
         let config = Arc::clone(&self.read().config);

@@ -4,6 +4,8 @@
 //! none, and with DHCP switched off nothing is heard at all. But whoever sends a packet from a served network is a
 //! neighbour of this machine, and the kernel knows its hardware address. That is believed as DHCP is: a machine can lie in
 //! both. Behind a relay the kernel knows only the relay, so clients there have to send a REQUEST.
+//!
+//! Where Bramble gives the addresses, the same table tells of a machine that has taken another's.
 
 use std::net::Ipv4Addr;
 
@@ -27,6 +29,13 @@ pub fn find(config: &Config, ip: Ipv4Addr) -> Option<(MacAddr, &str)> {
             None
         }
     }
+}
+
+/// The machine that uses `ip`, which was given to `mac`, if the kernel knows another one there. Not of use against a machine
+/// that takes the hardware address too, and none behind a relay.
+pub fn impostor(config: &Config, ip: Ipv4Addr, mac: MacAddr) -> Option<MacAddr> {
+    let network = config.networks.iter().find(|network| network.subnet.contains(ip))?;
+    arp::find(&network.device, ip).ok().flatten().filter(|found| *found != mac)
 }
 
 /// Makes the kernel find out who is at `ip`; whether that may help. A client asks again, and is known then.

@@ -268,6 +268,35 @@ fn who_is_no_client_is_not_let_in() {
 }
 
 #[test]
+fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(1);
+        pupils(&room, 1);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let (up, ip) = (&ups[0], ups[0].given.address);
+        let mut channel = open(&room, up, 0, &[]).expect("welcome");
+        channel.log_in(&user(0), &secret()).expect("logged in");
+        let seat = room.machine(0).expect("a machine").clone();
+        let (lab, lan) = room.lab();
+        let lan = lan.clone();
+        let laptop = lab.client(&lan, MacAddr::new([0x02, 0xba, 0xd0, 0, 0, 2])).expect("a laptop");
+        let mount = |machine: &Machine, path: &str| {
+            machine.run(|| Root::mount(machine.ns(), ip, SERVER, path).map_err(io::Error::other))
+        };
+        assert!(mount(&seat, "/home/pupil00").is_ok());
+
+        // The seat's cable is pulled out and goes into a laptop that gives itself the same address.
+        seat.netlink(|netlink| netlink.remove_address("eth0", ip, PREFIX)).expect("gone");
+        laptop.address("eth0", ip, PREFIX).expect("an address");
+        laptop.up("eth0").expect("up");
+        assert!(mount(&laptop, "/image/sample/1").is_ok(), "it reaches the server");
+        assert!(mount(&laptop, "/home/pupil00").is_err());
+        let refused = from(&laptop, ip, up.pin, &[]).expect_err("refused");
+        assert!(matches!(refused, ChannelError::Io(_)), "{}", chain(&refused));
+    });
+}
+
+#[test]
 fn a_hundred_log_ins_at_once_take_bounded_memory() {
     const CLIENTS: u16 = 25;
     const EACH: usize = 4;

@@ -216,7 +216,10 @@ impl Exports {
             (None, None) => {}
         }
         let seat = known.or_else(|| before.and_then(|before| before.seat.clone()));
-        let standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac)).unwrap_or_default();
+        let mut standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac)).unwrap_or_default();
+        if seat.as_ref().is_some_and(|seat| !standing.is_empty() && self.clients.is_impostor(ip, seat.mac)) {
+            standing.clear();
+        }
         Visitor { generation, ip, seat, trees, standing }
     }
 
