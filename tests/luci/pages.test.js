@@ -374,6 +374,34 @@ test('the table for a spreadsheet holds no formula', () => {
 	assert.strictEqual(csv.split('\r\n')[1], '\'=cmd(),"a,b",,\'+1,,"say ""x""",,\'@x');
 });
 
+test('a list of clients is read as it was written, and adopted one by one', async () => {
+	const given = answers();
+	const page = browser(given);
+	const rooms = page.load('bramble.rooms');
+	const clients = answer('client_list').clients;
+	const rows = rooms.read(rooms.csv(clients));
+
+	assert.deepStrictEqual(rows.map((row) => [ row.mac, row.name, row.room ]), clients.map((client) => [ client.mac, client.name, client.room ?? '' ]));
+	assert.deepStrictEqual(rooms.read('Name;MAC\r\n"a;b""c";dc:a6:32:01:02:03\r\n'), [ { name: 'a;b"c', mac: 'dc:a6:32:01:02:03' } ]);
+	assert.throws(() => rooms.read('a,b\n1,2\n'), /mac and name/);
+
+	const told = [];
+
+	given.client_adopt = ({ name }) => (name == 'desk' ? { error: { code: 'name_taken', message: 'taken', field: 'name' } } : {});
+	await rooms.adoptAll(rows, (row, error) => told.push([ row.name, error?.message ?? null ]));
+	assert.deepStrictEqual(told, clients.map((client) => [ client.name, client.name == 'desk' ? 'taken' : null ]));
+});
+
+test('a new Pi is offered the next name of its room', () => {
+	const seats = browser({}).load('bramble.seats');
+	const seat = (name, room) => ({ name, room, adopted: true });
+	const whole = { seats: [ seat('lab-01', 'room_one'), seat('lab-02', 'room_one'), seat('x', 'other') ] };
+
+	assert.strictEqual(seats.nextName(whole, 'room_one'), 'lab-03');
+	assert.strictEqual(seats.nextName(whole, 'room_two'), 'room-two-01');
+	assert.strictEqual(seats.nextName(whole, undefined), 'pi-01');
+});
+
 /* Every text of every answer, word for word a piece of markup. Keys and words that programs read stay. */
 function poison(value, key) {
 	if (typeof(value) == 'string')

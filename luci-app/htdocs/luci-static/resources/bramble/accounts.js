@@ -178,7 +178,7 @@ return baseclass.extend({
 	/* A list of people: chosen, shown line by line, then taken over. */
 	import(classes, done) {
 		act.form(_('Take over a list of people'),
-			_('A table saved as CSV. Its first line names the columns: first name, last name, class; or log-in, name, role, password, note, last day. Nothing is changed before you have seen what would happen.'), [
+			_('A table saved as CSV. Its first line names the columns: first name, last name, class; or login, full name, role, password, note, expires. Nothing is changed before you have seen what would happen.'), [
 				{ name: 'csv', label: _('File'), kind: 'file', accept: '.csv,.txt,text/csv' },
 				{ name: 'class', label: _('Class'), kind: 'choice', choices: [ [ '', _('as in the list') ] ].concat(classes.map((one) => [ one.name, one.name ])), help: _('Of those whose line names none.') },
 				{ name: 'role', label: _('Role'), kind: 'choice', choices: ROLES, help: _('Of those whose line names none.') }

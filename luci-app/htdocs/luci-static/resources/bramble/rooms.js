@@ -76,6 +76,66 @@ return baseclass.extend({
 		}));
 	},
 
+	/* Clients from a table for a spreadsheet: what `csv` writes, or any other with a column `mac` and a column `name`. */
+	read(text) {
+		const rows = text.replace(/\r\n?/g, '\n').split('\n').filter((line) => line.trim())
+			.map((line) => (line.match(/("([^"]|"")*"|[^,;]*)([,;]|$)/g) ?? []).slice(0, 12).map((cell) => cell.replace(/[,;]$/, '')
+				.replace(/^"([^]*)"$/, '$1').replace(/""/g, '"').replace(/^'/, '').trim()));
+		const head = (rows.shift() ?? []).map((cell) => cell.toLowerCase());
+
+		if (head.indexOf('mac') < 0 || head.indexOf('name') < 0)
+			throw Object.assign(new Error(_('The first line must name the columns, among them mac and name.')), { field: 'csv' });
+
+		return rows.map((row) => Object.fromEntries(head.map((column, n) => [ column, row[n] ?? '' ]).filter(([ column ]) => column)));
+	},
+
+	/* Adopts one after the other, and says of each what became of it. */
+	adoptAll(rows, told) {
+		return rows.reduce((chain, row) => chain.then(() => api.clientAdopt({
+			client: row.mac, name: row.name, room: row.room, image: row.image, ip: row.fixed
+		}).then(() => told(row, null), (error) => told(row, error))), Promise.resolve());
+	},
+
+	/* A list of clients, such as from another router: chosen, shown, then adopted. */
+	import(done) {
+		act.form(_('Adopt a list of clients'), _('A table saved as CSV with the columns mac and name, and if you like room, image and fixed (an address). The Pis need not be switched on.'), [
+			{ name: 'csv', label: _('File'), kind: 'file', accept: '.csv,text/csv' }
+		], _('Show the list'), (values) => {
+			if (!values.csv)
+				throw Object.assign(new Error(_('Choose a file first.')), { field: 'csv' });
+
+			return values.csv.text().then((text) => {
+				this.preview(this.read(text), done);
+
+				return false;
+			});
+		});
+	},
+
+	preview(rows, done) {
+		const notes = rows.map(() => E('span', {}, []));
+
+		act.dialog(_('Adopt these clients?'), [
+			show.table([ _('Hardware address'), _('Name'), _('Room'), _('Image'), '' ], rows.map((row, n) => [
+				row.mac, row.name, row.room, row.image, [ notes[n] ]
+			]))
+		], _('Adopt'), 'positive', (says) => {
+			let failed = 0;
+
+			return this.adoptAll(rows, (row, error) => {
+				failed += error ? 1 : 0;
+				notes[rows.indexOf(row)].replaceChildren(error ? error.message : show.badge(_('done'), 'up'));
+			}).then(() => {
+				done();
+
+				if (failed)
+					says.replaceChildren(N_(failed, '%s client was refused; the reason is beside it.', '%s clients were refused; the reasons are beside them.').format(show.number(failed)));
+
+				return failed == 0;
+			});
+		});
+	},
+
 	/* All clients as a table for a spreadsheet. A text that a spreadsheet would take for a formula is kept from it. */
 	csv(clients) {
 		const cell = (value) => {

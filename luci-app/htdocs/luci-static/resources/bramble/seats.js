@@ -113,10 +113,11 @@ return baseclass.extend({
 		});
 	},
 
-	/* The first free number behind the name of the room. */
+	/* The first free number behind what the others of the room are called, or behind its own name. */
 	nextName(whole, room) {
 		const taken = whole.seats.map((seat) => seat.name);
-		const stem = room ?? 'pi';
+		const others = whole.seats.filter((seat) => seat.adopted && seat.room == room).map((seat) => seat.name.match(/^(.+)-\d+$/));
+		const stem = others.filter((match) => match).pop()?.[1] ?? (room ?? 'pi').replace(/_/g, '-');
 
 		for (let n = 1; ; n++) {
 			const name = '%s-%02d'.format(stem, n);

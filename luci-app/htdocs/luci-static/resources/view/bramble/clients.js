@@ -87,7 +87,8 @@ return view.extend({
 		this.clients = reply.clients;
 		show.fill(this.list, [
 			E('div', { 'class': 'bramble-tools' }, seats.counts(reply.clients).concat([
-				act.button(_('List as CSV'), () => act.save('clients.csv', 'text/csv', rooms.csv(this.clients)), 'neutral', { 'data-key': 'csv' })
+				act.button(_('List as CSV'), () => act.save('clients.csv', 'text/csv', rooms.csv(this.clients)), 'neutral', { 'data-key': 'csv' }),
+				api.may('client_adopt') ? act.button(_('Adopt a list…'), () => rooms.import(() => this.again()), 'neutral', { 'data-key': 'adopt-list' }) : ''
 			])),
 			show.table([ _('Name'), _('Room'), _('State'), _('Boots next'), _('Address'), _('Model'), _('Last seen'), '' ], reply.clients.map((client) => [
 				E('a', { 'href': '#' + encodeURIComponent(client.mac), 'data-key': 'open-' + client.mac }, [ client.name ]),
@@ -102,8 +103,13 @@ return view.extend({
 		]);
 	},
 
+	/* Without waiting for the next poll. */
+	again() {
+		return api.clientList().then((reply) => this.update(reply)).catch((error) => act.failed(error));
+	},
+
 	buttons(client) {
-		const done = () => api.clientList().then((reply) => this.update(reply)).catch((error) => act.failed(error));
+		const done = () => this.again();
 
 		return [
 			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
