@@ -27,6 +27,7 @@ pub const TEACHER: &[&str] = &[
     "account_password",
     "account_remove",
     "account_import",
+    "account_imported",
     "account_export",
     "class_list",
     "class_add",

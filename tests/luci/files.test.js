@@ -18,7 +18,6 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 const UNUSED = {
 	account_get: 'account_list has the same of each account',
 	health: 'overview has its problems',
-	home_return: 'whoever brings a home back has a person before them, and the command line',
 	job_status: 'job_list has the same of each task',
 	takeover: 'set-up asks the program, which can answer before the daemon runs'
 };

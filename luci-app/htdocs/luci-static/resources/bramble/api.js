@@ -56,6 +56,7 @@ return baseclass.extend({
 
 	homeUsage: method('home_usage'),
 	homeMeasure: method('home_measure'),
+	homeReturn: method('home_return', [ 'home', 'to', 'beside' ]),
 	homeBackup: method('home_backup', [ 'to', 'home', 'since' ]),
 	homeRestore: method('home_restore', [ 'from', 'home' ]),
 	shareList: method('share_list'),

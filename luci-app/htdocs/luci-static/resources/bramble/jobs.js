@@ -8,10 +8,13 @@
 
 const KINDS = {
 	'import': _('Import'),
-	'remove': _('Removal'),
+	'delete': _('Removal'),
+	'adopt': _('Images found on the disk'),
 	'measure': _('Measuring'),
 	'backup': _('Backup'),
-	'restore': _('Restore')
+	'restore': _('Restore'),
+	'return': _('Bringing a home back'),
+	'accounts': _('List of people')
 };
 
 const ENDS = {

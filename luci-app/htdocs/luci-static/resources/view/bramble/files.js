@@ -80,8 +80,9 @@ return view.extend({
 			found.length > SHOWN ? E('p', {}, [ _('%s more; search for a name.').format(show.number(found.length - SHOWN)) ]) : '',
 			answer.attic.length ? show.section(_('Homes of removed accounts'), [
 				E('p', {}, [ _('They are deleted after the time that the settings say.') ]),
-				show.table([ _('Name'), _('Removed'), _('Deleted'), _('Folder') ], answer.attic.map((old) => [
-					old.name, old.day, show.day(old.until) || _('never'), old.path
+				show.table([ _('Name'), _('Removed'), _('Deleted'), _('Folder'), '' ], answer.attic.map((old) => [
+					old.name, old.day, show.day(old.until) || _('never'), old.path,
+					api.may('home_return') ? act.button(_('Bring back…'), () => this.bringBack(old)) : ''
 				]))
 			]) : ''
 		]);
@@ -94,6 +95,16 @@ return view.extend({
 			home.quota == null ? _('no bound') : show.bar(100 * (home.bytes ?? 0) / home.quota, show.size(home.quota)),
 			show.ago(home.measured_at, now)
 		];
+	},
+
+	bringBack(old) {
+		const folder = old.path.slice(old.path.lastIndexOf('/') + 1);
+
+		act.form(_('Bring the home of %s back').format(old.name), null, [
+			{ name: 'to', label: _('To the account'), value: old.name, help: _('The account has to be there; add it on the page “People” if it was removed.') },
+			{ name: 'beside', label: _('As a folder'), kind: 'flag', help: _('Puts it as a folder into the home that the account has already.') }
+		], _('Bring back'), (values) => api.homeReturn({ home: folder, to: values.to, beside: values.beside ? '1' : null })
+			.then(() => act.done(_('The home is being brought back.'))));
 	},
 
 	backup() {
@@ -125,7 +136,7 @@ return view.extend({
 	},
 
 	showTasks(answer) {
-		const shown = answer.jobs.filter((job) => [ 'backup', 'restore', 'measure' ].indexOf(job.kind) >= 0);
+		const shown = answer.jobs.filter((job) => [ 'backup', 'restore', 'measure', 'return' ].indexOf(job.kind) >= 0);
 
 		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));
 	}

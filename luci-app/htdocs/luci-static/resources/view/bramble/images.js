@@ -36,7 +36,7 @@ return view.extend({
 	},
 
 	update([ images, tasks ]) {
-		const shown = tasks.jobs.filter((job) => [ 'import', 'remove' ].indexOf(job.kind) >= 0);
+		const shown = tasks.jobs.filter((job) => [ 'import', 'delete', 'adopt' ].indexOf(job.kind) >= 0);
 
 		this.images = images.images;
 		show.fill(this.list, [
