@@ -44,6 +44,7 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("session_end", Ok(&["session", "end"])),
     ("account_list", Ok(&["account", "list"])),
     ("account_get", Ok(&["account", "show"])),
+    ("account_test", Ok(&["account", "test"])),
     ("account_add", Ok(&["account", "add"])),
     ("account_set", Ok(&["account", "set"])),
     ("account_password", Ok(&["account", "password"])),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::{
     Account, Accounts, Class, ClassMoved, Classes, Exported, Imported as ImportedAnswer, NewPasswords,
-    Removals, Slip as SlipAnswer, Started,
+    Outcome, Removals, Slip as SlipAnswer, Started, Tested,
 };
 use super::args::Args;
 use super::error::ApiError;
@@ -190,6 +190,14 @@ impl Api {
     pub(super) fn account_get(&self, args: &Args) -> Result<Account, ApiError> {
         let name: UserName = args.need("account")?;
         self.edited(self.accounts.account(&name)).map(account)
+    }
+
+    /// Names here may be those of a directory, which allows more than we do.
+    pub(super) fn account_test(&self, args: &Args) -> Result<Tested, ApiError> {
+        let (name, password): (String, Option<Secret>) = (args.need("account")?, args.get("password")?);
+        let steps = self.accounts.test(&name, password.as_ref()).map_err(|error| self.failed(&error))?;
+        let works = steps.last().is_some_and(|step| step.outcome != Outcome::Failed);
+        Ok(Tested { account: name, works, steps })
     }
 
     pub(super) fn account_add(&self, args: &Args) -> Result<NewPasswords, ApiError> {

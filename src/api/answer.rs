@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::config::problem::Problem;
 pub use crate::service::accounts::import::{Fate, LineFate};
+pub use crate::service::accounts::steps::{Outcome, Step};
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
@@ -427,6 +428,16 @@ pub struct Imported {
     pub lines: Vec<LineFate>,
     /// Those that were made up.
     pub passwords: NewPasswords,
+}
+
+/// Answer of `account_test`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The name that was tried.
+    pub account: String,
+    /// Whether every step went well.
+    pub works: bool,
+    pub steps: Vec<Step>,
 }
 
 /// Answer of `account_export`.

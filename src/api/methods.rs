@@ -236,6 +236,15 @@ pub const METHODS: &[Method] = &[
     },
     Method { name: "account_get", access: Access::Read, params: &[ACCOUNT], help: "One account" },
     Method {
+        name: "account_test",
+        access: Access::Write,
+        params: &[
+            ACCOUNT,
+            may("password", Kind::Text, "what they type; without it everything else is tried"),
+        ],
+        help: "Try a log-in step by step, up to the step that fails and what to do there",
+    },
+    Method {
         name: "account_add",
         access: Access::Write,
         params: &[ACCOUNT, FULL_NAME, NOTE, ROLE, CLASSES, PASSWORD, MUST_CHANGE, EXPIRES, QUOTA, SLIPS],

@@ -129,6 +129,7 @@ impl Api {
             "session_end" => value(self.session_end(&args)?),
             "account_list" => value(self.account_list(&args)?),
             "account_get" => value(self.account_get(&args)?),
+            "account_test" => value(self.account_test(&args)?),
             "account_add" => value(self.account_add(&args)?),
             "account_set" => value(self.account_set(&args)?),
             "account_password" => value(self.account_password(&args)?),

@@ -40,6 +40,14 @@ pub enum AccountCommand {
     },
     /// One account
     Show { account: UserName },
+    /// Try a log-in step by step, up to the step that fails, and say what to do there
+    Test {
+        /// The name somebody logs in with, or what a directory calls them
+        account: String,
+        /// Ask for the password and try it too
+        #[arg(long)]
+        ask: bool,
+    },
     /// Make an account; its password is made up and shown once
     Add {
         /// The name to log in with
@@ -204,6 +212,14 @@ pub(super) fn account(cli: &Cli, command: &AccountCommand) -> Result<ExitCode, C
         AccountCommand::Show { account } => {
             ask(cli, "account_get", &json!({ "account": account }), show::account)
         }
+        AccountCommand::Test { account, ask: asked } => {
+            let password = if *asked { Some(ask_once(account)?) } else { None };
+            let params = json!({ "account": account, "password": password });
+            let answer = Link::open(&cli.socket)?.ask("account_test", &params)?;
+            let tested: answer::Tested = read(&answer)?;
+            tell(cli, &answer, &show::tested(&tested, width()));
+            Ok(if tested.works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         AccountCommand::Add { account, about, ask: asked } => {
             let password = if *asked { Some(ask_password(account)?) } else { None };
             let given = password.is_some();
@@ -283,6 +299,12 @@ pub(super) fn class(cli: &Cli, command: &ClassCommand) -> Result<ExitCode, CliEr
 
 fn tell(cli: &Cli, answer: &Value, text: &str) {
     if cli.json { print(&format!("{answer}\n")) } else { print(text) }
+}
+
+/// Asks for a password that is there already.
+fn ask_once(account: &str) -> Result<Secret, CliError> {
+    let asked = terminal::ask_secret(&format!("Password of {account}: ")).map_err(CliError::Terminal)?;
+    asked.parse().map_err(|bad: crate::types::person::BadSecret| CliError::Password(bad.to_string()))
 }
 
 /// Asks twice on the terminal, without showing what is typed.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::text::{are, count, table, wrap};
 use crate::api::answer::{
-    Account, Accounts, Class, ClassMoved, Classes, Fate, Imported, NewPasswords, Removals, Slip,
+    Account, Accounts, Class, ClassMoved, Classes, Fate, Imported, NewPasswords, Outcome, Removals, Slip,
+    Tested,
 };
 use crate::types::{ClassName, Moment};
 
@@ -64,6 +65,23 @@ pub fn accounts(page: &Accounts, width: usize) -> String {
         let more = if shown < page.total { format!("; more: --offset {shown}") } else { String::new() };
         let line = format!("{} to {shown} of {} accounts{more}", page.offset + 1, page.total);
         text.push_str(&wrap("", &line, width));
+    }
+    text
+}
+
+/// A log-in step by step; what to do stands below the step that failed.
+pub fn tested(tested: &Tested, width: usize) -> String {
+    let mut text = format!("Log-in of {}\n", tested.account);
+    for step in &tested.steps {
+        let mark = match step.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Note => "note",
+            Outcome::Failed => "FAILED",
+        };
+        text.push_str(&wrap(&format!("  {mark:<8}{:<10}", step.step), &step.what, width));
+        if let Some(remedy) = &step.remedy {
+            text.push_str(&wrap(&format!("{:20}To do: ", ""), remedy, width));
+        }
     }
     text
 }

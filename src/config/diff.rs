@@ -52,6 +52,7 @@ impl Change {
             tftp,
             nfs,
             accounts,
+            directory,
             homes,
             shares,
             ldap,
@@ -73,6 +74,7 @@ impl Change {
         self.note(*port != new.nfs.port, Touches::Sockets, format!("NFS is now on port {}", new.nfs.port));
         self.note(*backend != new.nfs.backend, Touches::Clients, "the NFS server of images changed");
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
+        self.note(*directory != new.directory, Touches::People, "settings of the directory changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
         self.note(*ldap != new.ldap, Touches::Sockets, "settings of the LDAP interface changed");
@@ -149,6 +151,9 @@ config subnet 's'
 config nfs 'nfs'
 	option backend 'external'
 	option url 'nfs://192.168.1.7/srv/{image}/{version}'
+config directory 'directory'
+	list server 'ldap.school.lan'
+	option base 'dc=school,dc=lan'
 config share 'files'
 config room 'lab'
 config room 'hall'
@@ -192,7 +197,7 @@ config interface 'lab'
             ("dhcp", "inherit") | ("tftp", "enabled") | ("homes", "local_caches") => "0",
             ("dhcp" | "subnet", "start") => "50",
             ("dhcp" | "subnet", "limit") => "20",
-            ("dhcp" | "subnet", "lease_time") => "1h",
+            ("dhcp" | "subnet", "lease_time") | ("directory", "refresh" | "offline_time") => "1h",
             ("dhcp", "unknown_pi") => "ignore",
             ("subnet", "subnet") => "10.1.21.0/24",
             ("subnet", "router") => "10.1.20.1",
@@ -211,6 +216,17 @@ config interface 'lab'
             ("room", "class") => "class-8a",
             ("room", "sudo") => "teachers",
             ("room", "groups") => "gpio",
+            ("directory", "server") => "dc1.school.lan",
+            ("directory", "kind") => "ad",
+            ("directory", "tls") => "starttls",
+            ("directory", "ca_file" | "secret_file") => "/etc/other",
+            ("directory", "base" | "group_base" | "bind_dn") => "dc=school",
+            ("directory", "filter" | "group_filter") => "(objectClass=person)",
+            ("directory", "name_attribute") => "mail",
+            ("directory", "numbers") => "sid",
+            ("directory", "group" | "teacher_group") => "staff room",
+            ("directory", "timeout") => "7",
+            ("directory", "offline") => "names",
             ("accounts", "source") => "ldap",
             ("accounts", "twice") => "refuse",
             ("accounts", "password_length") => "10",

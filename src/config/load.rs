@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use super::directory;
 use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
 use super::people;
@@ -67,7 +68,9 @@ impl Sources {
 
 /// Reads and checks the configuration at `path`. The error is never empty.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    from_sources(&Sources::read(path)?)
+    let config = from_sources(&Sources::read(path)?)?;
+    directory::look_at_secret(&config, &path.display().to_string())?;
+    Ok(config)
 }
 
 /// The pure part of [`load`].
@@ -128,6 +131,7 @@ impl Builder<'_> {
         };
         let (main, dhcp, tftp, nfs) = (one("bramble"), one("dhcp"), one("tftp"), one("nfs"));
         let accounts = one("accounts");
+        let directory = one("directory");
         let homes = one("homes");
         let ldap = one("ldap");
         if main.section.is_none() {
@@ -174,6 +178,7 @@ impl Builder<'_> {
             },
             tftp: Tftp { enabled: tftp.bool("enabled") },
             nfs: Nfs { backend: self.nfs_backend(&nfs), port: nfs_port(&nfs) },
+            directory: self.directory(&directory, &accounts),
             accounts: people::accounts(&accounts),
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
@@ -305,6 +310,21 @@ impl Builder<'_> {
             networks.push(network);
         }
         networks
+    }
+
+    fn directory(&mut self, fields: &Fields<'_>, accounts: &Fields<'_>) -> directory::Directory {
+        let source = accounts.texts("source").into_iter().next().filter(|source| source.value == "ldap");
+        for (option, missing) in
+            source.iter().flat_map(|source| ["server", "base"].map(|option| (option, source)))
+        {
+            if fields.value(option).is_none() {
+                let message = format!(
+                    "`ldap` needs a directory to ask; add `{option}` to `config directory 'directory'`"
+                );
+                self.problems.note(self.file, missing, accounts.at("source"), message);
+            }
+        }
+        directory::directory(fields)
     }
 
     fn relayed(&mut self, fields: &Fields<'_>, networks: &mut [Network]) {

@@ -10,6 +10,7 @@
 pub mod check;
 pub mod dhcp_option;
 pub mod diff;
+pub mod directory;
 mod dnsmasq;
 pub mod edit;
 mod fields;
@@ -20,6 +21,7 @@ pub mod problem;
 pub mod schema;
 pub mod uci;
 
+pub use directory::Directory;
 pub use people::{Accounts, Ldap, Source, Sudo, Twice};
 
 use std::net::Ipv4Addr;
@@ -46,6 +48,7 @@ pub struct Config {
     pub tftp: Tftp,
     pub nfs: Nfs,
     pub accounts: Accounts,
+    pub directory: Directory,
     pub homes: Homes,
     pub shares: Vec<Share>,
     pub ldap: Ldap,

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::directory;
 use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
 use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, Subnet};
@@ -93,6 +94,16 @@ pub enum Kind {
     ClassName,
     /// A distinguished name, such as `dc=school,dc=lan`.
     LdapBase,
+    /// A server of a directory elsewhere, with or without a port.
+    LdapServer,
+    /// The name of an entry in a directory elsewhere, as that directory spells it.
+    LdapEntry,
+    /// A search filter (RFC 4515).
+    LdapFilter,
+    /// The name of an attribute.
+    LdapAttribute,
+    /// One line of text.
+    Line,
     Image,
     /// An absolute path.
     Path,
@@ -183,6 +194,21 @@ impl Kind {
                 Ok(_) => Err("an empty name is the root of all directories; write one such as `dc=school,dc=lan`".to_owned()),
                 Err(bad) => Err(bad.to_string()),
             },
+            Self::LdapServer => directory::server(text).map(|_| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{shown}` is not a server; write a host name or an IPv4 address, such as `dc1.school.lan` or `192.168.1.5:636`")
+            }),
+            Self::LdapEntry => directory::is_entry(text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{shown}` is not the name of an entry; write pairs with commas between them, such as `ou=people,dc=school,dc=lan`")
+            }),
+            Self::LdapFilter => directory::is_filter(text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{shown}` is not a search filter; write it with its brackets, such as `(objectClass=posixAccount)`")
+            }),
+            Self::LdapAttribute => directory::is_attribute(text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{shown}` is not the name of an attribute; write letters, digits and `-`, such as `uid`")
+            }),
+            Self::Line => directory::is_line(text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{shown}` is not a line of 1 to {} bytes; write one, such as `{}`", crate::types::limits::LDAP_DN, self.example())
+            }),
             Self::Image => text.parse().map(Parsed::Image).map_err(|bad| format!("{bad}")),
             Self::Path | Self::Folder => {
                 let fits = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
@@ -249,6 +275,11 @@ impl Kind {
             Self::RoomName => "lab",
             Self::ClassName => "class-7b",
             Self::LdapBase => "dc=school,dc=lan",
+            Self::LdapServer => "dc1.school.lan",
+            Self::LdapEntry => "ou=people,dc=school,dc=lan",
+            Self::LdapFilter => "(objectClass=posixAccount)",
+            Self::LdapAttribute => "uid",
+            Self::Line => "pupils",
             Self::Image => "trixie",
             Self::Path => "/mnt/sda1/bramble",
             Self::Folder => "/mnt/sda1/files",
@@ -275,7 +306,11 @@ impl Kind {
             Self::HostName => "host name".to_owned(),
             Self::RoomName => "name of a room".to_owned(),
             Self::ClassName => "name of a class".to_owned(),
-            Self::LdapBase => "distinguished name".to_owned(),
+            Self::LdapBase | Self::LdapEntry => "distinguished name".to_owned(),
+            Self::LdapServer => "host name or IPv4 address, with or without :port".to_owned(),
+            Self::LdapFilter => "LDAP filter".to_owned(),
+            Self::LdapAttribute => "name of an attribute".to_owned(),
+            Self::Line => "text".to_owned(),
             Self::Image => "image, or image@version".to_owned(),
             Self::Path | Self::Folder => "absolute path".to_owned(),
             Self::NfsUrl => "nfs://ADDRESS/PATH with {image} and {version}".to_owned(),
@@ -437,6 +472,44 @@ pub const SECTIONS: &[SectionSpec] = {
             "How many characters a new password has at least."),
         option("attic_time", Kind::Duration, Value("90d"), Touches::People,
             "How long the home of a removed account is kept."),
+    ] },
+    SectionSpec { kind: "directory", naming: Naming::Fixed("directory"), help: "The directory that is asked where `source` is `ldap`.", options: &[
+        list("server", Kind::LdapServer, Unset, Touches::People,
+            "Its servers; they are tried in this order."),
+        option("kind", Kind::OneOf(&["posix", "ad"]), Value("posix"), Touches::People,
+            "LDAP with the attributes of RFC 2307 (posix), or Active Directory (ad)."),
+        option("tls", Kind::OneOf(&["ldaps", "starttls", "off"]), Value("ldaps"), Touches::People,
+            "TLS from the start (ldaps, port 636), after a word in the clear (starttls, port 389), or passwords that anybody on the way can read (off)."),
+        option("ca_file", Kind::Path, Value("/etc/ssl/certs/ca-certificates.crt"), Touches::People,
+            "Certificates (PEM) of the authorities that may vouch for its servers; the default is that of the package `ca-bundle`."),
+        option("base", Kind::LdapEntry, Unset, Touches::People,
+            "Name below which people are found."),
+        option("group_base", Kind::LdapEntry, Unset, Touches::People,
+            "Name below which groups are found; as `base` if left out."),
+        option("bind_dn", Kind::Line, Unset, Touches::People,
+            "Who asks: the name of an entry, or `bramble@school.lan` for Active Directory; nobody in particular if left out."),
+        option("secret_file", Kind::Path, Value("/etc/bramble/directory.secret"), Touches::People,
+            "File with the password of `bind_dn` in its first line; nobody but its owner may read it."),
+        option("filter", Kind::LdapFilter, Unset, Touches::People,
+            "Which entries are people; `(objectClass=posixAccount)`, or users of Active Directory, if left out."),
+        option("group_filter", Kind::LdapFilter, Unset, Touches::People,
+            "Which entries are groups; `(objectClass=posixGroup)`, or groups of Active Directory, if left out."),
+        option("name_attribute", Kind::LdapAttribute, Unset, Touches::People,
+            "What somebody logs in with; `uid`, or `sAMAccountName` for Active Directory, if left out."),
+        option("numbers", Kind::OneOf(&["posix", "sid"]), Unset, Touches::People,
+            "Where uids come from: `uidNumber` (posix), or 200000 and the last number of `objectSid` (sid); as `kind` has it if left out."),
+        list("group", Kind::Line, Unset, Touches::People,
+            "Groups whose members may log in, by name; everybody if left out."),
+        list("teacher_group", Kind::Line, Unset, Touches::People,
+            "Groups whose members are teachers, by name; nobody is one if left out."),
+        option("timeout", Kind::Number { min: 1, max: 15 }, Value("5"), Touches::People,
+            "Seconds that a server may take over an answer."),
+        option("refresh", Kind::Duration, Value("10m"), Touches::People,
+            "How often it is asked who there is; new people can log in after this time."),
+        option("offline", Kind::OneOf(&["no", "names", "passwords"]), Value("no"), Touches::People,
+            "What is kept for times without the directory: nothing, who there is (names), or also hashes of passwords that were right (passwords)."),
+        option("offline_time", Kind::Duration, Value("7d"), Touches::People,
+            "How long after their last log-in with the directory somebody may log in without it."),
     ] },
     SectionSpec { kind: "homes", naming: Naming::Fixed("homes"), help: "The folders of people.", options: &[
         option("quota", Kind::Size, Value("2G"), Touches::People,

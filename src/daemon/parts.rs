@@ -9,11 +9,13 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::serve::agent;
 use crate::serve::dhcp::Clock;
+use crate::serve::directory::Servers;
 use crate::serve::nfs;
 use crate::service::accounts::Accounts;
 use crate::service::backup::Backups;
 use crate::service::boot_tree::BootTree;
 use crate::service::clients::Clients;
+use crate::service::directory::External;
 use crate::service::events::Events;
 use crate::service::exports::Exports;
 use crate::service::exports::tree::Handles;
@@ -70,6 +72,8 @@ pub struct Parts {
     pub store: Store,
     pub health: Arc<Health>,
     pub accounts: Accounts,
+    /// Accounts that are kept elsewhere.
+    pub directory: External,
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
     pub images: Arc<Images>,
@@ -118,6 +122,14 @@ impl Parts {
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         let exports = Arc::new(exports);
         let accounts = Accounts::new(store.clone(), config.subscribe(), Box::new(move || clock.now()));
+        let servers = Servers::new(tokio::runtime::Handle::current());
+        let directory = External::new(
+            Box::new(servers),
+            store.clone(),
+            config.subscribe(),
+            Box::new(move || clock.now()),
+        );
+        accounts.attach(Arc::new(directory.clone()));
         let homes = Homes::open(&data, store.clone(), config.subscribe()).map_err(StartError::Homes)?;
         let shares = Shares::open(&data, store.clone(), config.subscribe()).map_err(StartError::Shares)?;
         let trees = Trees::new(Arc::clone(&exports), homes.clone(), shares.clone());
@@ -154,6 +166,7 @@ impl Parts {
             agent: Arc::new(agent),
             agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
             accounts,
+            directory,
             backups,
             homes,
             shares,

@@ -17,6 +17,7 @@ use crate::proto::portmap::NFS_PORT;
 use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
+use crate::serve::directory;
 use crate::serve::housekeeping;
 use crate::serve::ldap::{self, LdapError};
 use crate::serve::nfs;
@@ -81,6 +82,11 @@ impl Services {
         self.supervisor.start("records", move |stop| records.clone().run(stop));
         let homes = parts.homes.clone();
         self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), stop));
+        let (external, accounts) = (parts.directory.clone(), parts.accounts.clone());
+        let (health, config) = (Arc::clone(&parts.health), parts.watch());
+        self.supervisor.start("directory", move |stop| {
+            directory::run(external.clone(), accounts.clone(), Arc::clone(&health), config.clone(), stop)
+        });
         if addresses {
             self.start_dhcp(parts);
         }

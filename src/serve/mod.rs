@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod control;
 pub mod dhcp;
+pub mod directory;
 pub mod housekeeping;
 pub mod ldap;
 pub mod nfs;

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod backup;
 pub mod boot_tree;
 pub mod clients;
+pub mod directory;
 pub mod elsewhere;
 pub mod events;
 pub mod exports;

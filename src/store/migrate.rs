@@ -46,6 +46,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "accounts and classes", sql: ACCOUNTS },
     Migration { name: "homes and shares", sql: HOMES },
     Migration { name: "sessions", sql: SESSIONS },
+    Migration { name: "people of a directory elsewhere", sql: DIRECTORY },
 ];
 
 const FIRST: &str = "
@@ -201,6 +202,16 @@ const SESSIONS: &str = "
             why       TEXT                     -- why it ended
         ) STRICT;
         CREATE INDEX session_open ON session (id) WHERE ended_at IS NULL;
+    ";
+
+const DIRECTORY: &str = "
+        -- What is kept of a directory elsewhere for times when it does not answer, if the administrator says so.
+        CREATE TABLE directory_person (
+            name        TEXT PRIMARY KEY,
+            person      TEXT NOT NULL,          -- Person, as JSON
+            verifier    TEXT,                   -- hash of the last password that was right, as crypt(3) writes it
+            verified_at INTEGER                 -- Moment
+        ) STRICT, WITHOUT ROWID;
     ";
 
 /// SHA-256 of the SQL of each released step, oldest first. A step without one may still be edited.

@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod backup;
 pub mod clients;
+pub mod directory;
 pub mod events;
 pub mod homes;
 pub mod images;

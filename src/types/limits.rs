@@ -421,3 +421,21 @@ pub const LDAP_IDLE: Duration = Duration::from_mins(15);
 
 /// How long an LDAP client may take over the TLS handshake, or over reading its answer.
 pub const LDAP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// People that are taken from a directory elsewhere: a client can be told of some four thousand.
+pub const DIRECTORY_PEOPLE: usize = 5_000;
+
+/// Groups that are taken from a directory elsewhere: a large school has a few hundred.
+pub const DIRECTORY_GROUPS: usize = 3_000;
+
+/// Bytes of names and values that one answer of a directory may hold: five thousand people with 2 kB each.
+pub const DIRECTORY_ANSWER: usize = 16 << 20;
+
+/// Entries in one page of an answer of a directory: half of what Active Directory gives at most.
+pub const DIRECTORY_PAGE: i32 = 500;
+
+/// Connections to a directory that are kept open between two questions: as many passwords as are checked at once.
+pub const DIRECTORY_IDLE: usize = 4;
+
+/// Longest file with the password that Bramble logs in to a directory with, in bytes.
+pub const DIRECTORY_SECRET: u64 = 4096;

@@ -20,6 +20,13 @@ pub const FIRST_CLASS: u32 = 100_000;
 /// Last number of a class; those from 200000 on are made of identities of an external directory.
 pub const LAST_CLASS: u32 = 199_999;
 
+/// What is added to the last number of an identifier of Active Directory (its RID, which the domain never uses again) to
+/// make a uid or a gid: behind all accounts and classes made here.
+pub const FIRST_DERIVED: u32 = 200_000;
+
+/// Last number made that way; below what some programs take for negative.
+pub const LAST_DERIVED: u32 = 2_147_483_646;
+
 /// Number of a user, as the kernel and NFS know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -68,7 +68,7 @@ fn library() -> (tempfile::TempDir, Classroom, Machine) {
 }
 
 /// Lets some time pass; always false.
-fn pause() -> bool {
+pub fn pause() -> bool {
     std::thread::sleep(Duration::from_millis(100));
     false
 }

@@ -9,11 +9,13 @@
 //! | `directory` | people and classes as entries with attributes |
 //! | `filter` | whether an entry matches, with the third value "undefined" |
 //! | `connection` | what a client may ask at which moment, and the answers |
+//! | `sid` | identifiers of Active Directory, for accounts that come from there |
 
 mod connection;
 mod directory;
 mod dn;
 mod filter;
+mod sid;
 
 #[cfg(test)]
 mod tests;
@@ -21,3 +23,4 @@ mod tests;
 pub use connection::{Connection, Denied, Policy, Query, Step};
 pub use directory::Directory;
 pub use dn::{BadDn, Dn};
+pub use sid::{BadSid, Sid};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::password::{self, Slots};
+use super::steps::Step;
 use super::{Clock, Directory, LookupError, Origin, Refused, plain};
 use crate::store::accounts::{AccountRow, AccountStep};
 use crate::store::{Store, StoreError};
@@ -121,6 +122,72 @@ impl Directory for Local {
         let step = AccountStep::Password { uid: who.uid, hash, must_change: false };
         self.store.change_accounts(&[step], (self.clock)().civil)?;
         tracing::info!(account = %who.name, "password changed");
+        Ok(())
+    }
+
+    fn test(&self, name: &str, password: Option<&Secret>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let outcome = self.tried(name, password, &mut steps);
+        steps.extend(outcome.err());
+        steps
+    }
+}
+
+impl Local {
+    fn tried(&self, name: &str, password: Option<&Secret>, steps: &mut Vec<Step>) -> Result<(), Step> {
+        let missing = || {
+            let what = format!("there is no account `{name}`");
+            Step::failed(
+                "account",
+                what,
+                "`bramble account list` shows those there are, `bramble account add` makes one",
+            )
+        };
+        let plain = plain(name).ok_or_else(missing)?;
+        let found = self.store.account(&plain).map_err(|error| Step::failed("account", chain(&error), ""))?;
+        let account = found.ok_or_else(missing)?;
+        steps.push(Step::ok("account", format!("`{plain}`, kept on this router")));
+        steps.push(Step::ok("numbers", format!("uid and group {}", account.uid)));
+        let set = format!("`bramble account set {plain}");
+        usable(&account, (self.clock)().civil).map_err(|refused| match refused {
+            Refused::Expired { at } => Step::failed(
+                "state",
+                format!("the account ended on {}", at.date()),
+                format!("{set} --expires none`"),
+            ),
+            _ => Step::failed("state", "the account is switched off", format!("{set} --enable`")),
+        })?;
+        let reset = format!("`bramble account password {plain}` makes one");
+        if account.hash.is_none() {
+            return Err(Step::failed("password", "there is none, and so nobody gets in", reset));
+        }
+        if let Some(password) = password {
+            let _slot = self
+                .slots
+                .take()
+                .ok_or_else(|| Step::failed("password", "too many are checked", "try again"))?;
+            if !password::fits(password, account.hash.as_ref()) {
+                return Err(Step::failed(
+                    "password",
+                    "not right",
+                    format!("{reset} anew if it is forgotten"),
+                ));
+            }
+            steps.push(Step::ok("password", "right"));
+        } else {
+            steps.push(Step::note("password", "not tried; `--ask` asks for it"));
+        }
+        if account.must_change {
+            steps.push(Step::note("password", "a new one has to be chosen at the log-in"));
+        }
+        let classes: Vec<&str> = account.classes.iter().map(|(class, _)| class.as_str()).collect();
+        let classes = if classes.is_empty() { "in no class".to_owned() } else { classes.join(", ") };
+        steps.push(Step::ok("groups", classes));
+        let role = account.role;
+        steps.push(Step::ok(
+            "result",
+            format!("`{plain}` may log in, as a {role}; a room may ask for a class"),
+        ));
         Ok(())
     }
 }
