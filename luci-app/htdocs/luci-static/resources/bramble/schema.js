@@ -42,6 +42,26 @@ return baseclass.extend({
 			{ name: 'password_length', kind: 'number', min: 4, max: 128, default: '8', example: '100', help: _('How many characters a new password has at least.') },
 			{ name: 'attic_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '90d', example: '12h', help: _('How long the home of a removed account is kept.') }
 		] },
+		{ kind: 'directory', name: 'directory', help: _('The directory that is asked where `source` is `ldap`.'), options: [
+			{ name: 'server', kind: 'ldap_server', says: _('host name or IPv4 address, with or without :port'), list: true, required: false, example: 'dc1.school.lan', help: _('Its servers; they are tried in this order.') },
+			{ name: 'kind', kind: 'choice', choices: [ 'posix', 'ad' ], default: 'posix', example: 'posix', help: _('LDAP with the attributes of RFC 2307 (posix), or Active Directory (ad).') },
+			{ name: 'tls', kind: 'choice', choices: [ 'ldaps', 'starttls', 'off' ], default: 'ldaps', example: 'ldaps', help: _('TLS from the start (ldaps, port 636), after a word in the clear (starttls, port 389), or passwords that anybody on the way can read (off).') },
+			{ name: 'ca_file', kind: 'path', says: _('absolute path'), default: '/etc/ssl/certs/ca-certificates.crt', example: '/mnt/sda1/bramble', help: _('Certificates (PEM) of the authorities that may vouch for its servers; the default is that of the package `ca-bundle`.') },
+			{ name: 'base', kind: 'ldap_entry', says: _('distinguished name'), required: false, example: 'ou=people,dc=school,dc=lan', help: _('Name below which people are found.') },
+			{ name: 'group_base', kind: 'ldap_entry', says: _('distinguished name'), required: false, example: 'ou=people,dc=school,dc=lan', help: _('Name below which groups are found; as `base` if left out.') },
+			{ name: 'bind_dn', kind: 'line', says: _('text'), required: false, example: 'pupils', help: _('Who asks: the name of an entry, or `bramble@school.lan` for Active Directory; nobody in particular if left out.') },
+			{ name: 'secret_file', kind: 'path', says: _('absolute path'), default: '/etc/bramble/directory.secret', example: '/mnt/sda1/bramble', help: _('File with the password of `bind_dn` in its first line; nobody but its owner may read it.') },
+			{ name: 'filter', kind: 'ldap_filter', says: _('LDAP filter'), required: false, example: '(objectClass=posixAccount)', help: _('Which entries are people; `(objectClass=posixAccount)`, or users of Active Directory, if left out.') },
+			{ name: 'group_filter', kind: 'ldap_filter', says: _('LDAP filter'), required: false, example: '(objectClass=posixAccount)', help: _('Which entries are groups; `(objectClass=posixGroup)`, or groups of Active Directory, if left out.') },
+			{ name: 'name_attribute', kind: 'ldap_attribute', says: _('name of an attribute'), required: false, example: 'uid', help: _('What somebody logs in with; `uid`, or `sAMAccountName` for Active Directory, if left out.') },
+			{ name: 'numbers', kind: 'choice', choices: [ 'posix', 'sid' ], required: false, example: 'posix', help: _('Where uids come from: `uidNumber` (posix), or 200000 and the last number of `objectSid` (sid); as `kind` has it if left out.') },
+			{ name: 'group', kind: 'line', says: _('text'), list: true, required: false, example: 'pupils', help: _('Groups whose members may log in, by name; everybody if left out.') },
+			{ name: 'teacher_group', kind: 'line', says: _('text'), list: true, required: false, example: 'pupils', help: _('Groups whose members are teachers, by name; nobody is one if left out.') },
+			{ name: 'timeout', kind: 'number', min: 1, max: 15, default: '5', example: '100', help: _('Seconds that a server may take over an answer.') },
+			{ name: 'refresh', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '10m', example: '12h', help: _('How often it is asked who there is; new people can log in after this time.') },
+			{ name: 'offline', kind: 'choice', choices: [ 'no', 'names', 'passwords' ], default: 'no', example: 'no', help: _('What is kept for times without the directory: nothing, who there is (names), or also hashes of passwords that were right (passwords).') },
+			{ name: 'offline_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '7d', example: '12h', help: _('How long after their last log-in with the directory somebody may log in without it.') }
+		] },
 		{ kind: 'homes', name: 'homes', help: _('The folders of people.'), options: [
 			{ name: 'quota', kind: 'size', says: _('size: 500M, 2G, or none'), default: '2G', example: '2G', help: _('How much each person may keep, unless the account or a class of theirs says otherwise.') },
 			{ name: 'local_caches', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether caches of programs (~/.cache) live in the client\'s memory instead of the home.') }
