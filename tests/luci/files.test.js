@@ -17,6 +17,7 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 /* Methods that no page has a use for. */
 const UNUSED = {
 	account_get: 'account_list has the same of each account',
+	account_test: 'whoever sets up a directory is at the command line, which shows the steps',
 	health: 'overview has its problems',
 	job_status: 'job_list has the same of each task',
 	takeover: 'set-up asks the program, which can answer before the daemon runs'

@@ -234,11 +234,10 @@ fn posix() -> String {
     {
         write!(text, "dn: cn={name},ou=groups,dc=school,dc=lan\nobjectClass: posixGroup\ncn: {name}\ngidNumber: {number}\n")
             .expect("a String");
-        text.push_str(&if members.is_empty() {
-            "\n".to_owned()
-        } else {
-            format!("memberUid: {members}\n\n")
-        });
+        if !members.is_empty() {
+            writeln!(text, "memberUid: {members}").expect("a String");
+        }
+        text.push('\n');
     }
     text
 }
