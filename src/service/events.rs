@@ -73,6 +73,10 @@ pub enum Happening {
         user: UserName,
         why: String,
     },
+    /// Somebody who is logged in could not save something: there is no room left.
+    HomeFull {
+        user: UserName,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -315,6 +319,7 @@ impl Happening {
             Self::LoggedIn { .. } => "logged_in",
             Self::LoggedOut { .. } => "logged_out",
             Self::LoginRefused { .. } => "login_refused",
+            Self::HomeFull { .. } => "home_full",
         }
     }
 
@@ -328,7 +333,10 @@ impl Happening {
             | Self::LoggedIn { .. }
             | Self::LoggedOut { .. } => true,
             Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
-            Self::Discover { .. } | Self::Offer { .. } | Self::LoginRefused { .. } => false,
+            Self::Discover { .. }
+            | Self::Offer { .. }
+            | Self::LoginRefused { .. }
+            | Self::HomeFull { .. } => false,
         }
     }
 
@@ -343,6 +351,7 @@ impl Happening {
             | Self::Offer { .. }
             | Self::Lease { .. }
             | Self::Mount { .. }
+            | Self::HomeFull { .. }
             | Self::LoggedIn { .. } => return,
         };
         text.truncate(text.floor_char_boundary(limits::EVENT_TEXT));
@@ -374,6 +383,7 @@ impl fmt::Display for Happening {
             Self::LoggedIn { user, on, .. } => write!(f, "{user} logged in ({on})"),
             Self::LoggedOut { user, why, .. } => write!(f, "{user} logged out: {why}"),
             Self::LoginRefused { user, why } => write!(f, "{user} was not let in: {why}"),
+            Self::HomeFull { user } => write!(f, "{user} could not save: the home is full"),
         }
     }
 }

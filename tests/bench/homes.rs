@@ -1,7 +1,7 @@
 //! A home over NFS: what does writing cost the router, against nfs-ganesha and against OpenSSH's sftp mounted with sshfs?
 //!
 //! `cargo bench --bench homes [ROUNDS]`, as root. Needs Debian's nfs-ganesha-vfs, rpcbind, openssh-server and sshfs. All
-//! write to the same disk. The two NFS servers get the same calls; sshfs is used as a program uses it, since its protocol
+//! write to the same disk; the small files also into memory, where nothing waits for a disk. The two NFS servers get the same calls; sshfs is used as a program uses it, since its protocol
 //! and its client are one. Small files are on the disk when their close returns over NFS (the client asks for it), and in
 //! the server's memory over sshfs, which has no way to ask. What the NFS clients' own kernel would cost is left out, what
 //! sshfs and ssh cost is in its MB/s and not in its CPU seconds, which are the server's.
@@ -67,28 +67,52 @@ fn main() {
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-homes");
     let _ = fs::remove_dir_all(&work);
     let home = work.join("home");
-    fs::create_dir_all(&home).expect("a folder");
-    chown(&home, Some(UID), Some(UID)).expect("given");
+    let memory = work.join("memory");
+    for folder in [&home, &memory] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
+    nix::mount::mount(Some("home"), &memory, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)
+        .expect("memory");
+    for folder in [&home, &memory] {
+        chown(folder, Some(UID), Some(UID)).expect("given");
+    }
     let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
     let client = lab.client(&lan, CLIENT_MAC).expect("a client");
     client.address("eth0", CLIENT, 24).expect("an address");
     let mut figures = Figures::default();
     for _ in 0..rounds {
-        {
-            let running = start_ourselves(&home, &server);
-            over_nfs(&running, &client, "/home/bench", 2049, &mut figures);
+        for (home, on) in [(&home, Disk::Real), (&memory, Disk::Memory)] {
+            {
+                let running = start_ourselves(home, &server);
+                over_nfs(&running, &client, "/home/bench", 2049, on, &mut figures);
+            }
+            empty(home);
+            {
+                let (_rpcbind, running) = start_ganesha(&work, home, &server);
+                over_nfs(&running, &client, home.to_str().expect("a plain path"), 20048, on, &mut figures);
+            }
+            empty(home);
+            over_sshfs(&work, home, &server, &client, on, &mut figures);
+            empty(home);
         }
-        empty(&home);
-        {
-            let (_rpcbind, running) = start_ganesha(&work, &home, &server);
-            over_nfs(&running, &client, home.to_str().expect("a plain path"), 20048, &mut figures);
-        }
-        empty(&home);
-        over_sshfs(&work, &home, &server, &client, &mut figures);
-        empty(&home);
     }
     figures.print();
+    let _ = nix::mount::umount(&memory);
     let _ = fs::remove_dir_all(&work);
+}
+
+/// Where a home lies. In memory nothing waits for a disk, so what is left is what the servers cost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Real,
+    Memory,
+}
+
+/// Names of the tests with small files, and how many programs make them side by side.
+fn small(on: Disk) -> [(String, u32); 2] {
+    let place = if on == Disk::Real { "on disk" } else { "in memory" };
+    [("1 program", 1), ("8 programs", 8)]
+        .map(|(programs, many)| (format!("4 KiB files {place}, {programs}"), many))
 }
 
 fn empty(home: &Path) {
@@ -177,10 +201,37 @@ fn note(figures: &mut Figures, test: &str, server: &'static str, bytes: u64, cpu
     figures.add(test, server, "CPU s/GB", cpu.as_secs_f64() / gigabytes);
 }
 
-fn over_nfs(server: &Server, client: &Machine, export: &str, mount_port: u16, figures: &mut Figures) {
+fn over_nfs(
+    server: &Server,
+    client: &Machine,
+    export: &str,
+    mount_port: u16,
+    on: Disk,
+    figures: &mut Figures,
+) {
     let root = mount_root(client, export, mount_port);
+    if on == Disk::Real {
+        big_file_over_nfs(server, client, &root, figures);
+    }
+    for (test, connections) in small(on) {
+        let (cpu, begin) = (server.cpu(), Instant::now());
+        std::thread::scope(|scope| {
+            for nth in 0..connections {
+                let (root, mut connection) = (root.clone(), open(client));
+                scope.spawn(move || {
+                    small_files(&mut connection, &root, &format!("{connections}-{nth}"), FILES / connections);
+                });
+            }
+        });
+        figures.add(&test, server.name, "files/s", f64::from(FILES) / begin.elapsed().as_secs_f64());
+        let spent = server.cpu().abs_diff(cpu).as_secs_f64();
+        figures.add(&test, server.name, "CPU us/file", spent * 1e6 / f64::from(FILES));
+    }
+}
+
+fn big_file_over_nfs(server: &Server, client: &Machine, root: &Handle, figures: &mut Figures) {
     let mut one = open(client);
-    let big = create(&mut one, &root, "big");
+    let big = create(&mut one, root, "big");
     let data: Vec<u8> = (0..WRITE).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     let (cpu, begin) = (server.cpu(), Instant::now());
     in_flight(&mut one, BIG / u64::from(WRITE), |connection, nth| {
@@ -198,20 +249,6 @@ fn over_nfs(server: &Server, client: &Machine, export: &str, mount_port: u16, fi
         connection.push(nfs3::PROGRAM, Procedure::Read as u32, |out| args.encode(out));
     });
     note(figures, "read 256 MiB", server.name, BIG, server.cpu().abs_diff(cpu), begin);
-    for (test, connections) in [("4 KiB files, 1 program", 1), ("4 KiB files, 8 programs", 8)] {
-        let (cpu, begin) = (server.cpu(), Instant::now());
-        std::thread::scope(|scope| {
-            for nth in 0..connections {
-                let (root, mut connection) = (root.clone(), open(client));
-                scope.spawn(move || {
-                    small_files(&mut connection, &root, &format!("{connections}-{nth}"), FILES / connections);
-                });
-            }
-        });
-        figures.add(test, server.name, "files/s", f64::from(FILES) / begin.elapsed().as_secs_f64());
-        let spent = server.cpu().abs_diff(cpu).as_secs_f64();
-        figures.add(test, server.name, "CPU us/file", spent * 1e6 / f64::from(FILES));
-    }
 }
 
 fn open(client: &Machine) -> Connection {
@@ -277,7 +314,7 @@ fn in_flight(connection: &mut Connection, calls: u64, mut push: impl FnMut(&mut 
 }
 
 /// A home as PiServer mounts it.
-fn over_sshfs(work: &Path, home: &Path, server: &Machine, client: &Machine, figures: &mut Figures) {
+fn over_sshfs(work: &Path, home: &Path, server: &Machine, client: &Machine, on: Disk, figures: &mut Figures) {
     let keys = work.join("ssh");
     let _ = fs::remove_dir_all(&keys);
     fs::create_dir_all(&keys).expect("a folder");
@@ -317,8 +354,38 @@ fn over_sshfs(work: &Path, home: &Path, server: &Machine, client: &Machine, figu
         assert!(begin.elapsed() < Duration::from_secs(20), "sshfs does not mount");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let name = "sshfs";
+    if on == Disk::Real {
+        big_file_over_sshfs(&running, &at, figures);
+    }
     let sum = || cpu_of_children(&running);
+    for (test, programs) in small(on) {
+        let (cpu, begin) = (sum(), Instant::now());
+        std::thread::scope(|scope| {
+            for nth in 0..programs {
+                let at = &at;
+                scope.spawn(move || {
+                    for n in 0..FILES / programs {
+                        fs::write(at.join(format!("{programs}-{nth}-{n}")), [b'x'; 4096]).expect("written");
+                    }
+                });
+            }
+        });
+        figures.add(&test, running.name, "files/s", f64::from(FILES) / begin.elapsed().as_secs_f64());
+        figures.add(
+            &test,
+            running.name,
+            "CPU us/file",
+            sum().abs_diff(cpu).as_secs_f64() * 1e6 / f64::from(FILES),
+        );
+    }
+    let _ = nix::mount::umount2(&at, nix::mount::MntFlags::MNT_DETACH);
+    let _ = sshfs.kill();
+    let _ = sshfs.wait();
+}
+
+fn big_file_over_sshfs(running: &Server, at: &Path, figures: &mut Figures) {
+    let name = "sshfs";
+    let sum = || cpu_of_children(running);
     let (cpu, begin) = (sum(), Instant::now());
     let block = vec![7; 1 << 20];
     let mut big = fs::File::create(at.join("big")).expect("made");
@@ -333,24 +400,6 @@ fn over_sshfs(work: &Path, home: &Path, server: &Machine, client: &Machine, figu
     let read = io::copy(&mut fs::File::open(at.join("big")).expect("opened"), &mut io::sink());
     assert_eq!(read.expect("read"), BIG);
     note(figures, "read 256 MiB", name, BIG, sum().abs_diff(cpu), begin);
-    for (test, programs) in [("4 KiB files, 1 program", 1), ("4 KiB files, 8 programs", 8)] {
-        let (cpu, begin) = (sum(), Instant::now());
-        std::thread::scope(|scope| {
-            for nth in 0..programs {
-                let at = &at;
-                scope.spawn(move || {
-                    for n in 0..FILES / programs {
-                        fs::write(at.join(format!("{programs}-{nth}-{n}")), [b'x'; 4096]).expect("written");
-                    }
-                });
-            }
-        });
-        figures.add(test, name, "files/s", f64::from(FILES) / begin.elapsed().as_secs_f64());
-        figures.add(test, name, "CPU us/file", sum().abs_diff(cpu).as_secs_f64() * 1e6 / f64::from(FILES));
-    }
-    let _ = nix::mount::umount2(&at, nix::mount::MntFlags::MNT_DETACH);
-    let _ = sshfs.kill();
-    let _ = sshfs.wait();
 }
 
 fn is_mounted(at: &Path) -> bool {

@@ -223,7 +223,11 @@ async fn look(shared: Arc<Shared>, mut stop: Stop) {
         let looking = Arc::clone(&shared);
         let looked = tokio::task::spawn_blocking(move || {
             looking.register.time_passes();
-            looking.sessions.tick(looking.clock.now());
+            let now = looking.clock.now();
+            looking.sessions.tick(now);
+            for (client, message) in looking.sessions.full(now) {
+                tracing::info!(%client, message, "somebody cannot save");
+            }
             if changed {
                 recheck(&looking, configured);
             }

@@ -108,12 +108,19 @@ pub(super) struct Standing {
     pub quota: Option<ByteSize>,
     /// Shared with what it was before its rights changed.
     revoked: Arc<AtomicBool>,
+    /// Something could not be written because there was no room, and nobody has been told yet.
+    full: AtomicBool,
 }
 
 impl Standing {
     /// Whether the session still lasts. Asked at each call, also by those that waited.
     pub fn holds(&self) -> bool {
         !self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Notes that there was no room for a change.
+    pub fn was_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
     }
 
     /// Whether a call with this credential is one of the session's.
@@ -158,7 +165,8 @@ impl Grants {
                 |old: &&Arc<Standing>| old.tree.key() == tree.key() && (old.ip, old.mac) == (ip, mac);
             let revoked = before.iter().find(is_same).map(|old| Arc::clone(&old.revoked)).unwrap_or_default();
             let tree = Arc::new(tree);
-            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked })
+            let full = AtomicBool::new(false);
+            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked, full })
         });
         let new: Vec<Arc<Standing>> = new.collect();
         for old in before {
@@ -183,6 +191,13 @@ impl Exports {
     pub fn revoke(&self, id: u64) {
         self.grants.replace(id, Ipv4Addr::UNSPECIFIED, MacAddr::new([0; 6]), Vec::new());
         self.prune();
+    }
+
+    /// Sessions in whose home there was no room for a change since this was last asked.
+    pub fn full(&self) -> Vec<u64> {
+        let standing = self.grants.standing.read().unwrap_or_else(PoisonError::into_inner);
+        let homes = standing.iter().filter(|one| one.tree.space == Space::Home);
+        homes.filter(|one| one.full.swap(false, Ordering::Relaxed)).map(|one| one.session).collect()
     }
 
     /// Every tree that is open now, with the session it is open to.

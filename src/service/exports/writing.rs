@@ -185,7 +185,12 @@ impl<'a> Context<'a> {
         count(&place.node, Some(&before), after.as_ref());
         match done {
             Ok(done) => Ok((done, Wcc { before: Some(before), after })),
-            Err(Stop::Refused(status, _)) => Err(Stop::Refused(status, after)),
+            Err(Stop::Refused(status, _)) => {
+                if matches!(status, Status::Quota | Status::NoSpace) {
+                    place.standing.was_full();
+                }
+                Err(Stop::Refused(status, after))
+            }
             Err(stop @ Stop::WouldBlock) => Err(stop),
         }
     }

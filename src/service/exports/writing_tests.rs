@@ -418,6 +418,8 @@ fn a_quota_is_the_size_of_the_disk() {
             }
         };
         assert_eq!(refused, status(Status::Quota));
+        assert_eq!(home.house.exports.full(), [1], "whoever sits there is to be told");
+        assert!(home.house.exports.full().is_empty(), "once");
         assert_eq!(written, 160_000);
         assert!(space().bytes_free < before - written);
         assert_eq!(

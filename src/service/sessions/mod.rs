@@ -51,6 +51,9 @@ const GONE_AFTER: Duration = Duration::from_secs(90);
 /// How long a person who is logged out by us has until their home is taken away: programs save what they have open.
 const FAREWELL: Duration = Duration::from_secs(20);
 
+/// How long a person whose home is full is not told so again: programs try to save all the time.
+const FULL_AGAIN: Duration = Duration::from_mins(10);
+
 /// A client at its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -76,6 +79,9 @@ pub trait Doors: fmt::Debug + Send + Sync {
     -> Result<(), DoorsShut>;
 
     fn close(&self, session: SessionId);
+
+    /// Sessions whose person could not save something for want of room since this was last asked.
+    fn full(&self) -> Vec<SessionId>;
 }
 
 /// Why a person's trees cannot be opened; for the log.
@@ -132,6 +138,8 @@ struct Open {
     session: NewSession,
     /// When it is over even if the agent says nothing, and why.
     ending: Option<(Uptime, String)>,
+    /// When its person was last told that the home is full.
+    full: Option<Uptime>,
 }
 
 impl Sessions {
@@ -156,7 +164,7 @@ impl Sessions {
             }
             // As if its agent had been there until now: it has the usual time to come back.
             inner.lines.lost(place.mac, now.up);
-            inner.open.insert(id, Open { session, ending: None });
+            inner.open.insert(id, Open { session, ending: None, full: None });
         }
         if !inner.open.is_empty() {
             tracing::info!(sessions = inner.open.len(), "sessions of the last run are open again");
@@ -225,7 +233,7 @@ impl Sessions {
         let (user, kind) = (session.person.name.clone(), session.kind);
         tracing::info!(client = %place.mac, user = %user, session = %id, %kind, "logged in");
         self.events.record(place.mac, now.civil, Happening::LoggedIn { user, session: id, on: kind });
-        inner.open.insert(id, Open { session, ending: None });
+        inner.open.insert(id, Open { session, ending: None, full: None });
         Ok((id, mounts))
     }
 
@@ -303,6 +311,27 @@ impl Sessions {
         }
         let Inner { open, lines, .. } = &mut *inner;
         lines.forget_gone(|mac| open.values().any(|open| open.session.client == mac));
+    }
+
+    /// Where somebody could not save something because the home is full, and has not been told lately: to be told now, in
+    /// these words.
+    pub fn full(&self, now: Now) -> Vec<(MacAddr, String)> {
+        let mut told = Vec::new();
+        let mut inner = self.lock();
+        for id in self.doors.full() {
+            let Some(open) = inner.open.get_mut(&id) else { continue };
+            if open.full.is_some_and(|at| now.up.since(at) < FULL_AGAIN) {
+                continue;
+            }
+            open.full = Some(now.up);
+            let (client, user) = (open.session.client, open.session.person.name.clone());
+            told.push((
+                client,
+                format!("{user}, your home is full; delete something before you save your work"),
+            ));
+            self.events.record(client, now.civil, Happening::HomeFull { user });
+        }
+        told
     }
 
     /// Every open session, oldest first.

@@ -16,6 +16,7 @@ const TWO: Place =
 pub struct Ledger {
     pub open: Arc<Mutex<BTreeMap<SessionId, (Place, UserName)>>>,
     pub broken: Arc<std::sync::atomic::AtomicBool>,
+    pub full: Arc<Mutex<Vec<SessionId>>>,
 }
 
 impl Doors for Ledger {
@@ -46,6 +47,10 @@ impl Doors for Ledger {
 
     fn close(&self, session: SessionId) {
         self.open.lock().expect("no panic").remove(&session);
+    }
+
+    fn full(&self) -> Vec<SessionId> {
+        std::mem::take(&mut *self.full.lock().expect("no panic"))
     }
 }
 
@@ -401,6 +406,24 @@ fn what_becomes_of_people_becomes_of_their_sessions() {
         Order::EndSession { session: anna, message },
         "it is another's"
     );
+}
+
+#[test]
+fn who_cannot_save_is_told_now_and_then() {
+    let lab = Lab::new(Twice::Allow);
+    lab.verified(ONE, "anna", 10_000, 0);
+    let id = lab.log_in(ONE, "anna", 1).expect("opened");
+    let full = |sessions: &[u64], secs| {
+        lab.ledger.full.lock().expect("no panic").extend(sessions.iter().map(|id| SessionId(*id)));
+        lab.sessions.full(at(secs))
+    };
+    assert_eq!(full(&[], 2), []);
+    let says = "anna, your home is full; delete something before you save your work".to_owned();
+    assert_eq!(full(&[id.0, 99], 3), [(ONE.mac, says.clone())]);
+    assert_eq!(full(&[id.0], 600), [], "a program that tries all the time is one fault");
+    assert_eq!(full(&[id.0], 603), [(ONE.mac, says)]);
+    let said: Vec<String> = lab.events.timeline(ONE.mac).iter().map(|event| event.what.to_string()).collect();
+    assert_eq!(said[1], "anna could not save: the home is full");
 }
 
 #[test]

@@ -66,6 +66,10 @@ impl Doors for Trees {
     fn close(&self, session: SessionId) {
         self.exports.revoke(session.0);
     }
+
+    fn full(&self) -> Vec<SessionId> {
+        self.exports.full().into_iter().map(SessionId).collect()
+    }
 }
 
 /// The home first: what is in it can only be mounted afterwards.
