@@ -10,6 +10,7 @@ mod images {
     pub mod hostile;
     pub mod inspection;
     pub mod library;
+    pub mod life;
     pub mod stopped;
     pub mod support;
 }

@@ -30,12 +30,7 @@ impl Api {
         if let Some(room) = &room
             && !config.rooms.iter().any(|known| known.name == *room)
         {
-            let rooms: Vec<&str> = config.rooms.iter().map(|room| room.name.as_str()).collect();
-            let known = match rooms.as_slice() {
-                [] => format!("there is none yet: `uci set bramble.{room}=room; uci commit bramble`"),
-                rooms => format!("there are {}", rooms.join(", ")),
-            };
-            return Err(ApiError::NoSuchRoom { room: room.clone(), known });
+            return Err(self.no_such_room(room));
         }
         if let Some(image) = &image
             && self.images.resolve(image).is_none()
@@ -89,6 +84,16 @@ impl Api {
         }
     }
 
+    pub(super) fn no_such_room(&self, room: &RoomName) -> ApiError {
+        let config = self.config.borrow();
+        let rooms: Vec<&str> = config.rooms.iter().map(|room| room.name.as_str()).collect();
+        let known = match rooms.as_slice() {
+            [] => format!("there is none yet: `uci set bramble.{room}=room; uci commit bramble`"),
+            rooms => format!("there are {}", rooms.join(", ")),
+        };
+        ApiError::NoSuchRoom { room: room.clone(), known }
+    }
+
     /// The section of `mac` in the file as it is now, such as `@client[0]`.
     fn section_of(&self, mac: MacAddr) -> Result<Option<String>, ApiError> {
         let text =
@@ -101,7 +106,7 @@ impl Api {
     }
 
     /// Makes the edits and has the daemon take them over.
-    fn change(&self, edits: &[Edit]) -> Result<(), ApiError> {
+    pub(super) fn change(&self, edits: &[Edit]) -> Result<(), ApiError> {
         edit::apply(&self.config_path, edits).map_err(|error| match error {
             EditError::Problems(problems) => ApiError::WouldNotWork(problems),
             other => ApiError::NotWritten(chain(&other)),

@@ -12,6 +12,7 @@ pub use crate::service::accounts::steps::{Outcome, Step};
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
+pub use crate::service::images::drafts::DraftSummary;
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
 pub use crate::service::shares::ShareSummary;
@@ -218,6 +219,8 @@ pub struct Client {
     pub room: Option<RoomName>,
     /// What it boots next.
     pub image: Option<ImageRef>,
+    /// The version it tries out, whatever the configuration says (`image_test`).
+    pub trial: Option<ImageVersion>,
     /// What it was last told to boot.
     pub booted: Option<ImageVersion>,
     pub ip: Option<Ipv4Addr>,
@@ -271,6 +274,9 @@ pub struct Image {
     pub bytes: u64,
     /// Clients that boot it next.
     pub clients: Vec<HostName>,
+    /// The version that a roll-back makes current.
+    pub before: Option<Version>,
+    pub draft: Option<DraftSummary>,
 }
 
 /// Answer of `image_show`.
@@ -281,9 +287,34 @@ pub struct ImageDetail {
     pub clients: Vec<HostName>,
     /// Oldest first.
     pub versions: Vec<VersionSummary>,
+    pub draft: Option<DraftSummary>,
 }
 
-/// Answer of `image_import`.
+/// Answer of `image_test`, `image_promote` and `image_rollback`: what clients boot from their next start on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The version it is about; none if a room is left without an image.
+    pub image: Option<ImageVersion>,
+    /// Only this room, if it is about one.
+    pub room: Option<RoomName>,
+    /// Clients that boot it when they next start.
+    pub clients: Vec<HostName>,
+    /// Those of them that run something else until then.
+    pub still: Vec<ClientOn>,
+    /// Clients of the image that stay with another version, because one is pinned for them or tried out.
+    pub keep: Vec<ClientOn>,
+    /// All of this in plain words.
+    pub says: String,
+}
+
+/// A client and what it boots or runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientOn {
+    pub client: HostName,
+    pub image: ImageVersion,
+}
+
+/// Answer of methods that start a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub job: u64,

@@ -69,6 +69,7 @@ impl Api {
             adopted: known.adopted,
             room: known.room,
             image: known.image,
+            trial: known.trial,
             booted: known.booted,
             ip: known.ip,
             network: known.network,

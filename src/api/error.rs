@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::problem::Problems;
 use crate::service::accounts::manage::EditError;
 use crate::service::jobs::JobError;
-use crate::types::{HostName, ImageRef, MacAddr, RoomName, SessionId};
+use crate::types::{HostName, ImageName, ImageRef, MacAddr, RoomName, SessionId};
 
 /// Why a method was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,11 @@ pub enum ApiError {
     NoSuchImage { image: ImageRef, known: String },
     #[error("{0}")]
     ImageInUse(String),
+    /// The image is not in the state that this needs: it has a draft already or has none, there is nothing to go back to.
+    #[error("{0}")]
+    ImageState(String),
+    #[error("there is an image `{0}` already; choose another name")]
+    ImageTaken(ImageName),
     #[error("{0}")]
     Account(EditError),
     /// The change itself would make a configuration with problems.
@@ -75,6 +80,8 @@ impl ApiError {
             Self::NoSuchRoom { .. } => "no_such_room",
             Self::NoSuchImage { .. } => "no_such_image",
             Self::ImageInUse(_) => "image_in_use",
+            Self::ImageState(_) => "image_state",
+            Self::ImageTaken(_) => "image_taken",
             Self::Account(error) => error.code(),
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
@@ -94,9 +101,9 @@ impl ApiError {
         match self {
             Self::Missing { field, .. } | Self::BadValue { field, .. } => Some(field),
             Self::NoSuchClient { .. } => Some("client"),
-            Self::NameTaken { .. } => Some("name"),
+            Self::NameTaken { .. } | Self::ImageTaken(_) => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
-            Self::NoSuchImage { .. } | Self::ImageInUse(_) => Some("image"),
+            Self::NoSuchImage { .. } | Self::ImageInUse(_) | Self::ImageState(_) => Some("image"),
             Self::NoSuchSession(_) => Some("session"),
             Self::NoSuchJob(_) | Self::NoSuchImport(_) => Some("job"),
             Self::Account(error) => error.field(),

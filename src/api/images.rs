@@ -4,6 +4,7 @@ use super::answer::{Image, ImageDetail, Images, Removed, Started};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
+use crate::service::clients::Known;
 use crate::service::images::import::{ImportError, Request, parse_sum};
 use crate::service::images::library::{ImageSummary, LibraryError, Removal, RemoveError};
 use crate::service::images::source::{Sum, Sums};
@@ -23,6 +24,8 @@ impl Api {
                 arch: newest.map(|version| version.facts.arch),
                 bytes: summary.versions.iter().map(|version| version.bytes).sum(),
                 clients,
+                before: summary.versions.iter().find(|version| version.before).map(|version| version.version),
+                draft: summary.draft,
                 name: summary.name,
             }
         });
@@ -32,7 +35,7 @@ impl Api {
     pub(super) fn image_show(&self, args: &Args) -> Result<ImageDetail, ApiError> {
         let image: ImageRef = args.need("image")?;
         let summary = self.library.show(&image.name).map_err(|error| self.failed(&error))?;
-        let Some(ImageSummary { name, current, mut versions }) = summary else {
+        let Some(ImageSummary { name, current, mut versions, draft }) = summary else {
             return Err(self.no_such_image(image));
         };
         if let Some(wanted) = image.version {
@@ -41,7 +44,7 @@ impl Api {
                 return Err(self.no_such_image(image));
             }
         }
-        Ok(ImageDetail { clients: self.booting(&name), name, current, versions })
+        Ok(ImageDetail { clients: self.booting(&name), name, current, versions, draft })
     }
 
     pub(super) fn image_import(&self, args: &Args) -> Result<Started, ApiError> {
@@ -68,7 +71,9 @@ impl Api {
         match self.library.remove(&image, &|version| self.users(version)) {
             Ok(Removal { versions, current, job }) => Ok(Removed { versions, current, job }),
             Err(RemoveError::NoSuchImage(image)) => Err(self.no_such_image(image)),
-            Err(error @ RemoveError::InUse { .. }) => Err(ApiError::ImageInUse(chain(&error))),
+            Err(error @ (RemoveError::InUse { .. } | RemoveError::HasDraft(_))) => {
+                Err(ApiError::ImageInUse(chain(&error)))
+            }
             Err(RemoveError::Library(LibraryError::Job(error))) => Err(error.into()),
             Err(RemoveError::Library(error)) => Err(self.failed(&error)),
         }
@@ -76,27 +81,31 @@ impl Api {
 
     /// Clients that boot a version of `image` next.
     fn booting(&self, image: &ImageName) -> Vec<HostName> {
-        let boots = |known: &crate::service::clients::Known| {
-            known.image.as_ref().is_some_and(|next| next.name == *image)
-        };
+        let boots = |known: &Known| known.image.as_ref().is_some_and(|next| next.name == *image);
         self.clients.all().into_iter().filter(boots).map(|known| known.name).collect()
     }
 
     /// Clients that `version` cannot be taken from: it is what they boot next, or what they run.
     fn users(&self, version: &ImageVersion) -> Vec<String> {
-        let now = now();
-        let uses = |known: &crate::service::clients::Known| {
-            let next = known.image.as_ref().and_then(|image| self.images.resolve(image));
-            let boots = next.is_some_and(|tree| tree.image == *version);
-            let told = known.booted.as_ref() == Some(version);
-            boots
-                || told
-                    && matches!(
-                        self.client(known.clone(), now).state,
-                        Word::Firmware | Word::Kernel | Word::Starting | Word::Up
-                    )
+        let uses = |known: &Known| {
+            let boots = self.boots_next(known).as_ref() == Some(version);
+            boots || known.booted.as_ref() == Some(version) && self.runs(known)
         };
         self.clients.all().into_iter().filter(uses).map(|known| known.name.to_string()).collect()
+    }
+
+    /// What a client boots when it next starts.
+    pub(super) fn boots_next(&self, known: &Known) -> Option<ImageVersion> {
+        let tree = known.image.as_ref().and_then(|image| self.images.resolve(image))?;
+        Some(tree.image.clone())
+    }
+
+    /// Whether a client is running what it was last told to boot, or about to.
+    pub(super) fn runs(&self, known: &Known) -> bool {
+        matches!(
+            self.client(known.clone(), now()).state,
+            Word::Firmware | Word::Kernel | Word::Starting | Word::Up
+        )
     }
 
     pub(super) fn no_such_image(&self, image: ImageRef) -> ApiError {

@@ -47,6 +47,10 @@ const fn may(name: &'static str, kind: Kind, help: &'static str) -> Param {
 const CLIENT: Param = must("client", Kind::Text, "give its hardware address, name or IP address");
 const JOB: Param = must("job", Kind::Number, "give the number that `job_list` shows");
 
+const IMAGE: Param = must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`");
+const IMAGE_NAME: Param = must("image", Kind::Text, "give the name of an image, such as `trixie`");
+const ROOM: Param = may("room", Kind::Text, "only this room; without it, all clients that pin no version");
+
 const ACCOUNT: Param = must("account", Kind::Text, "give the name somebody logs in with, such as `anna`");
 const CLASS: Param = must("class", Kind::Text, "give the name of a class, such as `class-7b`");
 const FULL_NAME: Param = may("full_name", Kind::Text, "what the person is called");
@@ -140,7 +144,7 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "image_show",
         access: Access::Read,
-        params: &[must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`")],
+        params: &[IMAGE],
         help: "One image: its versions and what inspection found in them",
     },
     Method {
@@ -157,8 +161,60 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "image_remove",
         access: Access::Write,
-        params: &[must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`")],
+        params: &[IMAGE],
         help: "Start deleting a version of an image, or all of them; answers with a job",
+    },
+    Method {
+        name: "image_draft",
+        access: Access::Write,
+        params: &[IMAGE],
+        help: "Start making a writable copy of an image; answers with a job",
+    },
+    Method {
+        name: "image_discard",
+        access: Access::Write,
+        params: &[IMAGE_NAME],
+        help: "Throw the draft of an image away; answers with a job",
+    },
+    Method {
+        name: "image_publish",
+        access: Access::Write,
+        params: &[
+            IMAGE_NAME,
+            may("note", Kind::Text, "what is new in it, in one line"),
+            may("skip", Kind::Text, "names of checks and cleanings to pass over, with commas between them"),
+        ],
+        help: "Start making a version of the draft of an image, which nobody boots yet; answers with a job",
+    },
+    Method {
+        name: "image_test",
+        access: Access::Write,
+        params: &[
+            CLIENT,
+            may("image", Kind::Text, "the version to try, such as `trixie@4`; without it the trial ends"),
+        ],
+        help: "Have one client boot a version from its next start on, whatever the configuration says",
+    },
+    Method {
+        name: "image_promote",
+        access: Access::Write,
+        params: &[IMAGE, ROOM],
+        help: "Have a room, or every client of the image, boot a version from its next start on",
+    },
+    Method {
+        name: "image_rollback",
+        access: Access::Write,
+        params: &[IMAGE_NAME, ROOM],
+        help: "Have a room, or every client of the image, boot the version that it had before",
+    },
+    Method {
+        name: "image_clone",
+        access: Access::Write,
+        params: &[
+            IMAGE,
+            must("name", Kind::Text, "give the name that the other image shall have, such as `library`"),
+        ],
+        help: "Start making another image of a version, which shares its files; answers with a job",
     },
     Method {
         name: "home_usage",

@@ -10,6 +10,7 @@ mod args;
 mod backup;
 mod clients;
 mod homes;
+mod image_life;
 mod images;
 mod overview;
 mod service;
@@ -119,6 +120,13 @@ impl Api {
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),
             "image_remove" => value(self.image_remove(&args)?),
+            "image_draft" => value(self.image_draft(&args)?),
+            "image_discard" => value(self.image_discard(&args)?),
+            "image_publish" => value(self.image_publish(&args)?),
+            "image_test" => value(self.image_test(&args)?),
+            "image_promote" => value(self.image_promote(&args)?),
+            "image_rollback" => value(self.image_rollback(&args)?),
+            "image_clone" => value(self.image_clone(&args)?),
             "home_usage" => value(self.home_usage()?),
             "home_measure" => value(self.home_measure()?),
             "home_return" => value(self.home_return(&args)?),

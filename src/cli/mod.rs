@@ -17,6 +17,7 @@ mod completion;
 pub mod demo;
 mod exports;
 mod homes;
+mod images;
 pub mod link;
 mod sessions;
 pub mod show;
@@ -40,7 +41,7 @@ use crate::api::Refusal;
 use crate::api::answer;
 use crate::config;
 use crate::sys::terminal;
-use crate::types::{HostName, ImageName, ImageRef, RoomName, UserName, chain};
+use crate::types::{HostName, ImageRef, RoomName, UserName, chain};
 
 /// Where the configuration is unless told otherwise.
 pub const CONFIG: &str = "/etc/config/bramble";
@@ -102,7 +103,7 @@ pub enum Command {
     Client(ClientCommand),
     /// Images: the operating systems that clients boot
     #[command(subcommand)]
-    Image(ImageCommand),
+    Image(images::ImageCommand),
     /// Accounts: the people who log in
     #[command(subcommand)]
     Account(accounts::AccountCommand),
@@ -186,33 +187,6 @@ pub enum ClientCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// Every image and who boots it
-    List,
-    /// One image: its versions and what inspection found in them
-    Show { image: ImageRef },
-    /// Import an operating system as a new version of an image
-    Import {
-        /// Image file, archive or folder on this machine (.img, .tar, also .xz, .gz, .zst or .zip)
-        source: PathBuf,
-        /// Name of the image, such as trixie
-        #[arg(long)]
-        name: ImageName,
-        /// SHA-256 that the file must have
-        #[arg(long, value_name = "HEX")]
-        sha256: Option<String>,
-        /// SHA-256 of what is in a compressed file (`extract_sha256` of Raspberry Pi's catalogue)
-        #[arg(long, value_name = "HEX")]
-        content_sha256: Option<String>,
-        /// Start the job and do not wait for it
-        #[arg(long)]
-        detach: bool,
-    },
-    /// Delete an image, or one version of it (trixie@3)
-    Remove { image: ImageRef },
-}
-
-#[derive(Debug, Subcommand)]
 pub enum HomeCommand {
     /// Every home, how much is in it, and what is in the attic
     List,
@@ -267,6 +241,8 @@ pub(crate) enum CliError {
     /// Every problem of the configuration.
     #[error("{0}")]
     Config(String),
+    #[error("{0}")]
+    Usage(&'static str),
     #[error("`{path}` cannot be made, which the archive was to go through")]
     Pipe {
         path: PathBuf,
@@ -290,6 +266,7 @@ impl CliError {
                 ExitCode::from(3)
             }
             Self::Interrupted(_) => ExitCode::from(INTERRUPTED),
+            Self::Usage(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -306,6 +283,7 @@ impl CliError {
             Self::Demo(_) => "demo_failed",
             Self::Takeover(_) => "takeover",
             Self::Config(_) => "config",
+            Self::Usage(_) => "usage",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
             Self::File(_) => "file",
             Self::Terminal(_) => "no_terminal",
@@ -330,7 +308,7 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Status => ask(cli, "status", &json!({}), show::status),
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),
-        Command::Image(command) => image(cli, command),
+        Command::Image(command) => images::run(cli, command),
         Command::Account(command) => accounts::account(cli, command),
         Command::Class(command) => accounts::class(cli, command),
         Command::Home(HomeCommand::List) => ask(cli, "home_usage", &json!({}), homes::homes),
@@ -368,30 +346,6 @@ fn client(cli: &Cli, command: &ClientCommand) -> Result<ExitCode, CliError> {
         }
         ClientCommand::Forget { client } => {
             ask(cli, "client_forget", &json!({ "client": client }), show::forgotten)
-        }
-    }
-}
-
-fn image(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
-    match command {
-        ImageCommand::List => ask(cli, "image_list", &json!({}), show::images),
-        ImageCommand::Show { image } => ask(cli, "image_show", &json!({ "image": image }), show::image),
-        ImageCommand::Remove { image } => ask(cli, "image_remove", &json!({ "image": image }), show::removed),
-        ImageCommand::Import { source, name, sha256, content_sha256, detach } => {
-            // The daemon has another working folder than the person. An address of the web is no path: it is refused
-            // by the daemon, with what to do.
-            let is_url = source.to_str().is_some_and(|text| text.contains("://"));
-            let source = if is_url {
-                source.clone()
-            } else {
-                std::path::absolute(source).unwrap_or_else(|_| source.clone())
-            };
-            let params = json!({ "source": source, "name": name, "sha256": sha256,
-                "content_sha256": content_sha256 });
-            if *detach {
-                return ask(cli, "image_import", &params, show::started);
-            }
-            start(cli, "image_import", &params)
         }
     }
 }

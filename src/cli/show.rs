@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use super::text::{span, table, wrap};
 use crate::api::answer::{
-    Client, ClientDetail, Clients, Events, Forgotten, ImageDetail, Images, JobStatus, Jobs, Line, Removed,
-    Started, Status,
+    Client, ClientDetail, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
 };
 use crate::service::jobs::{JobState, Unit};
 use crate::service::state::Word;
-use crate::types::{ByteSize, HostName, Moment};
+use crate::types::{ByteSize, Moment};
 
 /// What stands where there is nothing to say.
 pub(super) const NOTHING: &str = "-";
@@ -50,7 +49,7 @@ pub fn status(status: &Status, width: usize) -> String {
     text
 }
 
-fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
+pub(super) fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
     let items: Vec<String> = items.map(|item| item.as_ref().to_owned()).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
@@ -183,78 +182,6 @@ pub fn forgotten(forgotten: &Forgotten, width: usize) -> String {
     wrap("", &format!("{name} ({mac}) is forgotten. It will be new when it is next seen."), width)
 }
 
-pub fn images(images: &Images, width: usize) -> String {
-    if images.images.is_empty() {
-        return wrap("", "There is no image yet. Import one: bramble image import FILE --name NAME", width);
-    }
-    let rows: Vec<Vec<String>> = images
-        .images
-        .iter()
-        .map(|image| {
-            vec![
-                image.name.to_string(),
-                or_nothing(image.current),
-                image.versions.len().to_string(),
-                or_nothing(image.arch),
-                ByteSize(image.bytes).to_string(),
-                image.clients.len().to_string(),
-                image.release.clone(),
-            ]
-        })
-        .collect();
-    table(&["IMAGE", "CURRENT", "VERSIONS", "ARCH", "SIZE", "CLIENTS", "RELEASE"], &rows, &[0, 6], width)
-}
-
-pub fn image(image: &ImageDetail, width: usize) -> String {
-    let current = image.current.map_or("none".to_owned(), |version| version.to_string());
-    let mut text = wrap(
-        "",
-        &format!(
-            "{}: current version {current}, booted by {}",
-            image.name,
-            list(image.clients.iter().map(HostName::as_str))
-        ),
-        width,
-    );
-    for version in &image.versions {
-        let _ = writeln!(text, "\n{}@{}", image.name, version.version);
-        let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<9}"), says, width));
-        let facts = &version.facts;
-        line("Release", &facts.pretty_name);
-        line("Arch", facts.arch.as_str());
-        line("Models", &list(facts.models.iter()));
-        line(
-            "Kernels",
-            &list(
-                facts
-                    .kernels
-                    .iter()
-                    .map(|kernel| format!("{} {}", kernel.file, kernel.version).trim().to_owned()),
-            ),
-        );
-        line("Size", &format!("{} in {} files", ByteSize(version.bytes), version.files));
-        line("Boot", &format!("{} over TFTP", ByteSize(facts.tftp_bytes)));
-        line("Source", &format!("{}, imported {} UTC", version.source, version.imported_at));
-        line(
-            "Folder",
-            &format!("{}{}", version.path.display(), if version.missing { " (missing)" } else { "" }),
-        );
-        for warning in &facts.warnings {
-            line("Note", warning);
-        }
-    }
-    text
-}
-
-pub fn removed(removed: &Removed, width: usize) -> String {
-    let current = match removed.current {
-        Some(current) => format!("; its clients boot version {current} from now on"),
-        None => String::new(),
-    };
-    let versions = list(removed.versions.iter().map(ToString::to_string));
-    wrap("", &format!("{versions} removed{current}. Job {} deletes the files.", removed.job), width)
-}
-
 pub fn started(started: &Started, width: usize) -> String {
     let job = started.job;
     wrap("", &format!("Job {job} is started; watch it with `bramble job show {job}`."), width)
@@ -323,6 +250,6 @@ pub(super) fn ago(now: Moment, then: Option<Moment>) -> String {
     then.map_or_else(|| NOTHING.to_owned(), |then| span(now.since(then)))
 }
 
-fn or_nothing(value: Option<impl ToString>) -> String {
+pub(super) fn or_nothing(value: Option<impl ToString>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }

@@ -33,6 +33,7 @@ pub struct Seat {
     pub name: HostName,
     pub adopted: bool,
     pub room: Option<RoomName>,
+    /// Its own or its room's, or the version it tries out.
     pub image: Option<ImageRef>,
     pub config_txt: Vec<String>,
     pub cmdline: Vec<String>,
@@ -49,6 +50,8 @@ pub struct Known {
     pub room: Option<RoomName>,
     /// What it boots next.
     pub image: Option<ImageRef>,
+    /// The version it tries out, whatever the configuration says.
+    pub trial: Option<ImageVersion>,
     /// What it was last told to boot.
     pub booted: Option<ImageVersion>,
     /// The address it has, or the one reserved for it.
@@ -76,6 +79,7 @@ struct Inner {
     /// The address each client was last given.
     address: HashMap<MacAddr, Ipv4Addr>,
     booted: HashMap<MacAddr, ImageVersion>,
+    trials: HashMap<MacAddr, ImageVersion>,
     seen: HashMap<MacAddr, Seen>,
     unsaved: Unsaved,
 }
@@ -107,6 +111,7 @@ impl Clients {
             at: HashMap::new(),
             address: HashMap::new(),
             booted: HashMap::new(),
+            trials: HashMap::new(),
             seen: HashMap::new(),
             unsaved: Unsaved::default(),
         };
@@ -116,8 +121,10 @@ impl Clients {
     /// The directory as the last run of the daemon left it.
     pub fn load(config: Arc<Config>, store: &Store) -> Result<Self, StoreError> {
         let rows = store.clients()?;
+        let trials = store.trials()?;
         let clients = Self::new(config);
         clients.change(|inner| {
+            inner.trials.extend(trials);
             for (ip, mac, network) in rows.bound {
                 inner.bind(ip, mac, &network);
             }
@@ -167,7 +174,7 @@ impl Clients {
         }
         let inner = self.read();
         let (mac, network) = inner.at.get(&ip)?;
-        Some(seat(&inner.config, *mac, ip, network))
+        Some(inner.seat(*mac, ip, network))
     }
 
     /// Whether another machine than `mac` sits at `ip`, as far as the kernel knows: one that took its address by hand, to get
@@ -230,6 +237,15 @@ impl Clients {
     /// Which tree `mac` was last told to boot, and so may go on reading until it boots again.
     pub fn booted(&self, mac: MacAddr) -> Option<ImageVersion> {
         self.read().booted.get(&mac).cloned()
+    }
+
+    /// Has `mac` boot this version instead of what the configuration says; `None` ends that. Whoever calls this has stored
+    /// it.
+    pub fn set_trial(&self, mac: MacAddr, image: Option<ImageVersion>) {
+        self.change(|inner| match image {
+            Some(image) => drop(inner.trials.insert(mac, image)),
+            None => drop(inner.trials.remove(&mac)),
+        });
     }
 
     /// Every client of the configuration by name, then every other machine seen.
@@ -376,14 +392,14 @@ impl Inner {
         let seen = self.seen.get(&mac);
         let client = self.config.clients.iter().find(|client| client.mac == mac);
         let ip = self.address.get(&mac).copied();
-        let Seat { name, adopted, room, image, .. } =
-            seat(&self.config, mac, ip.unwrap_or(Ipv4Addr::UNSPECIFIED), "");
+        let Seat { name, adopted, room, image, .. } = self.seat(mac, ip.unwrap_or(Ipv4Addr::UNSPECIFIED), "");
         Known {
             mac,
             name,
             adopted,
             room,
             image,
+            trial: self.trials.get(&mac).cloned(),
             booted: self.booted.get(&mac).cloned(),
             ip: ip.or_else(|| client.and_then(|client| client.ip)),
             network: seen.map(|seen| seen.network.clone()),
@@ -391,6 +407,16 @@ impl Inner {
             revision: seen.and_then(|seen| seen.revision),
             first_seen: seen.map(|seen| seen.first_at),
             last_seen: seen.map(|seen| seen.last_at),
+        }
+    }
+
+    fn seat(&self, mac: MacAddr, ip: Ipv4Addr, network: &str) -> Seat {
+        let seat = seat(&self.config, mac, ip, network);
+        match self.trials.get(&mac) {
+            Some(ImageVersion { name, version }) => {
+                Seat { image: Some(ImageRef { name: name.clone(), version: Some(*version) }), ..seat }
+            }
+            None => seat,
         }
     }
 

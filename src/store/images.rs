@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::{Durability, Store, StoreError};
 use crate::types::{ImageName, ImageVersion, Moment, Version};
@@ -18,6 +18,12 @@ pub struct VersionRow {
     pub nonce: u64,
     /// What it was imported from, as the person wrote it.
     pub source: String,
+    /// What a person says about it.
+    pub note: String,
+    /// Bytes that its removal gives back, as last measured.
+    pub own: Option<u64>,
+    /// Whether a roll-back makes it the current one.
+    pub before: bool,
     /// Of the file it was imported from, in hex, if it was taken.
     pub sha256: Option<String>,
     pub bytes: u64,
@@ -33,6 +39,9 @@ pub struct NewVersion<'a> {
     pub image: &'a ImageVersion,
     pub nonce: u64,
     pub source: &'a str,
+    pub note: &'a str,
+    /// Whether clients that pin no version get it from now on. The first version of an image always is.
+    pub current: bool,
     pub sha256: Option<&'a str>,
     pub bytes: u64,
     pub files: u64,
@@ -59,6 +68,9 @@ impl VersionRow {
             files: row.get(8)?,
             facts: row.get(9)?,
             imported_at: Moment::from_millis(row.get(10)?),
+            note: row.get(11)?,
+            own: row.get(12)?,
+            before: row.get(13)?,
         })
     }
 }
@@ -68,7 +80,8 @@ impl Store {
     pub fn image_versions(&self) -> Result<Vec<VersionRow>, StoreError> {
         self.read("list the images", |db| {
             db.prepare(
-                "SELECT tree, name, version, version IS current, nonce, source, sha256, bytes, files, facts, imported_at
+                "SELECT tree, name, version, version IS current, nonce, source, sha256, bytes, files, facts, imported_at,
+                        note, own, version IS before
                  FROM version JOIN image ON image.id = version.image ORDER BY name, version",
             )?
             .query_map([], VersionRow::read)?
@@ -85,33 +98,9 @@ impl Store {
         })
     }
 
-    /// Puts a version on record and makes it current. Answers with the number of its tree.
+    /// Puts a version on record. Answers with the number of its tree.
     pub fn image_publish(&self, new: &NewVersion<'_>) -> Result<u32, StoreError> {
-        let (name, version) = (new.image.name.as_str(), new.image.version.0.get());
-        self.write("publish an image", Durability::Power, |tx| {
-            tx.execute(
-                "INSERT INTO image (name, created_at, current, last) VALUES (?1, ?2, ?3, ?3)
-                 ON CONFLICT (name) DO UPDATE SET current = ?3, last = max(last, ?3)",
-                params![name, new.at.millis(), version],
-            )?;
-            tx.execute(
-                "INSERT INTO version (image, version, nonce, source, sha256, bytes, files, facts, imported_at)
-                 VALUES ((SELECT id FROM image WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    name,
-                    version,
-                    new.nonce.cast_signed(),
-                    new.source,
-                    new.sha256,
-                    new.bytes,
-                    new.files,
-                    new.facts,
-                    new.at.millis()
-                ],
-            )?;
-            u32::try_from(tx.last_insert_rowid())
-                .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))
-        })
+        self.write("publish an image", Durability::Power, |tx| publish(tx, new))
     }
 
     /// Strikes versions of one image. The highest that is left becomes current if the current one goes; the name goes
@@ -134,6 +123,11 @@ impl Store {
                 [name.as_str()],
             )?;
             tx.execute(
+                "UPDATE image SET before = NULL WHERE name = ?1
+                 AND (before = current OR before NOT IN (SELECT version FROM version WHERE image = image.id))",
+                [name.as_str()],
+            )?;
+            tx.execute(
                 "DELETE FROM image WHERE name = ?1 AND id NOT IN (SELECT image FROM version)",
                 [name.as_str()],
             )?;
@@ -143,6 +137,35 @@ impl Store {
             Ok(current.flatten().and_then(NonZeroU32::new).map(Version))
         })
     }
+}
+
+/// Puts a version on record, within a transaction.
+pub(super) fn publish(tx: &Transaction<'_>, new: &NewVersion<'_>) -> rusqlite::Result<u32> {
+    let (name, version) = (new.image.name.as_str(), new.image.version.0.get());
+    tx.execute(
+        "INSERT INTO image (name, created_at, current, last) VALUES (?1, ?2, ?3, ?3)
+         ON CONFLICT (name) DO UPDATE SET last = max(last, ?3),
+             before = iif(?4 AND current IS NOT ?3, current, before),
+             current = iif(?4 OR current IS NULL, ?3, current)",
+        params![name, new.at.millis(), version, new.current],
+    )?;
+    tx.execute(
+        "INSERT INTO version (image, version, nonce, source, note, sha256, bytes, files, facts, imported_at)
+         VALUES ((SELECT id FROM image WHERE name = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            name,
+            version,
+            new.nonce.cast_signed(),
+            new.source,
+            new.note,
+            new.sha256,
+            new.bytes,
+            new.files,
+            new.facts,
+            new.at.millis()
+        ],
+    )?;
+    u32::try_from(tx.last_insert_rowid()).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))
 }
 
 #[cfg(test)]
@@ -160,6 +183,8 @@ mod tests {
             image: &image,
             nonce: u64::MAX,
             source: "x.tar",
+            note: "",
+            current: true,
             sha256: None,
             bytes: 7,
             files: 3,

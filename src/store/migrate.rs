@@ -47,6 +47,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "homes and shares", sql: HOMES },
     Migration { name: "sessions", sql: SESSIONS },
     Migration { name: "people of a directory elsewhere", sql: DIRECTORY },
+    Migration { name: "drafts, trials and roll-back of images", sql: IMAGE_LIFE },
 ];
 
 const FIRST: &str = "
@@ -211,6 +212,35 @@ const DIRECTORY: &str = "
             person      TEXT NOT NULL,          -- Person, as JSON
             verifier    TEXT,                   -- hash of the last password that was right, as crypt(3) writes it
             verified_at INTEGER                 -- Moment
+        ) STRICT, WITHOUT ROWID;
+    ";
+
+const IMAGE_LIFE: &str = "
+        ALTER TABLE image ADD COLUMN before INTEGER;            -- the version that was current before: what a roll-back gives back
+        ALTER TABLE version ADD COLUMN note TEXT NOT NULL DEFAULT '';
+        ALTER TABLE version ADD COLUMN own INTEGER;             -- bytes that its removal gives back, as last measured
+
+        -- The writable copy of an image, at most one. Numbers of drafts in NFS handles are never used again.
+        CREATE TABLE draft (
+            tree    INTEGER PRIMARY KEY AUTOINCREMENT,
+            image   INTEGER NOT NULL UNIQUE REFERENCES image (id) ON DELETE CASCADE,
+            base    INTEGER NOT NULL,   -- the version it was copied from
+            nonce   INTEGER NOT NULL,
+            made_at INTEGER NOT NULL,
+            becomes INTEGER             -- the version it is being published as
+        ) STRICT;
+
+        -- Clients that try a version out instead of what the configuration says, until that is ended.
+        CREATE TABLE trial (
+            mac  TEXT PRIMARY KEY,
+            tree INTEGER NOT NULL REFERENCES version (tree) ON DELETE CASCADE,
+            at   INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+
+        -- What each room booted before a version was promoted to it; empty: the room had no image.
+        CREATE TABLE room_before (
+            room   TEXT PRIMARY KEY,
+            before TEXT NOT NULL
         ) STRICT, WITHOUT ROWID;
     ";
 

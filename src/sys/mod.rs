@@ -34,6 +34,8 @@ pub mod project;
 #[cfg(feature = "daemon")]
 pub mod random;
 #[cfg(feature = "daemon")]
+pub mod reflink;
+#[cfg(feature = "daemon")]
 pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod terminal;

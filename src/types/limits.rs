@@ -324,6 +324,12 @@ pub const TAR_SPARSE: usize = 65_536;
 /// Folders within folders that a copy follows: deeper than any package, shallow enough for a stack and open files.
 pub const TREE_DEPTH: usize = 128;
 
+/// As much of dpkg's list of packages as is read, in bytes: five times that of a full desktop.
+pub const DPKG_STATUS: u64 = 16 << 20;
+
+/// Longest remark about a version, in bytes.
+pub const IMAGE_NOTE: usize = 500;
+
 /// Pieces that a decoder hands on, in bytes; up to six are in memory.
 pub const UNPACKED_PIECE: usize = 256 * 1024;
 

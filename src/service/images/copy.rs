@@ -41,28 +41,24 @@ pub enum CopyError {
 
 /// Copies everything below `from` with `planter`; tells `task` the bytes read.
 pub fn copy(from: &Path, planter: &mut Planter, task: &Task) -> Result<(), CopyError> {
-    let mut walk = Walk { device: 0, seen: HashMap::new(), task, buffer: vec![0; 256 * 1024] };
-    let root = walk.begin(from)?;
-    let stat = fstat(&root).map_err(read(Path::new("")))?;
-    planter.folder(Path::new(""), meta(&stat, attributes(&root)))?;
-    walk.folder(&root, Path::new(""), 0, &mut |entry| planter_step(planter, entry))
+    let mut walk = Walk { buffer: vec![0; 256 * 1024], ..Walk::new(task) };
+    walk.all(from, &mut |met| planter_step(planter, met))
 }
 
 /// Bytes the tree below `from` takes on its disk.
 pub fn measure(from: &Path, task: &Task) -> Result<u64, CopyError> {
-    let mut walk = Walk { device: 0, seen: HashMap::new(), task, buffer: Vec::new() };
-    let root = walk.begin(from)?;
     let mut bytes = 0_u64;
-    walk.folder(&root, Path::new(""), 0, &mut |entry| {
-        if !matches!(entry.what, What::HardLink(_)) {
-            bytes += u64::try_from(entry.stat.st_blocks).unwrap_or(0) * 512;
+    Walk::new(task).all(from, &mut |met| {
+        if !matches!(met.what, What::HardLink(_)) {
+            bytes += on_disk(&met.stat);
         }
-        Ok(())
+        Ok(true)
     })?;
     Ok(bytes)
 }
 
-struct Walk<'a> {
+/// The walk over one tree.
+pub(super) struct Walk<'a> {
     device: u64,
     /// Inodes with several names, and the first name met.
     seen: HashMap<u64, PathBuf>,
@@ -71,24 +67,46 @@ struct Walk<'a> {
 }
 
 /// One thing met on the walk.
-struct Met<'a> {
-    path: &'a Path,
-    stat: FileStat,
-    what: What<'a>,
+pub(super) struct Met<'a> {
+    pub path: &'a Path,
+    /// The folder it is in.
+    pub folder: &'a File,
+    pub stat: FileStat,
+    pub what: What<'a>,
     task: &'a Task,
     buffer: &'a mut [u8],
 }
 
-enum What<'a> {
+pub(super) enum What<'a> {
     Folder(&'a File),
-    /// Opened only when its content is wanted: the folder it is in.
-    File(&'a File),
+    /// Opened only when its content is wanted.
+    File,
+    /// The name it was first met by.
     HardLink(PathBuf),
     Symlink(OsString),
     Node(Node),
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub fn new(task: &'a Task) -> Self {
+        Walk { device: 0, seen: HashMap::new(), task, buffer: Vec::new() }
+    }
+
+    /// Has `each` look at the root and everything below it, folders before what is in them. It answers whether to go into
+    /// a folder.
+    pub fn all(
+        &mut self,
+        from: &Path,
+        each: &mut dyn FnMut(Met<'_>) -> Result<bool, CopyError>,
+    ) -> Result<(), CopyError> {
+        let root = self.begin(from)?;
+        let stat = fstat(&root).map_err(read(Path::new("")))?;
+        let (task, buffer) = (self.task, &mut self.buffer[..]);
+        let (path, what) = (Path::new(""), What::Folder(&root));
+        each(Met { path, folder: &root, stat, what, task, buffer })?;
+        self.folder(&root, path, 0, each)
+    }
+
     fn begin(&mut self, from: &Path) -> Result<File, CopyError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = openat(AT_FDCWD, from, flags, Mode::empty()).map_err(read(from))?;
@@ -101,7 +119,7 @@ impl Walk<'_> {
         folder: &File,
         path: &Path,
         depth: usize,
-        each: &mut dyn FnMut(Met<'_>) -> Result<(), CopyError>,
+        each: &mut dyn FnMut(Met<'_>) -> Result<bool, CopyError>,
     ) -> Result<(), CopyError> {
         if depth > limits::TREE_DEPTH {
             return Err(CopyError::TooDeep { path: path.to_owned() });
@@ -126,8 +144,9 @@ impl Walk<'_> {
                 let child = openat(folder, name.as_os_str(), flags, Mode::empty()).map_err(read(&path))?;
                 let child = File::from(child);
                 let (task, buffer) = (self.task, &mut self.buffer[..]);
-                each(Met { path: &path, stat, what: What::Folder(&child), task, buffer })?;
-                if stat.st_dev == self.device {
+                let inside =
+                    each(Met { path: &path, folder, stat, what: What::Folder(&child), task, buffer })?;
+                if inside && stat.st_dev == self.device {
                     self.folder(&child, &path, depth + 1, each)?;
                 }
                 continue;
@@ -137,7 +156,7 @@ impl Walk<'_> {
             } else if let Some(first) = self.seen.get(&stat.st_ino).filter(|_| stat.st_nlink > 1) {
                 What::HardLink(first.clone())
             } else if kind == SFlag::S_IFREG {
-                What::File(folder)
+                What::File
             } else {
                 let (major, minor) = (number(major(stat.st_rdev)), number(minor(stat.st_rdev)));
                 What::Node(match kind {
@@ -150,20 +169,20 @@ impl Walk<'_> {
             if stat.st_nlink > 1 && !matches!(what, What::HardLink(_) | What::Symlink(_)) {
                 self.seen.insert(stat.st_ino, path.clone());
             }
-            each(Met { path: &path, stat, what, task: self.task, buffer: &mut self.buffer })?;
+            each(Met { path: &path, folder, stat, what, task: self.task, buffer: &mut self.buffer })?;
         }
         Ok(())
     }
 }
 
-fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<(), CopyError> {
-    let Met { path, stat, what, task, buffer } = met;
+fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<bool, CopyError> {
+    let Met { path, folder, stat, what, task, buffer } = met;
     match what {
         What::Folder(folder) => planter.folder(path, meta(&stat, attributes(folder)))?,
         What::Symlink(target) => planter.symlink(path, &target, &meta(&stat, Vec::new()))?,
         What::HardLink(first) => planter.hard_link(path, &first)?,
         What::Node(node) => planter.node(path, node, &meta(&stat, Vec::new()))?,
-        What::File(folder) => {
+        What::File => {
             let name = path.file_name().unwrap_or_default();
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let file = File::from(openat(folder, name, flags, Mode::empty()).map_err(read(path))?);
@@ -171,7 +190,7 @@ fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<(), CopyError> {
             content(&file, path, size, planter, &meta(&stat, attributes(&file)), task, buffer)?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Copies what is between the holes of `file`.
@@ -186,7 +205,11 @@ fn content(
 ) -> Result<(), CopyError> {
     let failed = |source| CopyError::Read { path: path.to_owned(), source };
     let mut sink = planter.file(path)?;
-    let mut at = 0_u64;
+    let shared = sink.share(file, size);
+    let mut at = if shared { size } else { 0 };
+    if shared {
+        task.advance(size);
+    }
     while at < size {
         let (data, end) = next_data(file, at, size).map_err(failed)?;
         file.seek(SeekFrom::Start(data)).map_err(failed)?;
@@ -226,7 +249,12 @@ fn next_data(file: &File, at: u64, size: u64) -> io::Result<(u64, u64)> {
     Ok((data.min(size), end.min(size)))
 }
 
-fn meta(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Meta {
+/// Bytes a file takes.
+pub(super) fn on_disk(stat: &FileStat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0) * 512
+}
+
+pub(super) fn meta(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Meta {
     #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
     Meta {
         mode: stat.st_mode & 0o7777,
@@ -238,7 +266,7 @@ fn meta(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Meta {
 }
 
 /// Extended attributes; none where the file system has none.
-fn attributes(file: &File) -> Vec<(OsString, Vec<u8>)> {
+pub(super) fn attributes(file: &File) -> Vec<(OsString, Vec<u8>)> {
     let Ok(names) = file.list_xattr() else { return Vec::new() };
     names
         .filter_map(|name| {
@@ -252,7 +280,7 @@ fn number(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }
 
-fn read(path: &Path) -> impl FnOnce(Errno) -> CopyError {
+pub(super) fn read(path: &Path) -> impl FnOnce(Errno) -> CopyError {
     let path = path.to_owned();
     move |error| CopyError::Read { path, source: error.into() }
 }

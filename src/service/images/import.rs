@@ -18,10 +18,12 @@ use super::Facts;
 use super::archive::{self, ArchiveError};
 use super::copy::{self, CopyError};
 use super::disk::{self, DiskError};
+use super::drafts::DraftError;
 use super::fat::FatError;
 use super::inspect::{InspectError, inspect};
 use super::library::{Library, LibraryError, Ready};
 use super::plant::{PlantError, Planted, Planter, Sink};
+use super::publish::PublishError;
 use super::source::{self, Opened, Source, SourceError, Sum, Sums};
 use crate::proto::packed::Packing;
 use crate::service::jobs::{Cancelled, JobError, Stopped, Task};
@@ -44,10 +46,17 @@ pub enum ImportError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(
-        "there is not enough room: importing `{source_name}` takes about {needed}{}, and `{}` has {free} free; remove images that nobody boots (`bramble image list`), or use a larger disk",
+        "there is not enough room: {doing} `{source_name}` takes about {needed}{}, and `{}` has {free} free; remove images that nobody boots (`bramble image list`), or use a larger disk",
         if *.unpacked_too { " (the unpacked image for the time of the import, and its files)" } else { "" }, folder.display()
     )]
-    Space { source_name: String, needed: ByteSize, unpacked_too: bool, free: ByteSize, folder: PathBuf },
+    Space {
+        doing: &'static str,
+        source_name: String,
+        needed: ByteSize,
+        unpacked_too: bool,
+        free: ByteSize,
+        folder: PathBuf,
+    },
     #[error("the disk is full: `{}` has no room left for `{source_name}`; nothing was kept. Remove images that nobody boots (`bramble image list`), or use a larger disk", folder.display())]
     Full { source_name: String, folder: PathBuf },
     #[error(
@@ -85,6 +94,10 @@ pub enum ImportError {
     Inspect(#[from] InspectError),
     #[error(transparent)]
     Library(#[from] LibraryError),
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     #[error(transparent)]
     Job(#[from] JobError),
     #[error(transparent)]
@@ -124,6 +137,17 @@ impl From<CopyError> for ImportError {
     }
 }
 
+impl ImportError {
+    /// Whether the disk, or a quota on it, is the reason.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Plant(error) => error.is_full(),
+            Self::Staging { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 /// Room that must be left over, in bytes: the database, logs, and what clients write.
 const SPARE: u64 = 32 << 20;
 
@@ -154,7 +178,7 @@ impl Library {
             Opened::Folder(from) => self.take_folder(request, &from, &tree, task),
             Opened::File(file) => self.take_file(request, file, &staging, &tree, task),
         };
-        let (planted, sums) = written.map_err(|error| self.full_or(request, error))?;
+        let (planted, sums) = written.map_err(|error| self.full_or_else(&request.source, error))?;
         task.phase("inspecting", 0)?;
         let mut facts = inspect(&tree)?;
         if planted.attributes_lost > 0 {
@@ -172,6 +196,8 @@ impl Library {
             tree: &tree,
             name: &request.name,
             source: &request.source,
+            note: "",
+            current: true,
             sha256: sums.file.map(hex).as_deref(),
             bytes: planted.bytes,
             files: planted.files,
@@ -283,13 +309,24 @@ impl Library {
         Ok((finish(planter, task)?, sums))
     }
 
-    fn planter(&self, tree: &Path) -> Result<Planter, ImportError> {
+    pub(super) fn planter(&self, tree: &Path) -> Result<Planter, ImportError> {
         Planter::new(tree)
             .map_err(|source| ImportError::Staging { folder: self.folder.to_path_buf(), source })
     }
 
     /// Refuses what will not fit.
     fn check_space(&self, request: &Request, needed: u64, unpacked_too: bool) -> Result<(), ImportError> {
+        self.room_for("importing", &request.source, needed, unpacked_too)
+    }
+
+    /// Refuses what will not fit: `doing` something about `what` takes `needed` bytes.
+    pub(super) fn room_for(
+        &self,
+        doing: &'static str,
+        what: &str,
+        needed: u64,
+        unpacked_too: bool,
+    ) -> Result<(), ImportError> {
         let free = statvfs(&*self.folder).map_err(|error| ImportError::Staging {
             folder: self.folder.to_path_buf(),
             source: error.into(),
@@ -298,7 +335,8 @@ impl Library {
         let free = u64::from(free.blocks_available()) * u64::from(free.fragment_size());
         if free < needed.saturating_add(SPARE) {
             return Err(ImportError::Space {
-                source_name: request.source.clone(),
+                doing,
+                source_name: what.to_owned(),
                 needed: ByteSize(needed),
                 unpacked_too,
                 free: ByteSize(free),
@@ -307,32 +345,16 @@ impl Library {
         }
         Ok(())
     }
-
-    /// An error of writing, said as what it is when the disk is full.
-    fn full_or(&self, request: &Request, error: ImportError) -> ImportError {
-        let full = match &error {
-            ImportError::Plant(error) => error.is_full(),
-            ImportError::Staging { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            _ => false,
-        };
-        if full {
-            return ImportError::Full {
-                source_name: request.source.clone(),
-                folder: self.folder.to_path_buf(),
-            };
-        }
-        error
-    }
 }
 
-fn stopped(error: ImportError) -> Stopped {
+pub(super) fn stopped(error: ImportError) -> Stopped {
     match error {
         ImportError::Cancelled(_) => Stopped::Cancelled,
         other => Stopped::because(&other),
     }
 }
 
-fn finish(planter: Planter, task: &Task) -> Result<Planted, ImportError> {
+pub(super) fn finish(planter: Planter, task: &Task) -> Result<Planted, ImportError> {
     task.phase("writing to the disk", 0)?;
     planter.finish().map_err(ImportError::Plant)
 }
@@ -447,7 +469,7 @@ fn available_memory() -> u64 {
 pub(super) struct Staging(PathBuf);
 
 impl Staging {
-    fn new(path: PathBuf) -> Result<Self, ImportError> {
+    pub(super) fn new(path: PathBuf) -> Result<Self, ImportError> {
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -455,11 +477,18 @@ impl Staging {
         Ok(Self(path))
     }
 
-    fn folder(&self, name: &str, mode: u32) -> Result<PathBuf, ImportError> {
+    pub(super) fn folder(&self, name: &str, mode: u32) -> Result<PathBuf, ImportError> {
         let path = self.0.join(name);
         let made = DirBuilder::new().mode(mode).create(&path);
         made.map_err(|source| ImportError::Staging { folder: path.clone(), source })?;
         Ok(path)
+    }
+}
+
+impl Staging {
+    /// An empty file, to find out what the file system can do.
+    pub(super) fn probe(&self, name: &str) -> io::Result<File> {
+        File::options().write(true).create_new(true).open(self.0.join(name))
     }
 }
 

@@ -312,7 +312,7 @@ fn judge_kernels(tree: &Inside, facts: &mut Facts) {
     facts.warnings.extend(told);
 }
 
-fn has_overlay(tree: &Inside, modules: &str, version: &str) -> bool {
+pub(super) fn has_overlay(tree: &Inside, modules: &str, version: &str) -> bool {
     let listed = |file: &str| {
         tree.text(&format!("{modules}/{file}"), limits::MODULES_LIST)
             .is_some_and(|list| list.lines().any(|line| line.contains("/overlayfs/overlay.ko")))

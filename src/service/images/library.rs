@@ -6,11 +6,14 @@
 //! |---|---|
 //! | `<name>/<version>/` | a published tree, never changed |
 //! | `<name>/.<version>.handles` | numbers of its files, where the file system has no handles; goes with the tree |
-//! | `.incoming-<job>/` | an import at work; found at start, it was interrupted and goes |
+//! | `<name>/draft/` | the writable copy, if there is one |
+//! | `<name>/.draft.origins` | which of its files are untouched, see [`origins`](super::origins) |
+//! | `.incoming-<job>/` | an import, a copy or a publication at work; found at start, it was interrupted and goes |
 //! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on |
 //!
-//! A tree gets its final name only when all of it is on the disk, and its row only after that. So a folder without a
-//! row is complete (the power went between the two steps, or the database was lost): it is put on record again.
+//! A tree or a draft gets its final name only when all of it is on the disk, and its row only after that. So a folder without a
+//! row is complete (the power went between the two steps, or the database was lost): it is put on record again. A draft
+//! without a row goes: what it was copied from is still there.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -24,6 +27,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::copy;
+use super::drafts::DraftSummary;
 use super::inspect::{InspectError, inspect};
 use super::{Facts, Images, NUMBERS, Tree, numbers_beside};
 use crate::service::jobs::{JobError, Jobs, Stopped, Task};
@@ -67,6 +71,10 @@ pub enum RemoveError {
         named(.users), if .users.len() == 1 { "it" } else { "them" }
     )]
     InUse { image: ImageVersion, users: Vec<String> },
+    #[error(
+        "`{0}` has a draft; publish it (`bramble image publish {0}`) or discard it (`bramble image discard {0}`) first"
+    )]
+    HasDraft(ImageName),
     #[error(transparent)]
     Library(#[from] LibraryError),
 }
@@ -89,6 +97,7 @@ pub struct ImageSummary {
     pub current: Option<Version>,
     /// Oldest first.
     pub versions: Vec<VersionSummary>,
+    pub draft: Option<DraftSummary>,
 }
 
 /// One version as people see it.
@@ -96,6 +105,12 @@ pub struct ImageSummary {
 pub struct VersionSummary {
     pub version: Version,
     pub source: String,
+    /// What a person says about it.
+    pub note: String,
+    /// Whether a roll-back makes it the current one.
+    pub before: bool,
+    /// Bytes that its removal gives back, as last measured; the rest it shares with other versions.
+    pub own: Option<u64>,
     /// Of the file it came from, if it was asked for.
     pub sha256: Option<String>,
     pub bytes: u64,
@@ -123,6 +138,10 @@ pub(super) struct Ready<'a> {
     pub tree: &'a Path,
     pub name: &'a ImageName,
     pub source: &'a str,
+    /// What a person says about it.
+    pub note: &'a str,
+    /// Whether clients that pin no version boot it from now on.
+    pub current: bool,
     pub sha256: Option<&'a str>,
     pub bytes: u64,
     pub files: u64,
@@ -148,6 +167,7 @@ impl Library {
         for row in &rows {
             library.load(row);
         }
+        library.settle_drafts()?;
         library.clean_up()?;
         library.adopt(&rows, now)?;
         Ok(library)
@@ -162,12 +182,21 @@ impl Library {
         let mut list: BTreeMap<ImageName, ImageSummary> = BTreeMap::new();
         for row in self.store.image_versions()? {
             let name = row.image.name.clone();
-            let summary =
-                list.entry(name.clone()).or_insert(ImageSummary { name, current: None, versions: vec![] });
+            let summary = list.entry(name.clone()).or_insert(ImageSummary {
+                name,
+                current: None,
+                versions: vec![],
+                draft: None,
+            });
             if row.current {
                 summary.current = Some(row.image.version);
             }
             summary.versions.push(self.summary(row));
+        }
+        for row in self.store.drafts()? {
+            if let Some(summary) = list.get_mut(&row.base.name) {
+                summary.draft = Some(DraftSummary::of(&row, &self.draft_path(&row.base.name)));
+            }
         }
         Ok(list.into_values().collect())
     }
@@ -186,13 +215,18 @@ impl Library {
         image: &ImageRef,
         users: &dyn Fn(&ImageVersion) -> Vec<String>,
     ) -> Result<Removal, RemoveError> {
-        let rows = self.store.image_versions().map_err(LibraryError::from)?;
+        let all = self.store.image_versions().map_err(LibraryError::from)?;
         let meant = |row: &&VersionRow| {
             row.image.name == image.name && image.version.is_none_or(|version| version == row.image.version)
         };
-        let rows: Vec<VersionRow> = rows.iter().filter(meant).cloned().collect();
+        let rows: Vec<VersionRow> = all.iter().filter(meant).cloned().collect();
         if rows.is_empty() {
             return Err(RemoveError::NoSuchImage(image.clone()));
+        }
+        if let Some(draft) = self.draft(&image.name)?
+            && rows.len() == all.iter().filter(|row| row.image.name == image.name).count()
+        {
+            return Err(RemoveError::HasDraft(draft.base.name));
         }
         for row in &rows {
             let users = users(&row.image);
@@ -228,37 +262,61 @@ impl Library {
 
     /// Gives a written tree its final name, its row and its place on the shelf. All its bytes are on the disk already.
     pub(super) fn publish(&self, ready: &Ready<'_>) -> Result<ImageVersion, LibraryError> {
-        let home = self.folder.join(ready.name.as_str());
-        DirBuilder::new().recursive(true).mode(0o700).create(&home).map_err(LibraryError::Folder)?;
-        let on_disk = numbers(&home).max().map_or(0, NonZeroU32::get);
-        let last = self.store.image_last_version(ready.name)?.max(on_disk);
-        let version = Version(NonZeroU32::MIN.saturating_add(last));
-        let image = ImageVersion { name: ready.name.clone(), version };
-        let to = self.path(&image);
-        fs::rename(ready.tree, &to).map_err(LibraryError::Folder)?;
-        for folder in [&home, &*self.folder] {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(LibraryError::Folder)?;
-        }
-        self.record(image.clone(), ready)?;
+        let image = self.next_version(ready.name)?;
+        self.put_in_place(ready.tree, &image)?;
+        self.record(image.clone(), ready, Store::image_publish)?;
         Ok(image)
     }
 
-    fn record(&self, image: ImageVersion, ready: &Ready<'_>) -> Result<(), LibraryError> {
+    /// The version that the next publication of `name` will be.
+    pub(super) fn next_version(&self, name: &ImageName) -> Result<ImageVersion, LibraryError> {
+        let on_disk = numbers(&self.folder.join(name.as_str())).max().map_or(0, NonZeroU32::get);
+        let last = self.store.image_last_version(name)?.max(on_disk);
+        Ok(ImageVersion { name: name.clone(), version: Version(NonZeroU32::MIN.saturating_add(last)) })
+    }
+
+    /// Gives a written tree the name it has from now on.
+    pub(super) fn put_in_place(&self, tree: &Path, image: &ImageVersion) -> Result<(), LibraryError> {
+        let home = self.folder.join(image.name.as_str());
+        DirBuilder::new().recursive(true).mode(0o700).create(&home).map_err(LibraryError::Folder)?;
+        fs::rename(tree, self.path(image)).map_err(LibraryError::Folder)?;
+        self.sync(&home)
+    }
+
+    /// Has the names in `home`, the folder of one image, on the disk.
+    pub(super) fn sync(&self, home: &Path) -> Result<(), LibraryError> {
+        for folder in [home, &*self.folder] {
+            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(LibraryError::Folder)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a tree that is in place on record, by `store`, and on the shelf.
+    pub(super) fn record(
+        &self,
+        image: ImageVersion,
+        ready: &Ready<'_>,
+        store: impl FnOnce(&Store, &NewVersion<'_>) -> Result<u32, StoreError>,
+    ) -> Result<(), LibraryError> {
         let nonce = random().map(u64::from_ne_bytes).map_err(LibraryError::Random)?;
         let facts = serde_json::to_string(&ready.facts).unwrap_or_default();
-        let tree = self.store.image_publish(&NewVersion {
+        let new = NewVersion {
             image: &image,
             nonce,
             source: ready.source,
+            note: ready.note,
+            current: ready.current,
             sha256: ready.sha256,
             bytes: ready.bytes,
             files: ready.files,
             facts: &facts,
             at: ready.at,
-        })?;
+        };
+        let tree = store(&self.store, &new)?;
         let root = self.path(&image);
         tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
-        self.images.publish(Tree { image, id: tree, nonce, root, facts: ready.facts.clone() });
+        let current = ready.current || !self.images.has(&image.name);
+        self.images.put(Tree { image, id: tree, nonce, root, facts: ready.facts.clone() }, current);
         Ok(())
     }
 
@@ -290,6 +348,9 @@ impl Library {
         VersionSummary {
             version: row.image.version,
             source: row.source,
+            note: row.note,
+            before: row.before,
+            own: row.own,
             sha256: row.sha256,
             bytes: row.bytes,
             files: row.files,
@@ -320,7 +381,7 @@ impl Library {
 
     /// Starts a job that deletes the folders whose names begin with `prefix` now. Folders of jobs that come later are
     /// not touched.
-    fn sweep(&self, prefix: &'static str, subject: String) -> Result<u64, LibraryError> {
+    pub(super) fn sweep(&self, prefix: &'static str, subject: String) -> Result<u64, LibraryError> {
         let found = left_behind(&self.folder, prefix).map_err(LibraryError::Folder)?;
         let work = move |task: &Task| {
             for folder in &found {
@@ -374,14 +435,19 @@ impl Library {
             tree: &root,
             name: &name,
             source: "found on the disk",
+            note: "",
+            // Whether it was to be everybody's is not known: a person decides.
+            current: false,
             sha256: None,
             bytes,
             files: 0,
             facts,
             at: now,
         };
-        let done = format!("`{image}` was on the disk without a record; it can be booted again");
-        self.record(image, &ready).map_err(|error| Stopped::because(&error))?;
+        let done = format!(
+            "`{image}` was on the disk without a record; it can be booted again (`bramble image promote {image}` has its clients boot it)"
+        );
+        self.record(image, &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
         Ok(done)
     }
 }
@@ -411,7 +477,7 @@ fn delete_lone_numbers(image: &Path) -> io::Result<()> {
 }
 
 /// Deletes a file that need not be there.
-fn delete(file: &Path) -> io::Result<()> {
+pub(super) fn delete(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

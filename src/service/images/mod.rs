@@ -1,15 +1,21 @@
 //! Operating systems that clients boot: import, inspection, list, removal.
 
 pub mod archive;
+pub mod clean;
 pub mod copy;
 pub mod disk;
+pub mod drafts;
 pub mod fat;
+pub mod fit;
 pub mod import;
 pub mod inside;
 pub mod inspect;
 pub mod kernel;
 pub mod library;
+pub mod life;
+pub mod origins;
 pub mod plant;
+pub mod publish;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -127,6 +133,16 @@ impl Images {
         self.shelf().trees.values().find(|tree| tree.id == id).cloned()
     }
 
+    /// Whether there is any version of `name`.
+    pub fn has(&self, name: &ImageName) -> bool {
+        self.shelf().current.contains_key(name)
+    }
+
+    /// What clients that pin no version of `name` boot.
+    pub fn current(&self, name: &ImageName) -> Option<Version> {
+        self.shelf().current.get(name).copied()
+    }
+
     pub fn all(&self) -> Vec<Arc<Tree>> {
         self.shelf().trees.values().cloned().collect()
     }
@@ -143,6 +159,13 @@ impl Images {
                 shelf.current.insert(tree.image.name.clone(), tree.image.version);
             }
             shelf.trees.insert(tree.image.clone(), Arc::new(tree));
+        });
+    }
+
+    /// Clients that pin no version boot this one from now on.
+    fn promote(&self, image: &ImageVersion) {
+        self.change(|shelf| {
+            shelf.current.insert(image.name.clone(), image.version);
         });
     }
 

@@ -23,7 +23,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 use xattr::FileExt as _;
 
-use crate::sys::inside;
+use crate::sys::{inside, reflink};
 
 /// What a file system remembers of a file besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,6 +178,22 @@ impl Planter {
             linkat(&from, name.as_os_str(), folder, new, AtFlags::empty())
         })?;
         self.planted.files += 1;
+        Ok(())
+    }
+
+    /// Makes `entry` one more name of the file `name` in `folder`, whose `bytes` it shares from now on. Only where neither is
+    /// ever written again.
+    pub fn share(
+        &mut self,
+        entry: &Path,
+        folder: impl AsFd,
+        name: &OsStr,
+        bytes: u64,
+    ) -> Result<(), PlantError> {
+        let folder = folder.as_fd();
+        self.make(entry, "share the file", |to, new| linkat(folder, name, to, new, AtFlags::empty()))?;
+        self.planted.files += 1;
+        self.planted.bytes += bytes;
         Ok(())
     }
 
@@ -369,6 +385,16 @@ impl Sink {
     /// Writes into `file`, which is empty.
     pub fn new(file: std::fs::File) -> Self {
         Self { file, written: 0 }
+    }
+
+    /// Takes over the content of `from`, `size` bytes, without copying it, where the file system can do that: whoever
+    /// writes either file first gets a copy of what is written. Whether it did.
+    pub fn share(&mut self, from: &std::fs::File, size: u64) -> bool {
+        let shared = size > 0 && reflink::share(from, &self.file).is_ok();
+        if shared {
+            self.written += size;
+        }
+        shared
     }
 
     /// Puts `bytes` at `offset`.

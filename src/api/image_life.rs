@@ -1,0 +1,221 @@
+//! Methods that change an image or what is booted of it: draft, publication, trial, promotion, roll-back, clone.
+
+use std::fmt::Write as _;
+
+use super::answer::{ClientOn, Effect, Started};
+use super::args::Args;
+use super::error::ApiError;
+use super::{Api, now};
+use crate::config::edit::{Edit, NewValue};
+use crate::service::clients::Known;
+use crate::service::images::drafts::DraftError;
+use crate::service::images::library::LibraryError;
+use crate::service::images::life::LifeError;
+use crate::service::images::publish::{Note, Publication, PublishError, PublishOrLibrary, Skip};
+use crate::types::{ImageName, ImageRef, ImageVersion, RoomName, chain};
+
+impl Api {
+    pub(super) fn image_draft(&self, args: &Args) -> Result<Started, ApiError> {
+        let image: ImageRef = args.need("image")?;
+        let job = self.library.make_draft(&image).map_err(|error| self.draft_failed(error))?;
+        Ok(Started { job })
+    }
+
+    pub(super) fn image_discard(&self, args: &Args) -> Result<Started, ApiError> {
+        let name: ImageName = args.need("image")?;
+        let job = self.library.discard_draft(&name).map_err(|error| self.draft_failed(error))?;
+        Ok(Started { job })
+    }
+
+    pub(super) fn image_publish(&self, args: &Args) -> Result<Started, ApiError> {
+        let name: ImageName = args.need("image")?;
+        let note: Note = args.get("note")?.unwrap_or_default();
+        let skip: Skip = args.get("skip")?.unwrap_or_default();
+        let publication = Publication { name, note, skip };
+        let job = self.library.publish_draft(publication).map_err(|error| self.draft_failed(error))?;
+        Ok(Started { job })
+    }
+
+    pub(super) fn image_clone(&self, args: &Args) -> Result<Started, ApiError> {
+        let image: ImageRef = args.need("image")?;
+        let name: ImageName = args.need("name")?;
+        match self.library.clone_image(&image, name) {
+            Ok(job) => Ok(Started { job }),
+            Err(PublishOrLibrary::Publish(PublishError::NameTaken(name))) => Err(ApiError::ImageTaken(name)),
+            Err(PublishOrLibrary::Publish(_)) => Err(self.no_such_image(image)),
+            Err(PublishOrLibrary::Library(error)) => Err(self.library_failed(error)),
+        }
+    }
+
+    pub(super) fn image_test(&self, args: &Args) -> Result<Effect, ApiError> {
+        let known = self.known(args)?;
+        let image: Option<ImageRef> = args.get("image")?;
+        let tried = image.map(|image| self.version_of(image)).transpose()?;
+        self.try_out(&known, tried.as_ref())?;
+        let known = self.clients.get(known.mac).unwrap_or(known);
+        let Some(next) = tried.clone().or_else(|| self.boots_next(&known)) else {
+            let has = "it tries nothing out any more, and no image is assigned to it";
+            return Err(ApiError::ImageState(format!("`{}`: {has}", known.name)));
+        };
+        let mut effect = self.effect(next, None, |other| other.mac == known.mac);
+        if let Some(tried) = tried {
+            let name = &known.name;
+            let _ = write!(
+                effect.says,
+                " When the trial is over: `bramble image promote {tried}`, or `bramble image test {name} --end`."
+            );
+        }
+        Ok(effect)
+    }
+
+    pub(super) fn image_promote(&self, args: &Args) -> Result<Effect, ApiError> {
+        let image = self.version_of(args.need("image")?)?;
+        if let Some(room) = args.get::<RoomName>("room")? {
+            let pinned = ImageRef { name: image.name.clone(), version: Some(image.version) };
+            return self.assign_room(&room, Some(&pinned));
+        }
+        let config = self.config.borrow().clone();
+        let of_image = |room: &ImageRef| room.name == image.name && room.version.is_some();
+        let edits: Vec<Edit> = config
+            .rooms
+            .iter()
+            .filter(|room| room.image.as_ref().is_some_and(of_image))
+            .map(|room| set_image(&room.name, image.name.as_str()))
+            .collect();
+        if !edits.is_empty() {
+            self.change(&edits)?;
+        }
+        self.library.promote(&image).map_err(|error| self.life_failed(error))?;
+        self.end_trials(&image, |_| true)?;
+        Ok(self.effect(image, None, |_| true))
+    }
+
+    pub(super) fn image_rollback(&self, args: &Args) -> Result<Effect, ApiError> {
+        let name: ImageName = args.need("image")?;
+        let Some(room) = args.get::<RoomName>("room")? else {
+            let image = self.library.roll_back(&name).map_err(|error| self.life_failed(error))?;
+            return Ok(self.effect(image, None, |_| true));
+        };
+        let before = self.store.room_before(&room).map_err(|error| self.failed(&error))?;
+        match before {
+            Some(before) if before.as_ref().is_none_or(|before| before.name == name) => {
+                self.assign_room(&room, before.as_ref())
+            }
+            _ => Err(ApiError::ImageState(format!(
+                "no version of `{name}` was promoted to `{room}`, so there is none to go back to; `bramble image promote {name}@N --room {room}` chooses one"
+            ))),
+        }
+    }
+
+    /// Writes what a room boots from now on, and remembers what it booted.
+    fn assign_room(&self, room: &RoomName, image: Option<&ImageRef>) -> Result<Effect, ApiError> {
+        let config = self.config.borrow().clone();
+        let Some(known) = config.rooms.iter().find(|known| known.name == *room) else {
+            return Err(self.no_such_room(room));
+        };
+        let version = image.map(|image| self.version_of(image.clone())).transpose()?;
+        let edit = match image {
+            Some(image) => set_image(room, &image.to_string()),
+            None => Edit::Unset { section: room.to_string(), option: "image".to_owned() },
+        };
+        self.store.room_before_set(room, known.image.as_ref()).map_err(|error| self.failed(&error))?;
+        self.change(&[edit])?;
+        let Some(version) = version else {
+            let says = format!("{room} has no image any more, as before: its clients start nothing.");
+            let (room, none) = (Some(room.clone()), Vec::new);
+            return Ok(Effect { image: None, room, clients: vec![], still: none(), keep: none(), says });
+        };
+        let here = |known: &Known| known.room.as_ref() == Some(room);
+        self.end_trials(&version, here)?;
+        Ok(self.effect(version, Some(room.clone()), here))
+    }
+
+    fn try_out(&self, known: &Known, image: Option<&ImageVersion>) -> Result<(), ApiError> {
+        self.library.set_trial(known.mac, image, now()).map_err(|error| self.life_failed(error))?;
+        self.clients.set_trial(known.mac, image.cloned());
+        Ok(())
+    }
+
+    /// A version that is promoted is tried out no more by those who get it.
+    fn end_trials(&self, image: &ImageVersion, of: impl Fn(&Known) -> bool) -> Result<(), ApiError> {
+        for known in self.clients.all() {
+            if known.trial.as_ref() == Some(image) && of(&known) {
+                self.try_out(&known, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who boots `image` from now on, and who does not.
+    fn effect(&self, image: ImageVersion, room: Option<RoomName>, of: impl Fn(&Known) -> bool) -> Effect {
+        let (mut clients, mut still, mut keep) = (Vec::new(), Vec::new(), Vec::new());
+        for known in self.clients.all().into_iter().filter(of) {
+            let Some(next) = self.boots_next(&known) else { continue };
+            if next == image {
+                if let Some(booted) = known.booted.clone().filter(|booted| *booted != image)
+                    && self.runs(&known)
+                {
+                    still.push(ClientOn { client: known.name.clone(), image: booted });
+                }
+                clients.push(known.name);
+            } else if next.name == image.name {
+                keep.push(ClientOn { client: known.name, image: next });
+            }
+        }
+        let mut says = match clients.as_slice() {
+            [] => format!("`{image}` is chosen, but no client boots it: none has this image."),
+            [one] => format!("{one} boots `{image}` when it next starts."),
+            many => format!("{} clients boot `{image}` when they next start.", many.len()),
+        };
+        if !still.is_empty() {
+            let _ = write!(says, " Until then they run what they have: {}.", told(&still));
+        }
+        if !keep.is_empty() {
+            let _ = write!(says, " Another version is pinned for, or tried out by: {}.", told(&keep));
+        }
+        Effect { image: Some(image), room, clients, still, keep, says }
+    }
+
+    fn version_of(&self, image: ImageRef) -> Result<ImageVersion, ApiError> {
+        self.library.version_of(&image).map_err(|_| self.no_such_image(image))
+    }
+
+    fn draft_failed(&self, error: DraftError) -> ApiError {
+        match error {
+            DraftError::NoSuchImage(image) => self.no_such_image(image),
+            DraftError::Library(error) => self.library_failed(error),
+            error @ (DraftError::Exists { .. } | DraftError::None(_)) => ApiError::ImageState(chain(&error)),
+        }
+    }
+
+    fn life_failed(&self, error: LifeError) -> ApiError {
+        match error {
+            LifeError::NoSuchImage(image) => self.no_such_image(image),
+            LifeError::Library(error) => self.library_failed(error),
+            error @ LifeError::NothingBefore(_) => ApiError::ImageState(chain(&error)),
+        }
+    }
+
+    pub(super) fn library_failed(&self, error: LibraryError) -> ApiError {
+        match error {
+            LibraryError::Job(error) => error.into(),
+            error => self.failed(&error),
+        }
+    }
+}
+
+fn set_image(room: &RoomName, image: &str) -> Edit {
+    let value = NewValue::One(image.to_owned());
+    Edit::Set { section: room.to_string(), option: "image".to_owned(), value }
+}
+
+/// `lab-01 (trixie@3), lab-02 (trixie@3) and 7 more`.
+fn told(clients: &[ClientOn]) -> String {
+    const SHOWN: usize = 8;
+    let one = |on: &ClientOn| format!("{} ({})", on.client, on.image);
+    let first = clients.iter().take(SHOWN).map(one).collect::<Vec<_>>().join(", ");
+    match clients.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
