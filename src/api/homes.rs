@@ -43,6 +43,11 @@ impl Api {
             return Err(ApiError::BadValue { field: "to", message });
         };
         let beside = matches!(args.get::<String>("beside")?.as_deref(), Some("1" | "true"));
+        self.homes.place_for(&old, &to, beside).map_err(|error| match error {
+            HomeError::HasHome { .. } => bad("beside")(error),
+            HomeError::NotTheirs { .. } | HomeError::NoFolder { .. } => bad("to")(error),
+            error => self.failed(&error),
+        })?;
         let homes = self.homes.clone();
         let subject = to.name.to_string();
         Ok(Started {

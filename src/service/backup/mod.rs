@@ -256,6 +256,11 @@ fn open(from: &Path, task: &Task) -> Result<Box<dyn io::Read>, Stopped> {
     Ok(Box::new(pipe::Counted { file: opened, task: task.clone() }))
 }
 
+/// `1 file`, `3 files`.
+fn count(many: u64, noun: &str) -> String {
+    format!("{many} {noun}{}", if many == 1 { "" } else { "s" })
+}
+
 fn is_fifo(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
 }

@@ -8,7 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::{ACCOUNTS, BackupError, Backups, END, End, FORMAT, HEAD, Head, RestoreRequest, SETTINGS, file};
+use super::{
+    ACCOUNTS, BackupError, Backups, END, End, FORMAT, HEAD, Head, RestoreRequest, SETTINGS, count, file,
+};
 use crate::service::homes::HomeTarget;
 use crate::service::images::archive::{Archive, ArchiveError, Entry, Kind};
 use crate::service::images::plant::Planter;
@@ -74,11 +76,14 @@ impl Backups {
             planting.planter.finish()?;
             trees += 1;
         }
-        ended?;
+        ended.map_err(|error| match error {
+            BackupError::Archive(ArchiveError::Truncated(_)) => BackupError::NoEnd,
+            other => other,
+        })?;
         if let Some(name) = request.home.as_ref().filter(|_| trees == 0) {
             return Err(BackupError::NotInIt(name.clone()));
         }
-        Ok(done.told(trees, &head))
+        Ok(done.told(trees, &head, &self.settings))
     }
 
     fn entries(
@@ -167,11 +172,15 @@ impl Backups {
 }
 
 impl Done {
-    fn told(&self, trees: usize, head: &Head) -> String {
-        let mut says =
-            format!("{} files in {trees} homes and shares, as of {} UTC", self.files, head.made_at);
+    fn told(&self, trees: u64, head: &Head, settings: &Path) -> String {
+        let mut says = format!(
+            "{} in {}, as of {} UTC",
+            count(self.files, "file"),
+            if trees == 1 { "one home or share".to_owned() } else { format!("{trees} homes and shares") },
+            head.made_at
+        );
         if let Some(accounts) = self.accounts {
-            let _ = write!(says, "; {accounts} accounts");
+            let _ = write!(says, "; {}", count(accounts.try_into().unwrap_or(u64::MAX), "account"));
         }
         if let Some(since) = head.since {
             let _ = write!(
@@ -180,20 +189,25 @@ impl Done {
             );
         }
         if let Some(path) = &self.settings {
-            let path = path.display();
+            let (path, settings) = (path.display(), settings.display());
             let _ = write!(
                 says,
-                "\nThe settings of then are in `{path}`. Compare them with /etc/config/bramble, and take over what fits."
+                "\nThe settings of then are in `{path}`. Compare them with {settings}, and take over what fits."
             );
         }
         for without in &self.without {
             let _ = write!(says, "\nNot restored: {without}.");
         }
         if self.refused > 0 {
-            let _ = write!(says, "\n{} devices were in the backup and were left out.", self.refused);
+            let _ =
+                write!(says, "\nLeft out, because a home has no devices: {}.", count(self.refused, "device"));
         }
         if self.left_out > 0 {
-            let _ = write!(says, "\n{} files could not be read when the backup was made.", self.left_out);
+            let _ = write!(
+                says,
+                "\nNot in the backup, because it could not be read then: {}.",
+                count(self.left_out, "file")
+            );
         }
         says
     }

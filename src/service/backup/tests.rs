@@ -254,6 +254,8 @@ fn an_interrupted_backup_leaves_nothing_and_an_interrupted_restore_can_be_repeat
         fs::write(house.path("cut.tar"), &whole[..cut]).expect("written");
         let done = house.restore(&house.path("cut.tar"));
         assert_eq!(done.state, JobState::Failed, "{cut}: {}", done.message);
+        let cut_off = done.message.starts_with("the backup ends in the middle");
+        assert!(cut_off || cut < 1024, "{cut}: {}", done.message);
     }
     fs::write(home.join("a"), "half").expect("written");
     assert_eq!(house.restore(&house.path("b.tar")).state, JobState::Done);
@@ -391,10 +393,10 @@ fn owners_setuid_and_devices_of_an_archive_count_for_nothing() {
         (done.state, done.message.as_str()),
         (
             JobState::Done,
-            "1 files in 1 homes and shares, as of 1970-01-01 00:00:00 UTC\n\
+            "1 file in one home or share, as of 1970-01-01 00:00:00 UTC\n\
              Not restored: the home `nobody` (there is no such account).\n\
              Not restored: the share `unknown` (the configuration has no such section).\n\
-             1 devices were in the backup and were left out."
+             Left out, because a home has no devices: 1 device."
         )
     );
     let meta = |name: &str| fs::symlink_metadata(house.path("data/homes/anna").join(name)).expect(name);

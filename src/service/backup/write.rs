@@ -19,7 +19,9 @@ use serde::Serialize;
 use tar::{EntryType, Header};
 use xattr::FileExt as _;
 
-use super::{ACCOUNTS, BackupError, BackupRequest, Backups, END, End, FORMAT, HEAD, Head, SETTINGS, file};
+use super::{
+    ACCOUNTS, BackupError, BackupRequest, Backups, END, End, FORMAT, HEAD, Head, SETTINGS, count, file,
+};
 use crate::service::jobs::Task;
 use crate::service::walk::{self, Met};
 use crate::types::{ByteSize, Moment, limits};
@@ -66,7 +68,7 @@ impl Backups {
         archive.note(END, &end)?;
         // Two empty blocks end an archive.
         archive.put(&[0; 1024])?;
-        let mut says = format!("{} files, {}", end.files, ByteSize(archive.written));
+        let mut says = format!("{}, {}", count(end.files, "file"), ByteSize(archive.written));
         if let Some(since) = since {
             let _ = write!(says, ", changed since {since} UTC");
         }

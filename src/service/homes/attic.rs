@@ -129,8 +129,8 @@ impl Homes {
         Ok(Ok(place))
     }
 
-    /// Where it comes to lie.
-    fn place_for(&self, old: &Attic, to: &Person, beside: bool) -> Result<PathBuf, HomeError> {
+    /// Where it comes to lie, if that can be.
+    pub fn place_for(&self, old: &Attic, to: &Person, beside: bool) -> Result<PathBuf, HomeError> {
         let root = self.folder_of(&to.name);
         let (name, uid) = (to.name.clone(), to.uid.0);
         match self.owner_at(&root, to.uid)? {
