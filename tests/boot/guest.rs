@@ -128,6 +128,19 @@ impl Guest {
         self.expect("assword: ");
         self.type_line(password);
         self.expect("# ");
+        self.quiet_shell();
+    }
+
+    /// Answers prompts in order.
+    pub fn answer(&mut self, prompts: &[(&str, &str)]) {
+        for (prompt, answer) in prompts {
+            self.expect(prompt);
+            self.type_line(answer);
+        }
+    }
+
+    /// Makes the shell of whoever has just logged in easy to follow.
+    pub fn quiet_shell(&mut self) {
         self.type_line("bind 'set enable-bracketed-paste off'; stty -echo; PS1=; PS2=; export PAGER=cat SYSTEMD_COLORS=0; echo read''y");
         self.expect("ready\r\n");
     }

@@ -8,14 +8,30 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use bramble::service::accounts::password;
 use bramble::sim::net::{Lab, Machine};
-use bramble::types::MacAddr;
+use bramble::store::Store;
+use bramble::store::accounts::{AccountStep, NewAccount};
+use bramble::types::{FullName, MacAddr, Moment, Role};
 
 use crate::guest::{Boot, Guest};
 use crate::harness;
 
 pub const CLIENT: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
+/// The client of the second name.
+pub const SECOND: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 2]);
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 50);
+
+/// Which client this is, from 1.
+fn nth(mac: MacAddr) -> u8 {
+    let [_, _, _, _, _, last] = mac.octets();
+    last
+}
+
+/// Its interface on the switch.
+fn tap(nth: u8) -> String {
+    format!("tap{nth}")
+}
 
 /// Where `tests/boot/prepare` puts things.
 pub fn made() -> PathBuf {
@@ -59,14 +75,16 @@ impl Room {
     /// Starts the daemon with a client of each name and imports the system as `debian`.
     pub fn open(names: &[&str]) -> Self {
         let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
-        lab.tap(&lan, "tap0").expect("a tap");
+        for (_, nth) in names.iter().zip(1..) {
+            lab.tap(&lan, &tap(nth)).expect("a tap");
+        }
         // Below target/, not /tmp: the data folder must be on a disk.
         let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let [_, _, _, _, _, last] = CLIENT.octets();
+        let last = nth(CLIENT);
         let mut text = format!(
             "config bramble 'main'\n\toption enabled '1'\n\toption data '{}/data'\n\tlist network 'lan'\n\
              \toption log_level 'debug'\n\
-             config room 'lab'\n\toption image 'debian'\n",
+             config room 'lab'\n\toption image 'debian'\n\toption sudo 'teachers'\n",
             work.path().display()
         );
         for (name, nth) in names.iter().zip(last..) {
@@ -153,7 +171,7 @@ impl Room {
                 kernel: &made().join("uml/usr/bin/linux.uml"),
                 initrd: Some(initrd),
                 disks: &[],
-                network: Some((self.lab.switch(), "tap0", mac)),
+                network: Some((self.lab.switch(), &tap(nth(mac)), mac)),
                 cmdline,
                 work: self.work.path(),
             },
@@ -168,7 +186,7 @@ impl Room {
                 kernel,
                 initrd: None,
                 disks: &[],
-                network: Some((self.lab.switch(), "tap0", mac)),
+                network: Some((self.lab.switch(), &tap(nth(mac)), mac)),
                 cmdline,
                 work: self.work.path(),
             },
@@ -187,6 +205,31 @@ impl Room {
                 work: self.work.path(),
             },
         )
+    }
+
+    /// The pupil `anna`, who must choose a new password, and the teacher `sven`; both with `password`.
+    pub fn add_people(&mut self, password: &str) {
+        let store = Store::open(&self.work.path().join("data/bramble.db")).expect("the daemon's database");
+        let hash = password::hash(&password.parse().expect("a password")).expect("a hash");
+        let account = |name: &str, role, must_change| {
+            AccountStep::Add(NewAccount {
+                name: name.parse().expect("a name"),
+                full_name: FullName::nearest(name),
+                note: String::new(),
+                role,
+                hash: Some(hash.clone()),
+                must_change,
+                enabled: true,
+                expires_at: None,
+                quota: None,
+                classes: vec![],
+            })
+        };
+        let steps = [account("anna", Role::Pupil, true), account("sven", Role::Teacher, false)];
+        store.change_accounts(&steps, Moment::from_secs(1_795_435_200)).expect("stored");
+        drop(store);
+        // It sees only what it changed itself.
+        self.kill_and_restart();
     }
 
     pub fn kill_and_restart(&mut self) {
