@@ -43,7 +43,7 @@ pub enum Does {
     Write { path: &'static str, needs: &'static str, text: fn(&Client<'_>) -> Option<String> },
     /// Edits `path` if it is there; `*` at its end stands for each file of the folder.
     Edit { path: &'static str, edit: fn(&str, &Client<'_>) -> String },
-    /// Masks a unit only where none of `unless` is in the folder.
+    /// Masks a unit where the folder has what the unit would make: a file whose name ends so.
     MaskIfMade { unit: &'static str, folder: &'static str, ends: &'static str },
 }
 

@@ -139,6 +139,28 @@ impl Guest {
         }
     }
 
+    /// Logs a person of the server in at the prompt of a serial console.
+    pub fn enter(&mut self, user: &str, password: &str) {
+        self.answer(&[("login: ", user), ("assword: ", password)]);
+        self.expect("$ ");
+        self.quiet_shell();
+    }
+
+    /// Logs in with a password that was made up by the server, and chooses another.
+    pub fn enter_first(&mut self, user: &str, first: &str, chosen: &str) {
+        self.answer(&[("login: ", user), ("assword: ", first), ("urrent password: ", first)]);
+        self.answer(&[("ew password: ", chosen), ("etype new password: ", chosen)]);
+        self.expect("$ ");
+        self.quiet_shell();
+    }
+
+    /// Runs one line in the shell that asks questions: its output behind the last answer, and its exit code.
+    pub fn converse(&mut self, line: &str, prompts: &[(&str, &str)]) -> (String, i32) {
+        self.type_line(&format!("{line}; echo \"=end=$?=\""));
+        self.answer(prompts);
+        self.outcome()
+    }
+
     /// Makes the shell of whoever has just logged in easy to follow.
     pub fn quiet_shell(&mut self) {
         self.type_line("bind 'set enable-bracketed-paste off'; stty -echo; PS1=; PS2=; export PAGER=cat SYSTEMD_COLORS=0; echo read''y");
@@ -155,6 +177,11 @@ impl Guest {
     /// Runs one line in the shell: its output and exit code.
     pub fn run(&mut self, line: &str) -> (String, i32) {
         self.type_line(&format!("{line}; echo \"=end=$?=\""));
+        self.outcome()
+    }
+
+    /// What the line typed last said, and how it ended.
+    fn outcome(&mut self) -> (String, i32) {
         let output = self.expect("=end=").replace('\r', "");
         let code = self.expect("=").parse().expect("an exit code");
         (output, code)

@@ -19,6 +19,7 @@ mod guest;
 #[path = "../net/harness.rs"]
 mod harness;
 mod quota;
+mod homes;
 mod people;
 mod room;
 

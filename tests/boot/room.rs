@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use bramble::service::accounts::password;
 use bramble::sim::net::{Lab, Machine};
-use bramble::store::Store;
-use bramble::store::accounts::{AccountStep, NewAccount};
-use bramble::types::{FullName, MacAddr, Moment, Role};
+use bramble::types::MacAddr;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::guest::{Boot, Guest};
 use crate::harness;
@@ -74,6 +73,11 @@ pub struct Room {
 impl Room {
     /// Starts the daemon with a client of each name and imports the system as `debian`.
     pub fn open(names: &[&str]) -> Self {
+        Self::open_with(names, "")
+    }
+
+    /// The same with `more` in the configuration.
+    pub fn open_with(names: &[&str], more: &str) -> Self {
         let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
         for (_, nth) in names.iter().zip(1..) {
             lab.tap(&lan, &tap(nth)).expect("a tap");
@@ -84,7 +88,7 @@ impl Room {
         let mut text = format!(
             "config bramble 'main'\n\toption enabled '1'\n\toption data '{}/data'\n\tlist network 'lan'\n\
              \toption log_level 'debug'\n\
-             config room 'lab'\n\toption image 'debian'\n\toption sudo 'teachers'\n",
+             config room 'lab'\n\toption image 'debian'\n{more}",
             work.path().display()
         );
         for (name, nth) in names.iter().zip(last..) {
@@ -207,36 +211,51 @@ impl Room {
         )
     }
 
-    /// The pupil `anna`, who must choose a new password, and the teacher `sven`; both with `password`.
-    pub fn add_people(&mut self, password: &str) {
-        let store = Store::open(&self.work.path().join("data/bramble.db")).expect("the daemon's database");
-        let hash = password::hash(&password.parse().expect("a password")).expect("a hash");
-        let account = |name: &str, role, must_change| {
-            AccountStep::Add(NewAccount {
-                name: name.parse().expect("a name"),
-                full_name: FullName::nearest(name),
-                note: String::new(),
-                role,
-                hash: Some(hash.clone()),
-                must_change,
-                enabled: true,
-                expires_at: None,
-                quota: None,
-                classes: vec![],
-            })
-        };
-        let steps = [account("anna", Role::Pupil, true), account("sven", Role::Teacher, false)];
-        store.change_accounts(&steps, Moment::from_secs(1_795_435_200)).expect("stored");
-        drop(store);
-        // It sees only what it changed itself.
-        self.kill_and_restart();
+    /// Adds an account; the password that was made up for it.
+    pub fn add_account(&self, name: &str, about: &[&str]) -> String {
+        let told = self.bramble(&[&["--json", "account", "add", name], about].concat());
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let password = told.pointer("/accounts/0/password").and_then(serde_json::Value::as_str);
+        password.expect("a password was made up").to_owned()
+    }
+
+    /// The folder with everything the daemon keeps.
+    pub fn data(&self) -> PathBuf {
+        self.work.path().join("data")
+    }
+
+    /// Changes the configuration, and waits until the daemon has read it.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.work.path().join("config/bramble");
+        let text = fs::read_to_string(&file).expect("written at the start");
+        assert!(text.contains(from), "`{from}` is in the configuration");
+        fs::write(&file, text.replace(from, to)).expect("a file");
+        let log = self.work.path().join("daemon.log");
+        let loaded = || fs::read_to_string(&log).expect("a log").matches("configuration applied").count();
+        let before = loaded();
+        let daemon = Pid::from_raw(i32::try_from(self.daemon.id()).expect("a process number fits"));
+        kill(daemon, Signal::SIGHUP).expect("it is running");
+        let begin = Instant::now();
+        while loaded() == before {
+            assert!(begin.elapsed() < Duration::from_secs(30), "the daemon does not read its configuration");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The daemon is gone until [`Self::start_again`].
+    pub fn stop(&mut self) {
+        self.daemon.kill().expect("it is running");
+        self.daemon.wait().expect("a child can be waited for");
+    }
+
+    pub fn start_again(&mut self) {
+        self.daemon = serve(&self.server, self.work.path());
+        self.wait_until_ready();
     }
 
     pub fn kill_and_restart(&mut self) {
-        self.daemon.kill().expect("it is running");
-        self.daemon.wait().expect("a child can be waited for");
-        self.daemon = serve(&self.server, self.work.path());
-        self.wait_until_ready();
+        self.stop();
+        self.start_again();
     }
 
     /// The published tree holds exactly what was imported.

@@ -187,7 +187,7 @@ fn curl_with_every_block_size() {
         assert_eq!(
             String::from_utf8(room.fetched()).expect("text"),
             "console=serial0,115200 console=tty1 root=/dev/nfs nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,\
-             rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=\
+             rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=\
              0707070707070707070707070707070707070707070707070707070707070707\n"
         );
         let output = fetch("recovery.elf", "512");

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod door;
+mod fullness;
 mod homes;
 mod install;
 mod link;
@@ -21,6 +22,7 @@ mod sessions;
 pub use homes::furnish;
 pub use install::install;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
@@ -41,6 +43,9 @@ const AT_BOOT: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody's session ended without being closed.
 const ROUNDS: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether a home is almost full.
+const FULLNESS: Duration = Duration::from_secs(15);
+
 const NO_SERVER: &str = "The server cannot be reached, so nobody can log in. Please wait a minute and try again, or tell your teacher.";
 const TROUBLE: &str = "Your files cannot be reached, so you cannot log in here. Please tell your teacher.";
 
@@ -53,6 +58,8 @@ struct Service {
     /// What of the people could not be written, so that it is said once.
     left_out: Mutex<Vec<String>>,
     sessions: Mutex<Sessions>,
+    /// Who knows already that their home is almost full.
+    warned: Mutex<BTreeSet<UserName>>,
     /// Held while homes are mounted or unmounted, so that a log-in and a log-out do not meet.
     homes: Mutex<()>,
 }
@@ -81,10 +88,13 @@ pub fn run() -> ExitCode {
         people: Mutex::new(None),
         left_out: Mutex::new(Vec::new()),
         sessions: Mutex::new(Sessions::kept()),
+        warned: Mutex::new(BTreeSet::new()),
         homes: Mutex::new(()),
     });
     let own = Arc::clone(&service);
     std::thread::spawn(move || own.rounds());
+    let own = Arc::clone(&service);
+    std::thread::spawn(move || own.watch_homes());
     let own = Arc::clone(&service);
     std::thread::spawn(move || {
         let tell = Arc::clone(&own);
@@ -185,6 +195,10 @@ impl Service {
         let person = self.person(&name);
         let himself = person.as_ref().is_some_and(|person| person.uid.0 == caller.uid);
         let root_only = matches!(wish, Wish::Open { .. } | Wish::Close { .. });
+        if locked(&self.people).is_none() && !root_only {
+            // Nobody is known before the server has been reached for the first time.
+            return Answer::no(NO_SERVER);
+        }
         if caller.uid != 0 && (root_only || !himself) {
             return Answer::no("");
         }
@@ -266,7 +280,8 @@ impl Service {
                 self.change_sessions(|sessions| {
                     sessions.mounted.entry(person.name.clone()).or_default().append(&mut mounted);
                 });
-                return Answer::yes("");
+                locked(&self.warned).remove(&person.name);
+                return Answer::yes(self.fullness(&person.name).unwrap_or_default());
             }
             Err(error) => error,
         };
@@ -276,6 +291,35 @@ impl Service {
         }
         self.over(id);
         Answer::no(TROUBLE)
+    }
+
+    /// What somebody whose home is almost full has not been told yet; may wait for the server.
+    fn fullness(&self, name: &UserName) -> Option<String> {
+        let home = locked(&self.sessions).mounted.get(name)?.first()?.clone();
+        let warning = fullness::warning(&home);
+        let mut warned = locked(&self.warned);
+        if warning.is_some() {
+            return warning.filter(|_| warned.insert(name.clone()));
+        }
+        warned.remove(name);
+        None
+    }
+
+    /// Looks after homes that become full. On a thread of its own, because it waits for the server.
+    fn watch_homes(&self) {
+        loop {
+            std::thread::sleep(FULLNESS);
+            let here: BTreeSet<UserName> =
+                locked(&self.sessions).open.iter().map(|session| session.name.clone()).collect();
+            locked(&self.warned).retain(|name| here.contains(name));
+            for name in here {
+                let Some(warning) = self.fullness(&name) else { continue };
+                let open = locked(&self.sessions).open.clone();
+                for session in open.iter().filter(|session| session.name == name) {
+                    door::show(&session.terminal, &warning);
+                }
+            }
+        }
     }
 
     /// A session's opener has closed it, or ended. What it leaves behind is taken away behind its back: it need not wait.

@@ -60,11 +60,14 @@ pub struct NfsRoot {
 impl NfsRoot {
     /// The parameters that mount this root and start the agent. The options are those that both the kernel and klibc's
     /// `nfsmount` know: an unknown one makes the latter try for three minutes and fail.
+    ///
+    /// A published tree never changes, so what the client knows of it stays right for a day: it asks less, and programs
+    /// that were used before start also while the server is away.
     fn parameters(&self) -> String {
         let Self { server, port, path, pin } = self;
         let port = if *port == NFS_PORT { String::new() } else { format!(",port={port},mountport={port}") };
         format!(
-            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072{port} ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
+            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400{port} ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
             channel::PARAMETER
         )
     }
@@ -79,7 +82,7 @@ impl NfsRoot {
 /// let line = compose("console=tty1 root=PARTUUID=1-02 rootfstype=ext4 rootwait resize", &root, &["quiet".to_owned()]);
 /// assert_eq!(
 ///     line,
-///     "console=tty1 root=/dev/nfs nfsroot=192.168.1.1:/image/trixie/3,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro \
+///     "console=tty1 root=/dev/nfs nfsroot=192.168.1.1:/image/trixie/3,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400 ip=dhcp ro \
 ///      rootwait init=/.bramble/agent \
 ///      bramble.pin=abababababababababababababababababababababababababababababababab quiet\n"
 /// );
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OURS: &str = "root=/dev/nfs nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=0707070707070707070707070707070707070707070707070707070707070707";
+    const OURS: &str = "root=/dev/nfs nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400 ip=dhcp ro rootwait init=/.bramble/agent bramble.pin=0707070707070707070707070707070707070707070707070707070707070707";
 
     fn root() -> NfsRoot {
         NfsRoot {
@@ -199,7 +202,7 @@ mod tests {
     fn another_port_is_told() {
         let line = compose("", &NfsRoot { port: 20490, ..root() }, &[]);
         let told =
-            "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,port=20490,mountport=20490 ip=dhcp";
+            "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ip=dhcp";
         assert!(line.contains(told), "{line}");
     }
 
