@@ -143,8 +143,7 @@ fn kernel_parameters_of_each_release() {
 fn another_port_of_our_nfs_server_is_told() {
     let mut room = Room::new(Release::Trixie);
     room.nfs_port = 20490;
-    let told =
-        " nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ";
+    let told = " nfsroot=192.168.77.1:/image/sample/1,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ";
     assert!(room.text("cmdline.txt").contains(told));
 }
 

@@ -18,6 +18,7 @@ mod install;
 mod link;
 mod processes;
 mod sessions;
+mod warm;
 
 pub use homes::furnish;
 pub use install::install;
@@ -154,8 +155,11 @@ impl Service {
         match event {
             Event::People(people) => {
                 self.write_people(&people);
-                *locked(&self.people) = Some(people);
+                let first = locked(&self.people).replace(people).is_none();
                 ready();
+                if first {
+                    std::thread::spawn(warm::up);
+                }
             }
             Event::Order { id, order: Order::EndSession { session, message } } => {
                 let service = Arc::clone(self);

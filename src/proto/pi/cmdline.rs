@@ -201,8 +201,7 @@ mod tests {
     #[test]
     fn another_port_is_told() {
         let line = compose("", &NfsRoot { port: 20490, ..root() }, &[]);
-        let told =
-            "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ip=dhcp";
+        let told = "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ip=dhcp";
         assert!(line.contains(told), "{line}");
     }
 
