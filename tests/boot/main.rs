@@ -18,9 +18,9 @@ mod guest;
 #[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]
 mod harness;
-mod quota;
 mod homes;
 mod people;
+mod quota;
 mod room;
 
 use std::fs;

@@ -24,4 +24,5 @@ mod nonsense;
 mod pages;
 mod rom;
 mod slapd;
+mod strangers;
 mod tftp;

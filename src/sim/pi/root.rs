@@ -74,6 +74,13 @@ pub struct Open {
     handle: Handle,
 }
 
+impl Open {
+    /// What the server knows it by.
+    pub fn handle(&self) -> &[u8] {
+        &self.handle
+    }
+}
+
 /// A mounted root.
 #[derive(Debug)]
 pub struct Root {
