@@ -5,7 +5,7 @@
 //! with `BRAMBLE_REQUIRE_PEERS=1` that is a failure. The kernel is Linux 6.1 with its own NFS client; it lacks
 //! `CONFIG_IP_PNP`, so what the kernel of a Pi does with `ip=` and `nfsroot=` is done by a small initramfs that hands the
 //! same options to the same mount code (`tests/boot/init`), and by Debian's own initramfs, unchanged. A kernel that has
-//! it can be built with `tests/boot/kernel`; then it is shown without any initramfs, too.
+//! it can be built with `tests/boot/kernel` (`tests/run kernel`); then it is shown without any initramfs, too.
 
 #![expect(
     clippy::disallowed_methods,
@@ -95,13 +95,14 @@ fn debians_own_initramfs_reads_every_file() {
 }
 
 /// A kernel with `CONFIG_ROOT_NFS`, as a Pi's, does everything by its parameters, as Bramble composed them: no initramfs
-/// and no other program before the agent. Runs where `tests/boot/kernel` has built such a kernel.
+/// and no other program before the agent. Runs where `tests/boot/kernel` has built such a kernel
+/// (`tests/run kernel`).
 #[test]
 fn a_kernel_mounts_its_root_by_parameters_alone() {
     let kernel = made().join("linux-rootnfs");
     if !kernel.exists() {
         println!(
-            "a_kernel_mounts_its_root_by_parameters_alone: not run; build the kernel with tests/boot/kernel"
+            "a_kernel_mounts_its_root_by_parameters_alone: not run; `tests/run kernel` builds the kernel"
         );
         return;
     }
