@@ -149,6 +149,10 @@ BRAMBLE_CROSS=$work/cross cross/package aarch64 aarch64_generic aarch64_cortex-a
 (cd "$work/cross/packages" && sha256sum --quiet -c "$work/sums")
 openwrt/check_packages "$work/cross/packages"/* --content usr/bin/bramble "program aarch64/bramble"
 passed=$((passed + 2))
+# The web pages, and a translation read back as LuCI does: by the hash of the original.
+BRAMBLE_CROSS=$work/cross cross/package luci-app >"$work/third"
+openwrt/check_packages --luci "$work/cross/packages" luci-app/po/*/bramble.po
+passed=$((passed + 1))
 if command -v apk >/dev/null && apk --version | grep -q '^apk-tools 3'; then
 	apk verify --allow-untrusted "$work/cross/packages"/*.apk
 	passed=$((passed + 1))

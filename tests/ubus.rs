@@ -353,37 +353,69 @@ async fn a_ubusd_that_is_dead_or_hangs_is_named_with_what_still_works() {
     assert_eq!(health.problems(), Vec::<String>::new());
 }
 
-/// The daemon itself: a call over ubus changes its configuration, and the change is told.
-#[tokio::test]
-async fn the_daemon_is_on_ubus() {
-    let (folder, socket) = site();
-    let path = |name: &str| folder.path().join(name);
-    let data = path("data");
-    std::fs::write(
-        path("network"),
-        "config interface 'lan'\n\toption device 'lo'\n\toption proto 'static'\n\toption ipaddr '127.77.0.21'\n\
-         \toption netmask '255.255.255.0'\n",
-    )
-    .expect("written");
-    std::fs::write(path("dhcp"), "").expect("written");
+/// Files of a router, with `data` in `place`.
+fn configure(folder: &Path, place: &Path, address: u8) {
+    let network = format!(
+        "config interface 'lan'\n\toption device 'lo'\n\toption proto 'static'\n\toption ipaddr '127.77.0.{address}'\n\
+         \toption netmask '255.255.255.0'\n"
+    );
     let config = format!(
         "config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n\tlist network 'lan'\n\n\
          config dhcp 'dhcp'\n\toption mode 'off'\n\nconfig tftp 'tftp'\n\toption enabled '0'\n\n\
          config nfs 'nfs'\n\toption port '20490'\n",
-        data.display()
+        place.display()
     );
-    std::fs::write(path("bramble"), config).expect("written");
-    let _broker = Broker::start(&socket);
-    let mut daemon = tokio::process::Command::new(env!("CARGO_BIN_EXE_bramble"))
-        .args(["serve", "--any-storage", "--config"])
-        .arg(path("bramble"))
+    for (name, text) in [("network", network), ("dhcp", String::new()), ("bramble", config)] {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+}
+
+fn daemon(folder: &Path, socket: &Path, more: &[&str]) -> tokio::process::Child {
+    tokio::process::Command::new(env!("CARGO_BIN_EXE_bramble"))
+        .arg("serve")
+        .args(more)
+        .arg("--config")
+        .arg(folder.join("bramble"))
         .arg("--socket")
-        .arg(path("socket"))
+        .arg(folder.join("socket"))
         .arg("--ubus")
-        .arg(&socket)
+        .arg(socket)
         .kill_on_drop(true)
         .spawn()
-        .expect("started");
+        .expect("started")
+}
+
+/// While the disk is missing the object is there and says so, and what needs the disk is refused with the same words.
+#[tokio::test]
+async fn a_missing_disk_is_told_over_ubus() {
+    let (folder, socket) = site();
+    configure(folder.path(), Path::new("/proc/bramble"), 22);
+    let _broker = Broker::start(&socket);
+    let mut daemon = daemon(folder.path(), &socket, &[]);
+    blocking(move || {
+        let mut caller = Caller::new(&socket);
+        let status = caller.call("status", &json!({})).expect("answered");
+        let says = status["problems"][0].as_str().expect("a problem");
+        assert!(says.starts_with("waiting for the disk: "), "{says}");
+        assert_eq!(caller.call("health", &json!({})).expect("answered")["healthy"], false);
+        let refused = caller.call("client_list", &json!({})).expect("answered");
+        assert_eq!(
+            (&refused["error"]["code"], &refused["error"]["message"]),
+            (&json!("no_disk"), &json!(says))
+        );
+    })
+    .await;
+    daemon.start_kill().expect("it runs");
+    daemon.wait().await.expect("it ended");
+}
+
+/// The daemon itself: a call over ubus changes its configuration, and the change is told.
+#[tokio::test]
+async fn the_daemon_is_on_ubus() {
+    let (folder, socket) = site();
+    configure(folder.path(), &folder.path().join("data"), 21);
+    let _broker = Broker::start(&socket);
+    let mut daemon = daemon(folder.path(), &socket, &["--any-storage"]);
     blocking(move || {
         let mut caller = Caller::new(&socket);
         let status = caller.call("status", &json!({})).expect("answered");

@@ -23,6 +23,7 @@ use crate::serve::supervisor::Supervisor;
 use crate::service::health;
 use crate::store::place::{self, BadPlace, Disk};
 use crate::types::{ByteSize, Moment, chain};
+use crate::ubus::{Notices, Ubus};
 
 /// How often the mount table is looked at: as fast as a person who plugs a disk in.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -94,7 +95,8 @@ pub async fn gone(data: &Path, disk: &Disk) -> BadPlace {
     }
 }
 
-/// Answers callers while there is nothing to ask.
+/// Answers callers, those of ubus too, while there is nothing to ask: a web page says what is missing, and not that
+/// Bramble is gone.
 fn answer(supervisor: &mut Supervisor, control: &Control, config: &Config, options: &Serve, bad: &BadPlace) {
     let says = format!("waiting for the disk: {}", chain(bad));
     let status = Status {
@@ -124,6 +126,9 @@ fn answer(supervisor: &mut Supervisor, control: &Control, config: &Config, optio
         };
         Box::pin(std::future::ready(answer))
     });
+    let (socket, health) = (options.ubus.clone(), Arc::new(health::Health::default()));
+    let ubus = Ubus { socket, handler: Arc::clone(&handler), notices: Notices::default(), health };
+    supervisor.start("ubus", move |stop| ubus.clone().run(stop));
     let control = control.clone();
     supervisor.start("control", move |stop| control.clone().run(Arc::clone(&handler), stop));
 }
