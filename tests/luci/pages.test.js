@@ -230,6 +230,21 @@ test('an action that fails says so', async () => {
 	assert.deepStrictEqual(page.seen.notices, [ { text: 'too many jobs are waiting', kind: 'danger' } ]);
 });
 
+test('a log-in is tested step by step, with what to do', async () => {
+	const given = answers();
+	const page = browser(given);
+	const node = await page.open('bramble.people');
+
+	given.account_test = answer('account_test');
+	await button(node, 'Test a log-in…').click();
+	await submit(page);
+
+	const dialog = page.seen.modals[page.seen.modals.length - 1];
+
+	for (const step of answer('account_test').steps)
+		assert.ok(dialog.node.textContent.includes(step.what) && dialog.node.textContent.includes(step.remedy ?? ''), step.what);
+});
+
 test('a list of people is cut so that each part fits, and its lines keep their numbers', async () => {
 	const given = answers();
 	const page = browser(given);

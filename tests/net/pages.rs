@@ -43,6 +43,7 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("account_add_refused", "account_add", json!({ "account": "Zoe & Co" })),
         ("account_remove", "account_remove", json!({ "account": "zoe" })),
+        ("account_test", "account_test", json!({ "account": "amira", "password": "not this" })),
         ("account_export", "account_export", json!({ "class": "class-7a" })),
         ("share_list", "share_list", json!({})),
         ("home_measure", "home_measure", json!({})),

@@ -222,6 +222,24 @@ return baseclass.extend({
 		}));
 	},
 
+	/* Why somebody can, or cannot, log in: step by step. */
+	test() {
+		act.form(_('Test a log-in'), _('Each step of a log-in is tried, as far as it goes; nobody is logged in by it.'), [
+			{ name: 'account', label: _('Log-in name') },
+			{ name: 'password', label: _('Password'), kind: 'password', help: _('Without it everything else is tried.') }
+		], _('Test'), (values) => api.accountTest(values).then((result) => {
+			act.modal(result.works ? _('%s can log in').format(result.account) : _('%s cannot log in').format(result.account), [
+				show.table([ '', _('Step'), _('What to do') ], result.steps.map((step) => [
+					show.badge({ 'ok': _('good'), 'note': _('note') }[step.outcome] ?? _('failed'), { 'ok': 'up', 'note': 'boot' }[step.outcome] ?? 'stuck'),
+					step.what, step.remedy ?? ''
+				])),
+				E('div', { 'class': 'right' }, [ E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ]) ])
+			]);
+
+			return false;
+		}));
+	},
+
 	addClass(done) {
 		act.form(_('Add a class'), null, this.classFields(null), _('Add'), (values) => api.classAdd({
 			'class': values.name, note: values.note, quota: values.quota

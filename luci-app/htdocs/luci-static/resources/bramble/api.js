@@ -65,6 +65,7 @@ return baseclass.extend({
 	sessionEnd: method('session_end', [ 'session', 'message' ]),
 
 	accountList: method('account_list', [ 'search', 'class', 'role', 'offset', 'limit' ]),
+	accountTest: method('account_test', [ 'account', 'password' ]),
 	accountAdd: method('account_add', [ 'account', 'full_name', 'note', 'role', 'classes', 'password', 'must_change', 'expires', 'quota', 'slips' ]),
 	accountSet: method('account_set', [ 'account', 'name', 'full_name', 'note', 'role', 'classes', 'enabled', 'must_change', 'expires', 'quota' ]),
 	accountPassword: method('account_password', [ 'account', 'class', 'password', 'slips' ]),

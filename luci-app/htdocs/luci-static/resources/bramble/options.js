@@ -32,6 +32,24 @@ const LABELS = {
 	'accounts.twice': _('A second log-in'),
 	'accounts.password_length': _('Shortest password'),
 	'accounts.attic_time': _('Keep removed homes for'),
+	'directory.server': _('Servers'),
+	'directory.kind': _('Kind'),
+	'directory.tls': _('Encryption'),
+	'directory.ca_file': _('Authorities'),
+	'directory.base': _('People below'),
+	'directory.group_base': _('Groups below'),
+	'directory.bind_dn': _('Asked as'),
+	'directory.secret_file': _('File with its password'),
+	'directory.filter': _('Who is a person'),
+	'directory.group_filter': _('What is a group'),
+	'directory.name_attribute': _('Log-in name is'),
+	'directory.numbers': _('Numbers'),
+	'directory.group': _('Groups that may log in'),
+	'directory.teacher_group': _('Groups of teachers'),
+	'directory.timeout': _('Patience in seconds'),
+	'directory.refresh': _('Asked again every'),
+	'directory.offline': _('Without the directory'),
+	'directory.offline_time': _('For at most'),
 	'homes.quota': _('Space for each person'),
 	'homes.local_caches': _('Caches on the client'),
 	'share.access': _('Pupils may'),
@@ -66,12 +84,16 @@ const CHOICES = {
 	'local': _('Bramble'), 'ldap': _('a directory that is there already'),
 	'allow': _('is allowed'), 'refuse': _('is refused'), 'takeover': _('ends the first'),
 	'read': _('read'), 'write': _('read and change'), 'handin': _('hand in'),
+	'posix': _('LDAP'), 'ad': _('Active Directory'), 'ldaps': _('from the start'), 'starttls': _('after a word in the clear'), 'directory.tls.off': _('none'),
+	'directory.numbers.posix': _('from the directory'), 'sid': _('made from the objectSid'),
+	'no': _('nobody logs in'), 'names': _('names are kept'), 'passwords': _('log-ins go on'),
 	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
 };
 
 /* What a section is for, where its title does not say it. */
 const HELPS = {
 	'accounts': _('Who may log in at the Pis, and how. The people themselves are on the page “People”.'),
+	'directory': _('The LDAP directory or Active Directory that is asked, if accounts are kept by a directory that is there already. A log-in can be tested on the page “People”.'),
 	'dhcp': _('Who gives addresses to what is connected to the served networks.'),
 	'homes': _('The folders of people.'),
 	'ldap': _('A library catalogue, for example, can check log-ins with Bramble, over LDAP.')
@@ -84,6 +106,7 @@ const TITLES = {
 	'tftp': _('Boot files'),
 	'nfs': _('Root file systems'),
 	'accounts': _('Accounts'),
+	'directory': _('Directory'),
 	'homes': _('Homes'),
 	'share': _('Shares'),
 	'ldap': _('For other programs'),
@@ -94,7 +117,8 @@ const TITLES = {
 /* Folded away at first: what a room works without. */
 const EXPERT = [
 	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.url', 'nfs.port',
-	'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups',
+	'directory.ca_file', 'directory.group_base', 'directory.filter', 'directory.group_filter', 'directory.name_attribute', 'directory.numbers',
+	'directory.timeout', 'directory.refresh', 'directory.offline', 'directory.offline_time', 'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups',
 	'client.config_txt', 'client.cmdline', 'share.path'
 ];
 
@@ -115,6 +139,10 @@ const FITS = {
 	'room_name': (text) => /^[A-Za-z0-9_-]+$/.test(text),
 	'class_name': (text) => NAME.test(text),
 	'ldap_base': (text) => /^[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*$/i.test(text),
+	'ldap_server': (text) => /^[A-Za-z0-9.-]+(:\d+)?$/.test(text),
+	'ldap_entry': (text) => /^[A-Za-z]+=/.test(text),
+	'ldap_filter': (text) => text.charAt(0) == '(' && text.charAt(text.length - 1) == ')',
+	'ldap_attribute': (text) => /^[A-Za-z][A-Za-z0-9-]*$/.test(text),
 	'image': (text) => /^[a-z0-9][a-z0-9._-]*(@\d+)?$/.test(text),
 	'path': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
 	'folder': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
@@ -145,8 +173,8 @@ return baseclass.extend({
 		return EXPERT.indexOf('%s.%s'.format(kind, option)) >= 0;
 	},
 
-	choice(word) {
-		return CHOICES[word] ?? word;
+	choice(kind, option, word) {
+		return CHOICES['%s.%s.%s'.format(kind, option, word)] ?? CHOICES[word] ?? word;
 	},
 
 	/* True, or what is wrong with a value. */
@@ -197,8 +225,12 @@ return baseclass.extend({
 			field.validate = (section_id, value) => this.check(option, value);
 		}
 
+		/* One that may be left out can be taken back. */
+		if (option.kind == 'choice' && !option.list && option['default'] == null)
+			field.value('', _('as usual'));
+
 		for (const word of option.choices ?? [])
-			field.value(word, this.choice(word));
+			field.value(word, this.choice(kind, option.name, word));
 
 		if (option.kind == 'choice' && !option.list)
 			field.default = option['default'];

@@ -62,6 +62,7 @@ return view.extend({
 			]),
 			api.may('account_add') ? act.button(_('Add…'), () => accounts.add(this.classes, () => this.reload()), 'add') : '',
 			api.may('account_import') ? act.button(_('Import a list…'), () => accounts.import(this.classes, () => this.reload())) : '',
+			api.may('account_test') ? act.button(_('Test a log-in…'), () => accounts.test(), 'neutral') : '',
 			api.may('account_export') ? act.button(_('Export'), () => this.export()) : ''
 		]);
 	},

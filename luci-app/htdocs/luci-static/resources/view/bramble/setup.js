@@ -167,10 +167,19 @@ return view.extend({
 	/* Asked of the program, because the daemon does not run yet. */
 	plan() {
 		return fs.exec('/usr/bin/bramble', [ 'takeover', '--dry-run', '--json' ]).then((result) => {
-			if (result.code != 0)
-				throw new Error((result.stderr || result.stdout || '').trim());
+			let answer = null;
 
-			return JSON.parse(result.stdout);
+			try {
+				answer = JSON.parse(result.stdout);
+			}
+			catch (e) {
+				throw new Error((result.stderr || result.stdout || _('Bramble does not answer. Its log says why: %s').format('logread -e bramble')).trim());
+			}
+
+			if (answer.error)
+				throw new Error(answer.error.message);
+
+			return answer;
 		});
 	},
 
@@ -253,10 +262,21 @@ return view.extend({
 		const data = uci.get('bramble', 'main', 'data') ?? '/mnt/sda1/bramble';
 		const folder = data.slice(0, data.lastIndexOf('/'));
 
+		/* Most have one room: it is made along with the first image. */
+		const first = uci.sections('bramble', 'room').length ? [] : [
+			{ name: 'room', label: _('Room'), value: 'lab', help: _('It is made along with the image, and its Pis start it. Letters, digits and underscores.') }
+		];
+
 		act.form(_('Import an image'), _('Unpacking takes some minutes; go on with the next steps meanwhile.'), [
 			{ name: 'source', label: _('File on the router'), placeholder: folder + '/raspios.img.xz', help: _('A disk image (.img) or an archive of a root file system (.tar), compressed or not.') },
-			{ name: 'name', label: _('Name'), value: 'trixie' }
-		], _('Import'), (values) => api.imageImport(values).then(() => this.live?.()));
+			{ name: 'name', label: _('Name'), value: 'trixie' },
+			...first
+		], _('Import'), (values) => {
+			if (values.room)
+				this.checkRoom(values.room, 'room');
+
+			return api.imageImport(values).then(() => values.room ? this.makeRoom(values.room, values.name) : null).then(() => this.live?.());
+		});
 	},
 
 	addRoom(images) {
@@ -264,16 +284,24 @@ return view.extend({
 			{ name: 'name', label: _('Name'), value: 'lab', help: _('Letters, digits and underscores.') },
 			{ name: 'image', label: _('Image'), kind: 'choice', choices: [ [ '', _('none yet') ] ].concat(images.map((image) => [ image.name, image.name ])), value: images[0]?.name }
 		], _('Add'), (values) => {
-			if (!/^[A-Za-z0-9_]+$/.test(values.name))
-				throw Object.assign(new Error(_('Expecting: %s').format(_('Letters, digits and underscores.'))), { field: 'name' });
+			this.checkRoom(values.name, 'name');
 
-			uci.add('bramble', 'room', values.name);
-
-			if (values.image)
-				uci.set('bramble', values.name, 'image', values.image);
-
-			return this.save().then(() => this.live?.());
+			return this.makeRoom(values.name, values.image).then(() => this.live?.());
 		});
+	},
+
+	checkRoom(name, field) {
+		if (!/^[A-Za-z0-9_]+$/.test(name))
+			throw Object.assign(new Error(_('Expecting: %s').format(_('Letters, digits and underscores.'))), { field: field });
+	},
+
+	makeRoom(name, image) {
+		uci.add('bramble', 'room', name);
+
+		if (image)
+			uci.set('bramble', name, 'image', image);
+
+		return this.save();
 	},
 
 	people() {
