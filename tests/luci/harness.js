@@ -310,7 +310,8 @@ function browser(answers = {}) {
 		if (!loaded[name]) {
 			const file = path.join(RESOURCES, name.replace(/\./g, '/') + '.js');
 			const source = fs.readFileSync(file, 'utf8');
-			const needs = [ ...source.matchAll(/^'require ([a-z.-]+)(?: as ([a-z]+))?';$/gm) ]
+			const head = source.match(/^'use strict';\s*(?:'require [^']+';\s*)*/)[0];
+			const needs = [ ...head.matchAll(/'require ([a-z.-]+)(?: as ([a-z]+))?';/g) ]
 				.map(([ , wanted, as ]) => [ as ?? wanted.replace(/[^a-z]/g, '_'), load(wanted) ]);
 			const outside = {
 				E, L, document, window, _: (text) => text, N_: (n, one, many) => (n == 1 ? one : many),

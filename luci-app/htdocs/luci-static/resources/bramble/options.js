@@ -131,27 +131,27 @@ const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
 
 /* Whether a text can be a value of this kind. The daemon is stricter and has the last word; this is for typing. */
 const FITS = {
-	'duration': (text) => /^(\d+[smhdw])+$/.test(text) || text == 'infinite',
+	'duration': (text) => (/^(\d+[smhdw])+$/).test(text) || text == 'infinite',
 	'ip': (text) => IPV4.test(text),
 	'subnet': (text) => IPV4.test(text.split('/')[0]) && /^\/([89]|[12]\d|30)$/.test(text.slice(text.indexOf('/'))),
-	'mac': (text) => /^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(text),
+	'mac': (text) => (/^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i).test(text),
 	'host_name': (text) => HOST.test(text),
-	'room_name': (text) => /^[A-Za-z0-9_-]+$/.test(text),
+	'room_name': (text) => (/^[A-Za-z0-9_-]+$/).test(text),
 	'class_name': (text) => NAME.test(text),
-	'ldap_base': (text) => /^[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*$/i.test(text),
-	'ldap_server': (text) => /^[A-Za-z0-9.-]+(:\d+)?$/.test(text),
-	'ldap_entry': (text) => /^[A-Za-z]+=/.test(text),
+	'ldap_base': (text) => (/^[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*$/i).test(text),
+	'ldap_server': (text) => (/^[A-Za-z0-9.-]+(:\d+)?$/).test(text),
+	'ldap_entry': (text) => (/^[A-Za-z]+=/).test(text),
 	'ldap_filter': (text) => text.charAt(0) == '(' && text.charAt(text.length - 1) == ')',
-	'ldap_attribute': (text) => /^[A-Za-z][A-Za-z0-9-]*$/.test(text),
-	'image': (text) => /^[a-z0-9][a-z0-9._-]*(@\d+)?$/.test(text),
+	'ldap_attribute': (text) => (/^[A-Za-z][A-Za-z0-9-]*$/).test(text),
+	'image': (text) => (/^[a-z0-9][a-z0-9._-]*(@\d+)?$/).test(text),
 	'path': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
 	'folder': (text) => text.charAt(0) == '/' && text.split('/').indexOf('..') < 0,
 	'config_txt': (text) => text.length <= 98,
 	'cmdline': (text) => text.trim().length > 0 && text.length <= 512,
-	'time_zone': (text) => /^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/.test(text),
-	'unit': (text) => /\.(service|socket|timer|mount|target|path)$/.test(text),
-	'nfs_url': (text) => /^nfs:\/\/[^/]+\/.*\{image\}.*\{version\}/.test(text),
-	'size': (text) => /^[1-9]\d*[kMGT]?$/.test(text) || text == 'none'
+	'time_zone': (text) => (/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/).test(text),
+	'unit': (text) => (/\.(service|socket|timer|mount|target|path)$/).test(text),
+	'nfs_url': (text) => (/^nfs:\/\/[^/]+\/.*\{image\}.*\{version\}/).test(text),
+	'size': (text) => (/^[1-9]\d*[kMGT]?$/).test(text) || text == 'none'
 };
 
 return baseclass.extend({
@@ -183,7 +183,7 @@ return baseclass.extend({
 			return true;
 
 		if (option.kind == 'number')
-			return /^\d+$/.test(text) && +text >= option.min && +text <= option.max
+			return (/^\d+$/).test(text) && +text >= option.min && +text <= option.max
 				? true : _('Expecting a number from %d to %d').format(option.min, option.max);
 
 		return !FITS[option.kind] || FITS[option.kind](text)

@@ -141,7 +141,7 @@ return baseclass.extend({
 		const cell = (value) => {
 			const text = String(value ?? '').replace(/^([=+\-@])/, '\'$1');
 
-			return /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
+			return (/[",\n]/).test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
 		};
 		const columns = [ 'name', 'room', 'image', 'mac', 'ip', 'model', 'serial', 'state' ];
 

@@ -36,7 +36,7 @@ return view.extend({
 	absent(error) {
 		return [
 			E('p', { 'class': 'bramble-problem' }, [ error.message ]),
-			error.code == 'not_running' && L.hasViewPermission() !== false
+			error.code == 'not_running' && api.may('image_import')
 				? E('p', {}, [ E('a', { 'class': 'btn cbi-button cbi-button-positive', 'href': L.url('admin/bramble/setup') }, [ _('Set Bramble up') ]) ])
 				: ''
 		];
