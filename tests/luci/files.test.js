@@ -16,6 +16,7 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
+	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
 	health: 'overview has its problems',
 	job_status: 'job_list has the same of each task',
@@ -34,6 +35,8 @@ const FILES = sources(RESOURCES);
 const SCRIPTS = FILES.filter((file) => file.endsWith('.js'));
 const text = (file) => fs.readFileSync(file, 'utf8');
 
+const PAGES = SCRIPTS.map(text).join('\n');
+
 /* What api.js declares: method and arguments. */
 function declared() {
 	const methods = {};
@@ -51,7 +54,12 @@ test('every method that is used exists, with these arguments, and every other on
 	assert.ok(Object.keys(used).length > 20);
 
 	for (const [ name, params ] of Object.entries(used)) {
-		assert.ok(table[name], 'the daemon has no method ' + name);
+		/* The pages are a package of their own and may be newer than the daemon: what that has not yet is asked for only by
+		   those whom rpcd says they may. */
+		if (!table[name]) {
+			assert.ok(PAGES.includes("api.may('" + name + "')"), 'the daemon has no method ' + name);
+			continue;
+		}
 
 		for (const param of params)
 			assert.ok(table[name].includes(param), name + ' has no argument ' + param);

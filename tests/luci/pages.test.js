@@ -230,6 +230,78 @@ test('an action that fails says so', async () => {
 	assert.deepStrictEqual(page.seen.notices, [ { text: 'too many jobs are waiting', kind: 'danger' } ]);
 });
 
+/* Something that goes on at a client. */
+const ACTION = () => ({
+	action: 3, kind: 'message', phase: 'running', by: 'an administrator', message: 'Good morning', started_at: 1, begins_at: 1, ended_at: null,
+	done: 0, of: 1, targets: [], router: null
+});
+
+/* Whoever looks may call these besides. */
+function may(given, ...names) {
+	given['session.access'].ubus.bramble.push(...names);
+}
+
+test('a room is switched off only after it was said who is logged in', async () => {
+	const given = answers();
+
+	given.client_action = ACTION();
+	may(given, 'client_action');
+
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+	const seats = answer('overview').whole.seats.filter((seat) => seat.room == 'classroom');
+	const person = seats.flatMap((seat) => seat.people)[0];
+
+	await node.all((one) => one.attributes['data-key'] == 'action-shutdown-classroom')[0].click();
+
+	const dialog = page.seen.modals[0];
+
+	assert.ok(dialog.node.textContent.includes(person.full_name), dialog.node.textContent);
+	assert.ok(!page.seen.calls.some((call) => call.method == 'client_action'));
+	await submit(page);
+
+	const { params } = page.seen.calls.find((call) => call.method == 'client_action');
+
+	assert.deepStrictEqual([ params.action, params.room, params.all, params.client, params.force ], [ 'shutdown', 'classroom', undefined, undefined, '1' ]);
+	assert.strictEqual(page.seen.notices.length, 1);
+});
+
+test('what goes on at clients is on the overview, with those that did not follow', async () => {
+	const given = answers();
+	const action = Object.assign(ACTION(), { targets: [ { mac: 'x', name: 'lab-99', room: null, state: 'timed_out', says: 'no agent' } ] });
+
+	may(given, 'action_list', 'action_stop');
+	given.action_list = { actions: [ action ] };
+
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+
+	assert.match(node.textContent, /lab-99/);
+	given.action_stop = action;
+	await button(node, 'Call off').click();
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'action_stop').map((call) => call.params.action), [ action.action ]);
+});
+
+test('a version is made current after it was said who boots the image, and the answer says what follows', async () => {
+	const given = answers();
+
+	may(given, 'image_promote');
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+	const image = given.image_show;
+
+	image.versions.push(Object.assign({}, image.versions[0], { version: 2 }));
+	given.image_promote = { says: 'from now on seven boot it' };
+	await button(node, 'Versions…').click();
+	await settle();
+	await button(page.seen.modals[0].node, 'Make current…').click();
+	assert.ok(page.seen.modals[1].node.textContent.includes(image.clients[0]));
+	await submit(page);
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'image_promote').map((call) => call.params.image), [ image.name + '@2' ]);
+	assert.strictEqual(page.seen.notices[0].text, 'from now on seven boot it');
+});
+
 test('a log-in is tested step by step, with what to do', async () => {
 	const given = answers();
 	const page = browser(given);

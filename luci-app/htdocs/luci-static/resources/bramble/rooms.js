@@ -45,6 +45,7 @@ return baseclass.extend({
 			[ _('State'), [ show.badge(show.state(client.state), show.stateClass(client.state).slice(8)), ' ', client.says ] ],
 			[ _('Room'), [ client.room ?? _('none') ] ],
 			[ _('Boots next'), [ client.image ?? _('nothing: give it or its room an image') ] ],
+			[ _('Tries out'), [ client.trial ?? '' ] ],
 			[ _('Booted last'), [ client.booted ?? _('nothing yet') ] ],
 			[ _('Address'), [ client.ip ?? _('none') ] ],
 			[ _('Model'), [ [ client.model ?? _('unknown'), client.memory ? show.size(client.memory) : null ].filter((part) => part).join(', ') ] ],
@@ -52,7 +53,7 @@ return baseclass.extend({
 			[ _('Hardware address'), [ client.mac ] ],
 			[ _('First seen'), [ show.when(client.first_seen) ] ],
 			[ _('Last seen'), [ show.when(client.last_seen) ] ]
-		];
+		].filter(([ , [ value ] ]) => value !== '');
 	},
 
 	detail(client) {

@@ -3,6 +3,7 @@
 'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.actions as actions';
 'require bramble.show as show';
 
 /* The seat map: a tile for each client, and what can be done about one. */
@@ -66,6 +67,9 @@ return baseclass.extend({
 			api.may('session_end') ? act.button(_('Log out'), () => this.logOut(seat, person), 'negative') : ''
 		]));
 		const tools = [];
+
+		if (seat.adopted)
+			tools.push(...actions.tools(seat.name, { client: seat.mac }, [ seat ], [ 'message', 'lock', 'identify', 'reboot', 'shutdown' ]));
 
 		if (!seat.adopted && api.may('client_adopt'))
 			tools.push(act.button(_('Adopt…'), () => this.adopt(seat), 'positive'));

@@ -5,6 +5,7 @@
 'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.life as life';
 'require bramble.options as options';
 'require bramble.rooms as rooms';
 'require bramble.seats as seats';
@@ -113,6 +114,7 @@ return view.extend({
 
 		return [
 			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
+			client.trial && api.may('image_test') ? act.button(_('End the trial'), () => life.endTrial(client).then(done), 'action', { 'data-key': 'trial-' + client.mac }) : '',
 			api.may('client_forget') ? act.button(_('Forget…'), () => rooms.forget(client, done), 'remove', { 'data-key': 'forget-' + client.mac }) : ''
 		];
 	},

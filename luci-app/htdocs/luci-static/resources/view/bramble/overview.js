@@ -2,6 +2,7 @@
 'require view';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.actions as actions';
 'require bramble.jobs as jobs';
 'require bramble.seats as seats';
 'require bramble.show as show';
@@ -10,12 +11,17 @@
 
 const EVERY = 2;
 
+/* What a whole room can be told. */
+const ROOM = [ 'message', 'lock', 'logout', 'reboot', 'shutdown' ];
+
 return view.extend({
 	load() {
-		return Promise.all([ api.overview().catch((error) => error), api.loadRights() ]);
+		return Promise.all([ api.overview().catch((error) => error), api.loadRights() ])
+			.then(([ answer ]) => api.may('action_list') ? api.actionList().then((list) => [ answer, list.actions ], () => [ answer, [] ]) : [ answer, [] ]);
 	},
 
-	render([ answer ]) {
+	render([ answer, known ]) {
+		this.known = known;
 		this.content = E('div', {}, []);
 		this.mark = null;
 		this.whole = null;
@@ -27,9 +33,16 @@ return view.extend({
 		else
 			this.update(answer);
 
-		show.follow(page, EVERY, () => api.overview({ mark: this.mark }), (reply) => this.update(reply));
+		show.follow(page, EVERY, () => this.ask(), (reply) => this.update(reply));
 
 		return page;
+	},
+
+	/* One question; a second one only while clients do what they were told. */
+	ask() {
+		return api.overview({ mark: this.mark }).then((reply) => actions.busy(this.known)
+			? api.actionList().then((list) => { this.known = list.actions; return reply; })
+			: reply);
 	},
 
 	/* Nothing to show yet: Bramble does not run. */
@@ -53,6 +66,7 @@ return view.extend({
 	},
 
 	draw(whole, now) {
+		const told = actions.recent(this.known, now);
 		const strangers = whole.seats.filter((seat) => !seat.adopted);
 		const ours = whole.seats.filter((seat) => seat.adopted);
 		const rooms = whole.rooms.map((room) => [ room, ours.filter((seat) => seat.room == room.name) ]);
@@ -60,10 +74,11 @@ return view.extend({
 
 		return [
 			this.health(whole),
-			...rooms.map(([ room, here ]) => this.room(room.name, room.image, here, now)),
+			...rooms.map(([ room, here ]) => this.room(room.name, room.image, here, now, { room: room.name })),
 			homeless.length ? this.room(_('No room'), null, homeless, now) : '',
 			strangers.length ? this.strangers(strangers, now) : '',
 			ours.length + strangers.length == 0 ? this.first() : '',
+			told.length ? show.section(_('What clients were told'), told.map((action) => actions.line(action))) : '',
 			show.section(_('Tasks'), jobs.list(whole.jobs, now), 'bramble-jobs')
 		];
 	},
@@ -76,12 +91,15 @@ return view.extend({
 			? [ show.bar(100 * used / whole.size, _('%s of %s free').format(show.size(whole.free), show.size(whole.size))) ]
 			: [ _('unknown') ];
 
+		const ours = whole.seats.filter((seat) => seat.adopted);
+
 		return E('div', { 'class': 'cbi-section' }, [
 			E('div', { 'class': 'bramble-head' }, seats.counts(whole.seats).concat([
 				E('span', {}, [ N_(people, '%s person is logged in', '%s people are logged in').format(show.number(people)) ])
 			])),
 			...whole.problems.map((problem) => E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem ])),
 			whole.problems.length + down.length == 0 ? E('p', { 'class': 'bramble-good' }, [ _('All services run.') ]) : '',
+			E('div', { 'class': 'bramble-tools' }, actions.tools(_('all clients'), { all: '1' }, ours, [ 'message', 'shutdown' ])),
 			E('dl', { 'class': 'bramble-facts' }, [
 				E('dt', {}, [ _('Storage') ]),
 				E('dd', {}, storage),
@@ -93,13 +111,15 @@ return view.extend({
 		]);
 	},
 
-	room(name, image, here, now) {
+	/* `room` is whom an action is for; none where the clients are no room. */
+	room(name, image, here, now, room) {
 		return E('div', { 'class': 'cbi-section' }, [
 			E('div', { 'class': 'bramble-head' }, [
 				E('h3', {}, [ name ]),
 				E('span', {}, [ image ? _('boots %s').format(image) : '' ]),
 				...seats.counts(here)
 			]),
+			room != null ? E('div', { 'class': 'bramble-tools' }, actions.tools(name, room, here, ROOM)) : '',
 			here.length ? seats.map(here, now) : E('p', {}, [ E('em', {}, [ _('No Pi belongs to this room yet.') ]) ])
 		]);
 	},

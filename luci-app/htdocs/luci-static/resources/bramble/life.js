@@ -1,0 +1,155 @@
+'use strict';
+'require baseclass';
+'require ui';
+'require bramble.api as api';
+'require bramble.act as act';
+'require bramble.show as show';
+
+/* The life of an image: what can be done with it, with one of its versions, and with its draft. Each dialog says to whom it
+   matters before it does anything, and the daemon's own sentence says afterwards what clients boot from now on. */
+
+function few(names) {
+	return names.length > 6 ? _('%s and %s more').format(names.slice(0, 5).join(', '), show.number(names.length - 5)) : names.join(', ');
+}
+
+return baseclass.extend({
+	few: few,
+
+	/* Image and versions in a dialog. */
+	open(name) {
+		return Promise.all([ api.imageShow({ image: name }), api.overview() ]).then(([ image, overview ]) => act.modal(image.name, [
+			E('div', { 'class': 'bramble-form' }, [
+				E('p', {}, [ image.clients.length ? _('Booted by %s').format(few(image.clients)) : _('No client boots it.') ]),
+				image.draft ? this.draft(image) : '',
+				...image.versions.slice().reverse().map((version) => this.version(image, version, overview.whole)),
+				E('div', { 'class': 'right' }, [ E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ]) ])
+			])
+		]));
+	},
+
+	facts(rows) {
+		return E('dl', { 'class': 'bramble-facts' }, rows.filter(([ , value ]) => value).flatMap(([ title, value ]) => [
+			E('dt', {}, [ title ]),
+			E('dd', {}, [ value ])
+		]));
+	},
+
+	version(image, version, whole) {
+		const name = '%s@%s'.format(image.name, version.version);
+		const current = version.version == image.current;
+
+		return E('div', {}, [
+			E('h4', {}, [
+				name, ' ',
+				current ? show.badge(_('current'), 'up') : '',
+				version.before ? show.badge(_('before'), 'off') : '',
+				version.missing ? show.badge(_('its files are gone'), 'stuck') : ''
+			]),
+			this.facts([
+				[ _('Note'), version.note ],
+				[ _('System'), [ version.facts.pretty_name, version.facts.arch ].filter((part) => part).join(', ') ],
+				[ _('Imported'), show.when(version.imported_at) ],
+				[ _('From'), version.source ],
+				[ _('Size'), _('%s in %s files').format(show.size(version.bytes), show.number(version.files)) ],
+				[ _('Its own part'), version.own == null ? null : _('%s, the rest is shared with other versions').format(show.size(version.own)) ],
+				[ _('Checksum'), version.sha256 ]
+			]),
+			E('div', { 'class': 'bramble-tools' }, [
+				!current && api.may('image_promote') ? act.button(_('Make current…'), () => this.promote(image, name, whole), 'positive') : '',
+				!current && api.may('image_test') ? act.button(_('Try on one client…'), () => this.test(name, whole)) : '',
+				!image.draft && api.may('image_draft') ? act.button(_('Draft…'), () => this.makeDraft(name), 'neutral') : '',
+				api.may('image_clone') ? act.button(_('Clone…'), () => this.clone(name), 'neutral') : '',
+				api.may('image_remove') && image.versions.length > 1 ? act.button(_('Remove this version…'), () => this.removeVersion(image, version, name), 'remove') : ''
+			])
+		]);
+	},
+
+	draft(image) {
+		return E('div', {}, [
+			E('h4', {}, [ _('Draft'), ' ', show.badge(_('can be changed'), 'new') ]),
+			this.facts([ [ _('Copied from'), '%s'.format(image.draft.base) ], [ _('Made'), show.when(image.draft.made_at) ], [ _('Folder'), image.draft.path ] ]),
+			E('div', { 'class': 'bramble-tools' }, [
+				api.may('image_publish') ? act.button(_('Publish…'), () => this.publish(image), 'positive') : '',
+				api.may('image_discard') ? act.button(_('Throw away…'), () => this.discard(image), 'remove') : ''
+			])
+		]);
+	},
+
+	/* A job has begun. */
+	begun(text) {
+		return () => act.done(text);
+	},
+
+	makeDraft(name) {
+		act.ask(_('Make a draft of %s?').format(name), _('A draft is a copy that can be changed. No client boots it; what runs goes on running. Making it takes some minutes.'), [],
+			_('Make the draft'), () => api.imageDraft({ image: name }).then(this.begun(_('The draft is being made.'))));
+	},
+
+	publish(image) {
+		act.form(_('Publish the draft of %s').format(image.name), _('The draft is checked, cleaned and becomes a new version, and is then gone. Nobody boots the new version before you make it current.'), [
+			{ name: 'note', label: _('What is new'), help: _('One line, for yourself and others.') },
+			{ name: 'skip', label: _('Pass over'), help: _('Names of checks that you know better than; empty as a rule. The task says which one is in the way.') }
+		], _('Publish'), (values) => api.imagePublish({ image: image.name, note: values.note, skip: values.skip })
+			.then(this.begun(_('The draft is being published.'))));
+	},
+
+	discard(image) {
+		act.ask(_('Throw the draft of %s away?').format(image.name), _('Its versions stay, and clients notice nothing.'), [
+			_('Everything that was changed in the draft since %s is lost.').format(show.when(image.draft.made_at))
+		], _('Throw away'), () => api.imageDiscard({ image: image.name }).then(this.begun(_('The draft is being deleted.'))));
+	},
+
+	rooms(whole) {
+		return [ [ '', _('every client of the image') ] ].concat(whole.rooms.map((room) => [ room.name, room.name ]));
+	},
+
+	promote(image, name, whole) {
+		act.form(_('Make %s current?').format(name),
+			_('Clients boot it when they are switched on the next time; what runs goes on running. It can be rolled back.') + ' ' +
+				(image.clients.length ? _('The image is booted by %s.').format(few(image.clients)) : _('No client boots it.')), [
+				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(whole) }
+			], _('Make current'), (values) => api.imagePromote({ image: name, room: values.room }).then((effect) => act.done(effect.says)));
+	},
+
+	rollBack(image) {
+		return api.overview().then((overview) => act.form(_('Roll %s back?').format(image.name),
+			_('Clients boot the version before, %s, when they are switched on the next time.').format('%s@%s'.format(image.name, image.before)), [
+				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(overview.whole) }
+			], _('Roll back'), (values) => api.imageRollback({ image: image.name, room: values.room }).then((effect) => act.done(effect.says))));
+	},
+
+	/* One client boots a version to see whether it is good. */
+	test(name, whole) {
+		const seats = whole.seats.filter((seat) => seat.adopted).map((seat) => [ seat.mac, seat.name ]);
+
+		act.form(_('Try %s on one client').format(name), _('That client boots it when it is switched on the next time, until you end the trial.'), [
+			{ name: 'client', label: _('Client'), kind: 'choice', choices: seats }
+		], _('Try'), (values) => api.imageTest({ client: values.client, image: name }).then((effect) => act.done(effect.says)));
+	},
+
+	endTrial(client) {
+		return api.imageTest({ client: client.mac }).then((effect) => act.done(effect.says));
+	},
+
+	clone(name) {
+		act.form(_('Clone %s').format(name), _('Another image with the same files, for a room that shall go its own way. The files are shared, so it takes little space.'), [
+			{ name: 'name', label: _('Name'), help: _('Small letters, digits and hyphens, such as library.') }
+		], _('Clone'), (values) => api.imageClone({ image: name, name: values.name }).then(this.begun(_('The clone is being made.'))));
+	},
+
+	remove(image) {
+		act.ask(_('Remove the image %s?').format(image.name), _('This cannot be taken back.'), [
+			N_(image.versions.length, 'Its only version is deleted: %s.', 'All its versions are deleted: %s.').format(image.versions.join(', ')),
+			_('%s on the disk become free.').format(show.size(image.bytes)),
+			image.draft ? _('Its draft is deleted too.') : '',
+			image.clients.length ? _('These boot it and will need another one: %s').format(few(image.clients)) : _('No client boots it.')
+		].filter((line) => line), _('Remove'), () => api.imageRemove({ image: image.name }).then(this.begun(_('%s is being deleted.').format(image.name))));
+	},
+
+	removeVersion(image, version, name) {
+		act.ask(_('Remove %s?').format(name), _('This cannot be taken back.'), [
+			_('%s on the disk become free.').format(show.size(version.own ?? version.bytes)),
+			version.version == image.current ? _('Clients of the image boot the version before it.') : _('Clients of the image go on booting its current version.')
+		], _('Remove'), () => api.imageRemove({ image: name }).then(this.begun(_('%s is being deleted.').format(name))));
+	}
+});
