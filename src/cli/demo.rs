@@ -88,6 +88,8 @@ struct Daemon {
     cpu_seconds: f64,
     idle_memory_bytes: u64,
     peak_memory_bytes: u64,
+    /// With everybody logged in.
+    memory_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -310,6 +312,7 @@ fn summarize(
             cpu_seconds: after.cpu.saturating_sub(idle.cpu).as_secs_f64(),
             idle_memory_bytes: idle.memory.0,
             peak_memory_bytes: after.peak.0,
+            memory_bytes: after.memory.0,
         },
         pis,
     }
@@ -321,7 +324,7 @@ impl Summary {
             "\n{} of {} Pis came up in {:.1} s; half of them within {:.1} s.\n\
              {} by TFTP and {} by NFS, {:.0} MB/s in all.\n\
              {} of {} people logged in within {:.1} s ({:.0} a second) and wrote {} into their homes.\n\
-             The daemon used {:.2} s of CPU and at most {} of memory ({} before the Pis).\n",
+             The daemon used {:.2} s of CPU and at most {} of memory ({} before the Pis, {} in the end).\n",
             self.up,
             self.clients,
             self.slowest_seconds,
@@ -337,6 +340,7 @@ impl Summary {
             self.daemon.cpu_seconds,
             ByteSize(self.daemon.peak_memory_bytes),
             ByteSize(self.daemon.idle_memory_bytes),
+            ByteSize(self.daemon.memory_bytes),
         );
         for pi in &self.pis {
             if let Some(error) = &pi.error {
