@@ -14,7 +14,10 @@ const KINDS = {
 	'backup': _('Backup'),
 	'restore': _('Restore'),
 	'return': _('Bringing a home back'),
-	'accounts': _('List of people')
+	'people': _('List of people'),
+	'draft': _('Draft'),
+	'publish': _('Publication'),
+	'clone': _('Clone')
 };
 
 const ENDS = {

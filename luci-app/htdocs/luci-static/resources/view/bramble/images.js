@@ -11,7 +11,7 @@
 const EVERY = 3;
 
 /* Tasks that have nothing to do with images. */
-const OTHERS = [ 'backup', 'restore', 'measure', 'return', 'accounts' ];
+const OTHERS = [ 'backup', 'restore', 'measure', 'return', 'people' ];
 
 return view.extend({
 	load() {
