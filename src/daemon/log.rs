@@ -1,10 +1,14 @@
 //! The log: lines on standard error, which procd hands to logread and a terminal shows.
 //!
+//! The library for LDAP messages warns of what anybody sends; those lines are left out, because whoever sends it could fill
+//! the log. What matters of it is told by [`crate::serve::ldap`].
+//!
 //! On a terminal lines have a time and colours; elsewhere neither, because logread adds its own time.
 
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -25,6 +29,7 @@ impl Log {
         let terminal = io::stderr().is_terminal();
         let lines = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(terminal);
         let lines = if terminal { lines.boxed() } else { lines.without_time().boxed() };
+        let lines = lines.with_filter(filter_fn(|line| !line.target().starts_with("ldap3_proto")));
         // Fails if there is a log already, as in a test that starts two daemons: then that one is used.
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
         Self { level }
