@@ -255,7 +255,7 @@ fn full(guest: &mut Guest) {
 fn switched_off(room: &Room, guest: &mut Guest) {
     guest.enter("anna", ANNA);
     room.bramble(&["account", "set", "anna", "--disable"]);
-    guest.expect("your account may no longer be used on this computer");
+    guest.expect("your account was switched off; ask your teacher");
     guest.answer(&[("login: ", "anna"), ("assword: ", ANNA)]);
     guest.expect("incorrect");
 }
