@@ -7,6 +7,7 @@
 mod descriptors;
 mod log;
 mod parts;
+mod power;
 mod services;
 mod storage;
 mod takeover;

@@ -11,6 +11,7 @@ use bramble::api::methods::{Access, METHODS};
 use bramble::api::roles::{HELPER, TEACHER};
 use bramble::api::{ApiError, methods};
 use bramble::cli::Cli;
+use bramble::service::room::actions::Refused;
 use clap::CommandFactory;
 use serde::Serialize;
 use serde_json::json;
@@ -30,6 +31,10 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("client_get", Ok(&["client", "show"])),
     ("client_adopt", Ok(&["client", "adopt"])),
     ("client_forget", Ok(&["client", "forget"])),
+    ("client_action", Ok(&["room", "shutdown"])),
+    ("action_list", Ok(&["action", "list"])),
+    ("action_get", Ok(&["action", "show"])),
+    ("action_stop", Ok(&["action", "stop"])),
     ("image_list", Ok(&["image", "list"])),
     ("image_show", Ok(&["image", "show"])),
     ("image_import", Ok(&["image", "import"])),
@@ -191,6 +196,8 @@ fn refusals_have_a_word_a_text_and_the_field_at_fault() {
         (ApiError::ImageTaken("a".parse().expect("image")), "image_taken", Some("name")),
         (ApiError::NoSuchSession(bramble::types::SessionId(7)), "no_such_session", Some("session")),
         (ApiError::NoSuchJob(7), "no_such_job", Some("job")),
+        (ApiError::NoSuchAction(7), "no_such_action", Some("action")),
+        (ApiError::Action(Refused::LoggedIn { people: vec!["anna at lab-01".into()] }), "people_logged_in", Some("force")),
         (ApiError::Takeover("`dhcp` cannot be read".into()), "takeover", None),
         (ApiError::NoDisk("waiting for the disk".into()), "no_disk", None),
         (ApiError::Stopping, "stopping", None),

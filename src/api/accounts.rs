@@ -140,7 +140,7 @@ fn imported(plan: &Plan, applied: bool, passwords: NewPasswords) -> ImportedAnsw
     }
 }
 
-fn switch(args: &Args, field: &'static str) -> Result<Option<bool>, ApiError> {
+pub(super) fn switch(args: &Args, field: &'static str) -> Result<Option<bool>, ApiError> {
     Ok(args.get::<Switch>(field)?.map(|switch| switch.0))
 }
 

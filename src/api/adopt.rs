@@ -27,10 +27,8 @@ impl Api {
         if let Some(owner) = config.clients.iter().find(|client| client.name == name && client.mac != mac) {
             return Err(ApiError::NameTaken { name, owner: owner.mac });
         }
-        if let Some(room) = &room
-            && !config.rooms.iter().any(|known| known.name == *room)
-        {
-            return Err(self.no_such_room(room));
+        if let Some(room) = &room {
+            self.room_exists(room)?;
         }
         if let Some(image) = &image
             && self.images.resolve(image).is_none()
@@ -67,6 +65,15 @@ impl Api {
         self.events.forget(known.mac, &self.store).map_err(|error| self.failed(&error))?;
         tracing::info!(client = %known.mac, name = %known.name, "client forgotten");
         Ok(Forgotten { mac: known.mac, name: known.name })
+    }
+
+    /// Refuses a room that is not in the configuration, with those that are.
+    pub(super) fn room_exists(&self, room: &RoomName) -> Result<(), ApiError> {
+        let config = self.config.borrow();
+        if config.rooms.iter().any(|known| known.name == *room) {
+            return Ok(());
+        }
+        Err(self.no_such_room(room))
     }
 
     /// Whom the argument `client` means, where a hardware address may be one that was never seen.

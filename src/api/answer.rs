@@ -15,6 +15,7 @@ pub use crate::service::homes::{Attic, HomeUsage};
 pub use crate::service::images::drafts::DraftSummary;
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
+pub use crate::service::room::actions::{ActionStatus, TargetStatus};
 pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
 use crate::types::{
@@ -246,6 +247,14 @@ pub struct ClientDetail {
     pub client: Client,
     /// Oldest first.
     pub timeline: Vec<Line>,
+}
+
+/// Answer of `action_list`; `client_action`, `action_get` and `action_stop` answer with one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionsList {
+    pub now: Moment,
+    /// Newest first.
+    pub actions: Vec<ActionStatus>,
 }
 
 /// Answer of `client_forget`.

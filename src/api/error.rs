@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::problem::Problems;
 use crate::service::accounts::manage::EditError;
 use crate::service::jobs::JobError;
+use crate::service::room::actions::Refused;
 use crate::types::{HostName, ImageName, ImageRef, MacAddr, RoomName, SessionId};
 
 /// Why a method was not carried out.
@@ -46,6 +47,10 @@ pub enum ApiError {
     NotWritten(String),
     #[error("there is no open session {0}; `bramble session list` shows those there are")]
     NoSuchSession(SessionId),
+    #[error("there is no action {0}; `bramble action list` shows those there are")]
+    NoSuchAction(u64),
+    #[error("{0}")]
+    Action(Refused),
     #[error("there is no job {0}; `bramble job list` shows those there are")]
     NoSuchJob(u64),
     #[error(
@@ -86,6 +91,8 @@ impl ApiError {
             Self::WouldNotWork(_) => "would_not_work",
             Self::NotWritten(_) => "not_written",
             Self::NoSuchSession(_) => "no_such_session",
+            Self::NoSuchAction(_) => "no_such_action",
+            Self::Action(refused) => refused.code(),
             Self::NoSuchJob(_) => "no_such_job",
             Self::NoSuchImport(_) => "no_such_import",
             Self::Job(_) => "job",
@@ -106,6 +113,8 @@ impl ApiError {
             Self::NoSuchImage { .. } | Self::ImageInUse(_) | Self::ImageState(_) => Some("image"),
             Self::NoSuchSession(_) => Some("session"),
             Self::NoSuchJob(_) | Self::NoSuchImport(_) => Some("job"),
+            Self::NoSuchAction(_) => Some("action"),
+            Self::Action(refused) => refused.field(),
             Self::Account(error) => error.field(),
             Self::NoSuchMethod { .. }
             | Self::WouldNotWork(_)

@@ -45,6 +45,7 @@ const fn may(name: &'static str, kind: Kind, help: &'static str) -> Param {
 }
 
 const CLIENT: Param = must("client", Kind::Text, "give its hardware address, name or IP address");
+const ACTION: Param = must("action", Kind::Number, "give the number that `action_list` shows");
 const JOB: Param = must("job", Kind::Number, "give the number that `job_list` shows");
 
 const IMAGE: Param = must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`");
@@ -139,6 +140,40 @@ pub const METHODS: &[Method] = &[
         access: Access::Write,
         params: &[CLIENT],
         help: "Take a Pi out of the configuration and forget what was seen of it",
+    },
+    Method {
+        name: "client_action",
+        access: Access::Write,
+        params: &[
+            must(
+                "action",
+                Kind::Text,
+                "give `shutdown`, `reboot`, `logout`, `lock`, `message` or `identify`",
+            ),
+            may("client", Kind::Text, "whom, by hardware address, name or IP address; several with commas"),
+            may("room", Kind::Text, "or the clients of a room"),
+            may("all", Kind::Text, "or `1` for every client"),
+            may("except", Kind::Text, "whom not, as in `client`: the seat of the teacher"),
+            may("message", Kind::Text, "what people at the clients read"),
+            may("force", Kind::Text, "`1` to switch off or restart although people are logged in"),
+            may("pace", Kind::Text, "time between one client and the next, such as `2s`"),
+            may("grace", Kind::Text, "a countdown that people see before it begins, such as `10m`"),
+            may("router", Kind::Text, "`1` to switch the router off behind the last client"),
+        ],
+        help: "Have clients do something; answers at once, and `action_get` follows it",
+    },
+    Method {
+        name: "action_list",
+        access: Access::Read,
+        params: &[],
+        help: "What clients were told to do, newest first",
+    },
+    Method { name: "action_get", access: Access::Read, params: &[ACTION], help: "How far an action is" },
+    Method {
+        name: "action_stop",
+        access: Access::Write,
+        params: &[ACTION],
+        help: "Call an action off for the clients that were not told yet",
     },
     Method { name: "image_list", access: Access::Read, params: &[], help: "Every image and who boots it" },
     Method {

@@ -5,6 +5,7 @@
 //! the method that starts it answers at once.
 
 mod accounts;
+mod actions;
 mod adopt;
 mod args;
 mod backup;
@@ -48,6 +49,7 @@ use crate::service::images::Images;
 use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
 use crate::service::leases::Now;
+use crate::service::room::actions::Actions;
 use crate::service::sessions::Sessions;
 use crate::service::shares::Shares;
 use crate::store::Store;
@@ -80,6 +82,7 @@ pub struct Api {
     pub backups: Backups,
     pub health: Arc<Health>,
     pub sessions: Arc<Sessions>,
+    pub actions: Arc<Actions>,
     pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
@@ -116,6 +119,10 @@ impl Api {
             "client_get" => value(self.client_get(&args)?),
             "client_adopt" => value(self.client_adopt(&args)?),
             "client_forget" => value(self.client_forget(&args)?),
+            "client_action" => value(self.client_action(&args)?),
+            "action_list" => value(self.action_list()),
+            "action_get" => value(self.action_get(&args)?),
+            "action_stop" => value(self.action_stop(&args)?),
             "image_list" => value(self.image_list()?),
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),

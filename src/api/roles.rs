@@ -12,6 +12,8 @@ pub const HELPER: &[&str] = &[
     "events",
     "client_list",
     "client_get",
+    "action_list",
+    "action_get",
     "image_list",
     "session_list",
     "job_list",
@@ -35,6 +37,8 @@ pub const TEACHER: &[&str] = &[
     "class_remove",
     "class_move",
     "session_end",
+    "client_action",
+    "action_stop",
     "share_list",
     "home_usage",
 ];

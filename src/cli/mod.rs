@@ -12,6 +12,7 @@
 //! and [`crate::daemon`]'s log write to the terminal; what an answer looks like is decided in [`show`].
 
 mod accounts;
+mod actions;
 mod backup;
 mod completion;
 pub mod demo;
@@ -101,6 +102,12 @@ pub enum Command {
     /// Clients: the Pis of this network
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Rooms: what all clients of a room, or of the house, are to do
+    #[command(subcommand)]
+    Room(actions::RoomCommand),
+    /// Actions: what clients were told to do
+    #[command(subcommand)]
+    Action(actions::ActionCommand),
     /// Images: the operating systems that clients boot
     #[command(subcommand)]
     Image(images::ImageCommand),
@@ -184,6 +191,8 @@ pub enum ClientCommand {
     },
     /// Take a Pi out of the configuration and forget what was seen of it
     Forget { client: String },
+    #[command(flatten)]
+    Action(actions::ClientAction),
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +252,8 @@ pub(crate) enum CliError {
     Config(String),
     #[error("{0}")]
     Usage(&'static str),
+    #[error("{0}")]
+    Action(String),
     #[error("`{path}` cannot be made, which the archive was to go through")]
     Pipe {
         path: PathBuf,
@@ -284,6 +295,7 @@ impl CliError {
             Self::Takeover(_) => "takeover",
             Self::Config(_) => "config",
             Self::Usage(_) => "usage",
+            Self::Action(_) => "action",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
             Self::File(_) => "file",
             Self::Terminal(_) => "no_terminal",
@@ -308,6 +320,8 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Status => ask(cli, "status", &json!({}), show::status),
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),
+        Command::Room(command) => actions::room(cli, command),
+        Command::Action(command) => actions::action(cli, command),
         Command::Image(command) => images::run(cli, command),
         Command::Account(command) => accounts::account(cli, command),
         Command::Class(command) => accounts::class(cli, command),
@@ -347,6 +361,7 @@ fn client(cli: &Cli, command: &ClientCommand) -> Result<ExitCode, CliError> {
         ClientCommand::Forget { client } => {
             ask(cli, "client_forget", &json!({ "client": client }), show::forgotten)
         }
+        ClientCommand::Action(action) => actions::client(cli, action),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::power;
 use crate::cli::Serve;
 use crate::config::Config;
 use crate::serve::agent;
@@ -28,6 +29,7 @@ use crate::service::jobs::Jobs;
 use crate::service::keys::{KeyError, KeyPair};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
+use crate::service::room::actions::Actions;
 use crate::service::sessions::Sessions;
 use crate::service::sessions::trees::Trees;
 use crate::service::shares::{ShareError, Shares};
@@ -87,6 +89,7 @@ pub struct Parts {
     /// Everything that NFS connections share; it outlives restarts of the service.
     pub nfs: Arc<nfs::Shared>,
     pub sessions: Arc<Sessions>,
+    pub actions: Arc<Actions>,
     /// What connections of agents share, and what they are answered with.
     pub agent: Arc<agent::Shared>,
     pub agent_tls: Arc<rustls::ServerConfig>,
@@ -150,6 +153,12 @@ impl Parts {
             config.subscribe(),
             clock,
         );
+        let actions = Actions::new(
+            Arc::clone(&agent.agents),
+            Arc::clone(&events),
+            Arc::clone(&sessions),
+            Box::new(power::off),
+        );
         let backups = Backups {
             accounts: accounts.clone(),
             data: data.as_path().into(),
@@ -163,6 +172,7 @@ impl Parts {
         Ok(Self {
             config,
             sessions,
+            actions: Arc::new(actions),
             agent: Arc::new(agent),
             agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
             accounts,

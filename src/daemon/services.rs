@@ -26,6 +26,7 @@ use crate::serve::ports::{self, Transport};
 use crate::serve::publish::{self, Places};
 use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
+use crate::serve::room;
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
 use crate::service::keys::KeyPair;
@@ -87,6 +88,8 @@ impl Services {
         self.supervisor.start("directory", move |stop| {
             directory::run(external.clone(), accounts.clone(), Arc::clone(&health), config.clone(), stop)
         });
+        let (actions, clock) = (Arc::clone(&parts.actions), parts.clock);
+        self.supervisor.start("room", move |stop| room::run(Arc::clone(&actions), clock, stop));
         if addresses {
             self.start_dhcp(parts);
         }
@@ -129,6 +132,7 @@ impl Services {
             backups: parts.backups.clone(),
             health: Arc::clone(&parts.health),
             sessions: Arc::clone(&parts.sessions),
+            actions: Arc::clone(&parts.actions),
             clock: api::Clock(Box::new(move || clock.now())),
             config: parts.watch(),
             config_path: options.config.clone(),

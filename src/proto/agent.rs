@@ -7,6 +7,7 @@
 //! Both carry a version. The agent comes from the package the server comes from, so a version that is not ours is
 //! refused with the reason instead of guessed at.
 
+pub mod act;
 pub mod channel;
 #[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod pinned;

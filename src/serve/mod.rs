@@ -12,5 +12,6 @@ pub mod ports;
 pub mod publish;
 pub mod records;
 pub mod report;
+pub mod room;
 pub mod supervisor;
 pub mod tftp;

@@ -20,6 +20,7 @@ pub mod leases;
 mod neighbours;
 pub mod personality;
 pub mod published;
+pub mod room;
 pub mod sessions;
 pub mod shares;
 pub mod state;

@@ -445,3 +445,14 @@ pub const DIRECTORY_IDLE: usize = 4;
 
 /// Longest file with the password that Bramble logs in to a directory with, in bytes.
 pub const DIRECTORY_SECRET: u64 = 4096;
+/// Words for the people at a client, in bytes: what a console shows in five lines.
+pub const WORDS: usize = 400;
+
+/// Orders of an administrator that wait for one agent; an agent takes each within milliseconds.
+pub const AGENT_ACTS: usize = 8;
+
+/// Actions on clients that are remembered, with a line for each client: a day's.
+pub const ACTIONS: usize = 20;
+
+/// Actions under way at once: a person starts a few, a schedule one a room.
+pub const ACTIONS_RUNNING: usize = 8;

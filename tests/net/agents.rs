@@ -173,7 +173,9 @@ fn what_becomes_of_an_account_becomes_of_its_sessions_at_once() {
         while seat.channel.orders.is_empty() {
             seat.channel.listen().expect("an order");
         }
-        let Order::EndSession { session, message } = seat.channel.orders.pop_front().expect("there").1;
+        let Order::EndSession { session, message } = seat.channel.orders.pop_front().expect("there").1 else {
+            panic!("another order")
+        };
         assert_eq!(session, seat.session);
         message
     }

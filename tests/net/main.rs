@@ -23,6 +23,7 @@ mod nfs;
 mod nonsense;
 mod pages;
 mod rom;
+mod room;
 mod slapd;
 mod strangers;
 mod tftp;

@@ -503,6 +503,7 @@ mod tests {
                 agent: Label::from("test"),
                 boot_id: Label::from("boot"),
                 sessions: vec![SessionId(7)],
+                can: vec![],
             };
             own.keep(&server, &woken, hello, move |event| drop(tell.send(event)))
         });

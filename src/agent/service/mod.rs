@@ -11,10 +11,13 @@
 #![expect(clippy::disallowed_methods, reason = "this is the edge: it waits for people and for the network")]
 
 mod accounts;
+mod acts;
+mod desktop;
 mod door;
 mod fullness;
 mod homes;
 mod install;
+mod letters;
 mod link;
 mod processes;
 mod sessions;
@@ -35,6 +38,7 @@ use self::link::{Event, Link, NoAnswer, Server};
 use self::sessions::{Session, Sessions};
 use super::console::Console;
 use super::socket::{Answer, Request, Wish};
+use crate::proto::agent::act;
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
 use crate::types::{Person, Secret, SessionId, UserName, chain};
 
@@ -147,6 +151,7 @@ impl Service {
             agent: env!("CARGO_PKG_VERSION").into(),
             boot_id: boot_id.as_str().into(),
             sessions: locked(&self.sessions).ids(),
+            can: vec![act::CAN.into()],
         }
     }
 
@@ -164,6 +169,10 @@ impl Service {
             Event::Order { id, order: Order::EndSession { session, message } } => {
                 let service = Arc::clone(self);
                 std::thread::spawn(move || service.end(id, session, &message));
+            }
+            Event::Order { id, order: Order::Act(act) } => {
+                let service = Arc::clone(self);
+                std::thread::spawn(move || acts::carry_out(&service, id, act));
             }
             Event::Changed(what) => locked(&self.console).note(&what),
         }

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::act::Act;
 use crate::types::{ClassName, Gid, Person, Secret, SessionId, SessionKind, UserName, limits};
 
 /// TCP port of the server; reports have the same number over UDP.
@@ -57,6 +58,9 @@ pub struct Hello {
     pub boot_id: Label,
     /// What still runs here from before the connection broke. Anything else the server took to be open here is over.
     pub sessions: Vec<SessionId>,
+    /// Words for what this agent knows beyond the first version of the channel, such as [`super::act::CAN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub can: Vec<Label>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,6 +162,8 @@ pub enum Order {
         /// Shown to the person.
         message: String,
     },
+    /// Only for an agent that [`super::act::CAN`].
+    Act(Act),
 }
 
 /// A tree of the server that belongs to a session.

@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::proto::agent::channel::PORT;
 use crate::service::clients::{Clients, Seat};
 use crate::service::events::Events;
+use crate::service::room::agents::Agents;
 use crate::service::sessions::register::Register;
 use crate::service::sessions::{Sessions, Verdict};
 use crate::types::{MacAddr, Person, RoomName, Uid, chain, limits};
@@ -60,6 +61,8 @@ pub struct Shared {
     pub changes: watch::Receiver<u32>,
     pub config: watch::Receiver<Arc<Config>>,
     pub clock: Clock,
+    /// Who is connected.
+    pub agents: Arc<Agents>,
     /// Passwords that are checked at this moment.
     checks: Semaphore,
     /// Passwords that are checked or wait for it.
@@ -81,8 +84,21 @@ impl Shared {
     ) -> Self {
         let [checks, waiting, lists] =
             [limits::CHANNEL_CHECKS, limits::CHANNEL_WAITING, limits::CHANNEL_LISTS].map(Semaphore::new);
-        let door = Arc::default();
-        Self { clients, events, sessions, register, changes, config, clock, checks, waiting, lists, door }
+        let (door, agents) = (Arc::default(), Arc::default());
+        Self {
+            clients,
+            events,
+            sessions,
+            register,
+            changes,
+            config,
+            clock,
+            agents,
+            checks,
+            waiting,
+            lists,
+            door,
+        }
     }
 }
 

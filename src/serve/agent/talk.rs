@@ -1,5 +1,6 @@
 //! One connection of an agent, from greeting to end. Knows nothing of TLS: any stream will do.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
@@ -20,6 +21,7 @@ use crate::proto::agent::channel::{
 };
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
+use crate::service::room::agents::{Command, Ticket};
 use crate::service::sessions::{Place, register};
 use crate::types::{chain, limits};
 
@@ -79,10 +81,15 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
         allowance: Allowance::new(Instant::now()),
         people: None,
         heard: Instant::now(),
+        given: Given::default(),
     };
     let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
+    let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
+    let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
     let number = greet(shared, place, hello, orders).await;
-    let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, orders_here, stop).await;
+    let wishes = Wishes { orders: orders_here, commands: commands_here };
+    let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, wishes, stop).await;
+    shared.agents.disconnected(place.mac, line);
     let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
     let parted = tokio::task::spawn_blocking(move || sessions.disconnected(place.mac, number, now)).await;
     if let Err(panic) = parted {
@@ -101,6 +108,40 @@ async fn greet(shared: &Arc<Shared>, place: Place, hello: Hello, orders: mpsc::S
     })
 }
 
+/// What others want the agent to do.
+struct Wishes {
+    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// Orders that the agent has been given and has not answered.
+#[derive(Default)]
+struct Given {
+    /// Number of the last one.
+    last: u32,
+    tickets: VecDeque<(u32, Ticket)>,
+}
+
+impl Given {
+    fn number(&mut self) -> u32 {
+        self.last = self.last.wrapping_add(1);
+        self.last
+    }
+
+    /// Remembers whose answer this will be; of an agent that never answers only the newest.
+    fn ticket(&mut self, id: u32, ticket: Ticket) {
+        if self.tickets.len() >= limits::AGENT_ACTS {
+            self.tickets.pop_front();
+        }
+        self.tickets.push_back((id, ticket));
+    }
+
+    fn answered(&mut self, id: u32) -> Option<Ticket> {
+        let index = self.tickets.iter().position(|(given, _)| *given == id)?;
+        self.tickets.remove(index).map(|(_, ticket)| ticket)
+    }
+}
+
 /// What is remembered of a conversation.
 struct Talk {
     shared: Arc<Shared>,
@@ -111,6 +152,7 @@ struct Talk {
     people: Option<u64>,
     /// When the agent last said anything.
     heard: Instant,
+    given: Given,
 }
 
 impl Talk {
@@ -119,14 +161,13 @@ impl Talk {
         first: Vec<ToServer>,
         ear: &mut Ear<R>,
         mouth: &mut Mouth<W>,
-        mut orders: mpsc::Receiver<Order>,
+        mut wishes: Wishes,
         mut stop: Stop,
     ) -> Result<Ended, Broken> {
         let (mut changes, mut config) = (self.shared.changes.clone(), self.shared.config.clone());
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut settled = Some(Instant::now());
-        let mut order_id = 0;
         for message in first {
             if let Some(ended) = self.hear(message, mouth).await? {
                 return Ok(ended);
@@ -151,9 +192,14 @@ impl Talk {
                     Ok((id, reply)) => mouth.say(&ToAgent::Reply { id, reply }).await?,
                     Err(panic) => tracing::error!(error = chain(&panic), "an ask of an agent broke off"),
                 },
-                Some(order) = orders.recv() => {
-                    order_id += 1;
-                    mouth.say(&ToAgent::Order { id: order_id, order }).await?;
+                Some(order) = wishes.orders.recv() => {
+                    let id = self.given.number();
+                    mouth.say(&ToAgent::Order { id, order }).await?;
+                }
+                Some(Command { ticket, act }) = wishes.commands.recv() => {
+                    let id = self.given.number();
+                    self.given.ticket(id, ticket);
+                    mouth.say(&ToAgent::Order { id, order: Order::Act(act) }).await?;
                 }
                 _ = pings.tick() => {
                     if self.heard.elapsed() >= SILENCE {
@@ -187,10 +233,15 @@ impl Talk {
                     mouth.say(&ToAgent::Reply { id, reply: refused(busy()) }).await?;
                 }
             }
-            ToServer::Done { trouble: Some(trouble), .. } => {
-                tracing::warn!(client = %self.asker.place.mac, %trouble, "an agent could not carry out an order");
+            ToServer::Done { id, trouble } => {
+                if let Some(trouble) = &trouble {
+                    tracing::debug!(client = %self.asker.place.mac, %trouble, "an agent could not carry out an order");
+                }
+                if let Some(ticket) = self.given.answered(id) {
+                    self.shared.agents.answered(self.asker.place.mac, ticket, trouble);
+                }
             }
-            ToServer::Done { trouble: None, .. } | ToServer::Pong => {}
+            ToServer::Pong => {}
         }
         Ok(None)
     }

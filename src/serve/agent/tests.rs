@@ -178,7 +178,8 @@ impl Agent {
 
     async fn greet(&mut self, sessions: &[SessionId]) -> People {
         let sessions = sessions.to_vec();
-        let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions };
+        let hello =
+            Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions, can: vec![] };
         self.say(ToServer::Hello(hello)).await;
         match self.next().await {
             ToAgent::Welcome { people, version: VERSION } => people,
@@ -277,7 +278,8 @@ async fn what_is_no_greeting_ends_the_connection() {
         assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), expected);
     }
     let mut agent = house.connect(&mut tasks);
-    let hello = Hello { version: 99, agent: "test".into(), boot_id: "x".into(), sessions: vec![] };
+    let hello =
+        Hello { version: 99, agent: "test".into(), boot_id: "x".into(), sessions: vec![], can: vec![] };
     agent.say(ToServer::Hello(hello)).await;
     let ToAgent::Farewell { message } = agent.next().await else { panic!("no farewell") };
     assert_eq!(
@@ -287,7 +289,13 @@ async fn what_is_no_greeting_ends_the_connection() {
     let mut agent = house.connect(&mut tasks);
     agent.greet(&[]).await;
     agent
-        .say(ToServer::Hello(Hello { version: 1, agent: "x".into(), boot_id: "x".into(), sessions: vec![] }))
+        .say(ToServer::Hello(Hello {
+            version: 1,
+            agent: "x".into(),
+            boot_id: "x".into(),
+            sessions: vec![],
+            can: vec![],
+        }))
         .await;
     let ends = tasks.join_all().await;
     assert!(ends.contains(&"it greeted twice".to_owned()), "{ends:?}");
@@ -315,7 +323,13 @@ async fn people_are_told_when_they_change() {
     let (house, mut tasks) = (House::new(), JoinSet::new());
     house.table.gone.store(true, Ordering::SeqCst);
     let mut agent = house.connect(&mut tasks);
-    let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions: vec![] };
+    let hello = Hello {
+        version: VERSION,
+        agent: "test".into(),
+        boot_id: "boot-1".into(),
+        sessions: vec![],
+        can: vec![],
+    };
     agent.say(ToServer::Hello(hello)).await;
     let early = tokio::time::timeout(Duration::from_millis(300), agent.next()).await;
     assert!(early.is_err(), "without a list there is no welcome that would empty the agent's");
@@ -393,7 +407,7 @@ async fn a_change_of_an_account_is_a_change_of_its_session_at_once() {
             break order;
         }
     };
-    let Order::EndSession { message, .. } = order;
+    let Order::EndSession { message, .. } = order else { unreachable!("it ends a session") };
     assert_eq!(message, "your name is `annabel` from now on; log in with that");
     house.stop.send_replace(true);
     looking.await.expect("it ends");

@@ -154,8 +154,13 @@ impl Lab {
         secs: u64,
     ) -> (u32, mpsc::Receiver<Order>) {
         let (orders, here) = mpsc::channel(8);
-        let hello =
-            Hello { version: 1, agent: "test".into(), boot_id: boot.into(), sessions: sessions.to_vec() };
+        let hello = Hello {
+            version: 1,
+            agent: "test".into(),
+            boot_id: boot.into(),
+            sessions: sessions.to_vec(),
+            can: vec![],
+        };
         (self.sessions.connected(place, &hello, orders, at(secs)), here)
     }
 

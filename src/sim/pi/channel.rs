@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::rpc::tcp_from_privileged_port;
+use crate::proto::agent::act;
 use crate::proto::agent::channel::{
     Ask, BadFrame, Code, Hello, Inbox, Mount, Order, PORT, People, Pin, Reply, ToAgent, ToServer, TooLong,
     VERSION, encode,
@@ -85,7 +86,13 @@ impl Channel {
             orders: VecDeque::new(),
         };
         let sessions = sessions.to_vec();
-        let hello = Hello { version: VERSION, agent: "simulated".into(), boot_id: boot_id.into(), sessions };
+        let hello = Hello {
+            version: VERSION,
+            agent: "simulated".into(),
+            boot_id: boot_id.into(),
+            sessions,
+            can: vec![act::CAN.into()],
+        };
         channel.say(&ToServer::Hello(hello))?;
         while channel.people.is_none() {
             channel.listen()?;
@@ -137,6 +144,11 @@ impl Channel {
             Reply::Closed => Ok(()),
             other => Err(no(other)),
         }
+    }
+
+    /// Says how an order went.
+    pub fn done(&mut self, id: u32, trouble: Option<&str>) -> Result<(), ChannelError> {
+        self.say(&ToServer::Done { id, trouble: trouble.map(Into::into) })
     }
 
     /// Waits for something the server says; a reply is given back, the rest is kept or answered.

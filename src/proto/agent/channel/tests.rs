@@ -55,7 +55,7 @@ fn to_server() -> BoxedStrategy<ToServer> {
         (any::<u32>(), label(), label(), proptest::collection::vec(any::<u64>(), 0..20)).prop_map(
             |(version, agent, boot_id, sessions)| {
                 let sessions = sessions.into_iter().map(SessionId).collect();
-                ToServer::Hello(Hello { version, agent, boot_id, sessions })
+                ToServer::Hello(Hello { version, agent, boot_id, sessions, can: vec!["act".into()] })
             }
         ),
         (any::<u32>(), ask()).prop_map(|(id, ask)| ToServer::Ask { id, ask }),
@@ -138,6 +138,7 @@ fn messages_look_like_this() {
         agent: "0.1.0".into(),
         boot_id: "d8f2".into(),
         sessions: vec![SessionId(7)],
+        can: vec![],
     });
     let close = ToServer::Ask { id: 3, ask: Ask::CloseSession { session: SessionId(7) } };
     let verified = ToAgent::Reply { id: 1, reply: Reply::Verified { person: person() } };
@@ -228,7 +229,7 @@ fn lengths_are_bounded_both_ways() {
     }
     assert!(Inbox::<ToServer>::default().take(&[0, 0, 0x40, 0]).expect("the longest").is_empty());
     let sessions = vec![SessionId(u64::MAX); 1000];
-    let hello = Hello { version: VERSION, agent: "x".into(), boot_id: "x".into(), sessions };
+    let hello = Hello { version: VERSION, agent: "x".into(), boot_id: "x".into(), sessions, can: vec![] };
     let error = encode(&ToServer::Hello(hello)).expect_err("too long");
     assert_eq!(error.limit, limits::CHANNEL_TO_SERVER);
     assert!(error.to_string().ends_with("is longer than the 16384 allowed"), "{error}");

@@ -1,0 +1,679 @@
+//! Actions on clients, followed to their end: who was told, who did it, who could not be reached.
+//!
+//! An action is taken in at once and moved on by [`Actions::tick`]: first the countdown, if there is one, which people
+//! at the clients see; then one client after the other, `pace` apart, so that a room does not start all at once; then the
+//! router, when every client is off or its time is over. What is done is what was *seen* to be done: a client that is to
+//! switch off has to say so, or to be gone from its root file system. A client without an agent is unreachable and stays
+//! on the list as that.
+//!
+//! Actions are kept in memory: after a restart of the daemon nothing is under way.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::agents::{Agents, Answer, Ticket};
+use crate::proto::agent::act::{Act, Words};
+use crate::proto::dhcp::Uptime;
+use crate::service::clients::Known;
+use crate::service::events::{Events, Happening};
+use crate::service::leases::Now;
+use crate::service::sessions::Sessions;
+use crate::types::{HostName, MacAddr, Moment, RoomName, SessionId, Stage, limits};
+
+/// How long an agent may take over what needs no time.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a client may take to end its system: systemd gives what does not end by itself 90 seconds.
+const OFF_WITHIN: Duration = Duration::from_mins(2);
+
+/// How long people get to save what they have open when they are logged out, and a little.
+const OUT_WITHIN: Duration = Duration::from_secs(30);
+
+/// When people are told how much time is left, besides at the beginning.
+const MARKS: [Duration; 3] = [Duration::from_mins(5), Duration::from_mins(1), Duration::from_secs(10)];
+
+/// How long the light blinks.
+const IDENTIFY_SECONDS: u8 = 30;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Shutdown,
+    Reboot,
+    Logout,
+    Lock,
+    Message,
+    Identify,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] =
+        [Self::Shutdown, Self::Reboot, Self::Logout, Self::Lock, Self::Message, Self::Identify];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::Reboot => "reboot",
+            Self::Logout => "logout",
+            Self::Lock => "lock",
+            Self::Message => "message",
+            Self::Identify => "identify",
+        }
+    }
+
+    /// Whether people lose what they have open.
+    const fn ends_work(self) -> bool {
+        matches!(self, Self::Shutdown | Self::Reboot)
+    }
+
+    /// What happens to a client, as people at it read it.
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Shutdown => "is switched off",
+            Self::Reboot => "starts again",
+            Self::Logout => "logs you out",
+            Self::Lock => "is locked",
+            Self::Message | Self::Identify => "shows something",
+        }
+    }
+
+    const fn within(self) -> Duration {
+        match self {
+            Self::Shutdown | Self::Reboot => OFF_WITHIN,
+            Self::Logout => OUT_WITHIN,
+            Self::Lock | Self::Message | Self::Identify => ANSWERED_WITHIN,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The text was no action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no action; there are `shutdown`, `reboot`, `logout`, `lock`, `message` and `identify`")]
+pub struct BadKind(String);
+
+impl FromStr for Kind {
+    type Err = BadKind;
+
+    fn from_str(text: &str) -> Result<Self, BadKind> {
+        let bad = || BadKind(text.chars().take(limits::NAME_SHOWN).collect());
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(bad)
+    }
+}
+
+/// What somebody wants done.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub kind: Kind,
+    /// In the order in which they are told.
+    pub targets: Vec<Known>,
+    /// For the people at the clients; may be empty, except for [`Kind::Message`].
+    pub message: Words,
+    /// Also where somebody is logged in.
+    pub force: bool,
+    /// Time between one client and the next.
+    pub pace: Duration,
+    /// How long before it begins people are told.
+    pub grace: Duration,
+    /// The router is switched off behind the last client.
+    pub router: bool,
+    /// Who wants it, such as `an administrator`.
+    pub by: String,
+}
+
+/// Why nothing was begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("nobody was meant; there is no adopted client that fits")]
+    Nobody,
+    #[error("there is no message to show; give one")]
+    NoMessage,
+    #[error("the router is switched off only behind all clients, with `shutdown`")]
+    NotTheRouter,
+    #[error(
+        "nothing was done, because people are logged in: {}; wait, log them out, or do it all the same (`--force`)",
+        people.join(", ")
+    )]
+    LoggedIn { people: Vec<String> },
+    #[error("{} actions are under way already; wait for one to end or stop it", limits::ACTIONS_RUNNING)]
+    TooMany,
+}
+
+impl Refused {
+    /// Stable word for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Nobody => "no_clients",
+            Self::NoMessage => "missing",
+            Self::NotTheRouter => "bad_value",
+            Self::LoggedIn { .. } => "people_logged_in",
+            Self::TooMany => "too_many",
+        }
+    }
+
+    /// The argument at fault.
+    pub const fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Nobody => Some("client"),
+            Self::NoMessage => Some("message"),
+            Self::NotTheRouter => Some("router"),
+            Self::LoggedIn { .. } => Some("force"),
+            Self::TooMany => None,
+        }
+    }
+}
+
+/// How far an action is at one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    Waiting,
+    /// Told, and not yet seen to be done.
+    Sent,
+    Done,
+    Failed,
+    /// There is no agent that could be told.
+    Unreachable,
+    /// It was told, and nothing was seen of it in time.
+    TimedOut,
+    /// Somebody stopped the action before this client was told.
+    Stopped,
+}
+
+impl Progress {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed out",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    pub const fn is_over(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Sent)
+    }
+}
+
+/// How far an action is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// People see how much time is left; it can still be stopped for all.
+    Countdown,
+    Running,
+    Ended,
+}
+
+/// One action, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionStatus {
+    pub action: u64,
+    pub kind: Kind,
+    pub phase: Phase,
+    pub by: String,
+    pub message: String,
+    pub started_at: Moment,
+    /// When the first client is, or was, told.
+    pub begins_at: Moment,
+    pub ended_at: Option<Moment>,
+    /// How many clients are done, of all.
+    pub done: usize,
+    pub of: usize,
+    pub targets: Vec<TargetStatus>,
+    /// What becomes of the router, if it was to be switched off too: a sentence.
+    pub router: Option<String>,
+}
+
+/// One client of an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    pub mac: MacAddr,
+    pub name: HostName,
+    pub room: Option<RoomName>,
+    pub state: Progress,
+    /// Why, or what it does; may be empty.
+    pub says: String,
+}
+
+/// Switches this machine off, or says why it cannot.
+pub type Router = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// All actions.
+pub struct Actions {
+    agents: Arc<Agents>,
+    events: Arc<Events>,
+    sessions: Arc<Sessions>,
+    router: Router,
+    inner: Mutex<Inner>,
+    /// An action was begun.
+    begun: Notify,
+}
+
+impl fmt::Debug for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actions").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last: u64,
+    /// Oldest first.
+    all: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Action {
+    id: u64,
+    kind: Kind,
+    message: Words,
+    by: String,
+    pace: Duration,
+    started_at: Moment,
+    begins: Uptime,
+    begins_at: Moment,
+    /// How much time was left when people were last told.
+    told: Option<Duration>,
+    ended_at: Option<Moment>,
+    stopped: bool,
+    targets: Vec<Target>,
+    router: Option<Last>,
+}
+
+/// What becomes of the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Last {
+    Waits,
+    Off,
+    Stays(String),
+}
+
+#[derive(Debug)]
+struct Target {
+    mac: MacAddr,
+    name: HostName,
+    room: Option<RoomName>,
+    state: Progress,
+    says: String,
+    sent: Option<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    up: Uptime,
+    civil: Moment,
+    ticket: Option<Ticket>,
+    /// Those that are to end.
+    sessions: Vec<SessionId>,
+}
+
+impl Actions {
+    pub fn new(agents: Arc<Agents>, events: Arc<Events>, sessions: Arc<Sessions>, router: Router) -> Self {
+        Self { agents, events, sessions, router, inner: Mutex::default(), begun: Notify::new() }
+    }
+
+    /// Takes an action in. It begins with the next [`Self::tick`].
+    pub fn start(&self, request: Request, now: Now) -> Result<ActionStatus, Refused> {
+        let Request { kind, targets, message, force, pace, grace, router, by } = request;
+        if targets.is_empty() {
+            return Err(Refused::Nobody);
+        }
+        if kind == Kind::Message && message.is_empty() {
+            return Err(Refused::NoMessage);
+        }
+        if router && kind != Kind::Shutdown {
+            return Err(Refused::NotTheRouter);
+        }
+        let people = self.people_at(&targets);
+        if kind.ends_work() && !force && !people.is_empty() {
+            return Err(Refused::LoggedIn { people });
+        }
+        let mut inner = self.lock();
+        if inner.all.iter().filter(|action| action.ended_at.is_none()).count() >= limits::ACTIONS_RUNNING {
+            return Err(Refused::TooMany);
+        }
+        inner.last += 1;
+        let target = |known: Known| Target {
+            mac: known.mac,
+            name: known.name,
+            room: known.room,
+            state: Progress::Waiting,
+            says: String::new(),
+            sent: None,
+        };
+        let action = Action {
+            id: inner.last,
+            kind,
+            message,
+            by,
+            pace,
+            started_at: now.civil,
+            begins: now.up.plus(grace),
+            begins_at: now.civil.plus(grace),
+            told: None,
+            ended_at: None,
+            stopped: false,
+            targets: targets.into_iter().map(target).collect(),
+            router: router.then_some(Last::Waits),
+        };
+        tracing::info!(
+            action = action.id,
+            kind = kind.as_str(),
+            clients = action.targets.len(),
+            by = action.by,
+            router,
+            "action begun"
+        );
+        let status = action.status(now);
+        inner.all.push_back(action);
+        while inner.all.len() > limits::ACTIONS {
+            let over = inner.all.iter().position(|action| action.ended_at.is_some());
+            let _ = over.and_then(|index| inner.all.remove(index));
+        }
+        drop(inner);
+        self.begun.notify_one();
+        Ok(status)
+    }
+
+    /// Every action that is remembered, newest first.
+    pub fn list(&self, now: Now) -> Vec<ActionStatus> {
+        self.lock().all.iter().rev().map(|action| action.status(now)).collect()
+    }
+
+    pub fn get(&self, id: u64, now: Now) -> Option<ActionStatus> {
+        self.lock().all.iter().find(|action| action.id == id).map(|action| action.status(now))
+    }
+
+    /// Those that were not told yet are not told any more. `None`: there is no such action.
+    pub fn stop(&self, id: u64, now: Now) -> Option<ActionStatus> {
+        let mut inner = self.lock();
+        let action = inner.all.iter_mut().find(|action| action.id == id)?;
+        if action.ended_at.is_none() {
+            let was_told = action.told.is_some() && now.up < action.begins;
+            for target in &mut action.targets {
+                if target.state == Progress::Waiting {
+                    target.over(Progress::Stopped, "");
+                    if was_told {
+                        self.tell(target.mac, "It has been called off: this computer stays on.");
+                    }
+                }
+            }
+            action.stopped = true;
+            if action.router == Some(Last::Waits) {
+                action.router = Some(Last::Stays("it stays on, because the action was stopped".to_owned()));
+            }
+            tracing::info!(action = id, "action stopped");
+        }
+        let status = action.status(now);
+        drop(inner);
+        self.begun.notify_one();
+        Some(status)
+    }
+
+    /// Returns when an action was begun or stopped.
+    pub async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    /// Moves every action on; whether any is under way. May wait for the store.
+    pub fn tick(&self, now: Now) -> bool {
+        let mut inner = self.lock();
+        let mut off = None;
+        for action in inner.all.iter_mut().filter(|action| action.ended_at.is_none()) {
+            self.advance(action, now);
+            if !action.targets.iter().all(|target| target.state.is_over()) {
+                continue;
+            }
+            if action.router == Some(Last::Waits) {
+                off = Some(action.id);
+            }
+            action.ended_at = Some(now.civil);
+            let done = action.targets.iter().filter(|target| target.state == Progress::Done).count();
+            tracing::info!(action = action.id, done, of = action.targets.len(), "action ended");
+        }
+        let busy = inner.all.iter().any(|action| action.ended_at.is_none());
+        drop(inner);
+        if let Some(id) = off {
+            tracing::info!(action = id, "switching the router off");
+            let last = match (self.router)() {
+                Ok(()) => Last::Off,
+                Err(why) => {
+                    tracing::error!(action = id, why, "the router could not be switched off");
+                    Last::Stays(why)
+                }
+            };
+            if let Some(action) = self.lock().all.iter_mut().find(|action| action.id == id) {
+                action.router = Some(last);
+            }
+        }
+        busy
+    }
+
+    fn advance(&self, action: &mut Action, now: Now) {
+        if now.up < action.begins && !action.stopped {
+            self.count_down(action, now);
+            return;
+        }
+        let Action { kind, message, begins, pace, targets, .. } = action;
+        let mut due = *begins;
+        for target in targets {
+            match target.state {
+                Progress::Waiting if due <= now.up => self.tell_to(*kind, message, target, now),
+                Progress::Sent => self.look(*kind, target, now),
+                _ => {}
+            }
+            // Whom nobody could tell costs no time.
+            if target.state != Progress::Unreachable {
+                due = due.plus(*pace);
+            }
+        }
+    }
+
+    /// Tells people how much time is left, at the beginning and at each mark.
+    fn count_down(&self, action: &mut Action, now: Now) {
+        let left = action.begins.since(now.up);
+        let mark = match action.told {
+            None => Some(left),
+            Some(told) => MARKS.into_iter().find(|mark| left <= *mark && *mark < told),
+        };
+        let Some(mark) = mark else { return };
+        action.told = Some(mark);
+        let text = format!(
+            "This computer {} in {}. {}",
+            action.kind.says(),
+            in_words(mark),
+            if action.message.is_empty() { "Save your work and log out." } else { action.message.as_str() }
+        );
+        for target in &action.targets {
+            self.tell(target.mac, &text);
+        }
+    }
+
+    /// Shows a line at a client, if that can be; nobody waits for it.
+    fn tell(&self, mac: MacAddr, text: &str) {
+        if let Ok(ticket) = self.agents.send(mac, Act::Message { text: text.into() }) {
+            self.agents.forget(ticket);
+        }
+    }
+
+    /// It is this client's turn.
+    fn tell_to(&self, kind: Kind, message: &Words, target: &mut Target, now: Now) {
+        let or = |text: &str| if message.is_empty() { text.into() } else { message.clone() };
+        let act = match kind {
+            Kind::Shutdown => Act::Shutdown { message: or("This computer is being switched off.") },
+            Kind::Reboot => Act::Reboot { message: or("This computer is starting again.") },
+            Kind::Lock => Act::Lock,
+            Kind::Message => Act::Message { text: message.clone() },
+            Kind::Identify => Act::Identify { name: target.name.clone(), seconds: IDENTIFY_SECONDS },
+            Kind::Logout => {
+                self.log_out(or("You are being logged out.").as_str(), target, now);
+                return;
+            }
+        };
+        match self.agents.send(target.mac, act) {
+            Ok(ticket) => {
+                target.state = Progress::Sent;
+                target.sent =
+                    Some(Sent { up: now.up, civil: now.civil, ticket: Some(ticket), sessions: Vec::new() });
+            }
+            Err(error) => target.over(Progress::Unreachable, &error.to_string()),
+        }
+    }
+
+    fn log_out(&self, message: &str, target: &mut Target, now: Now) {
+        if self.agents.get(target.mac).is_none() {
+            target.over(Progress::Unreachable, "its agent is not connected");
+            return;
+        }
+        let sessions: Vec<SessionId> = self
+            .sessions
+            .list()
+            .iter()
+            .filter(|open| open.session.client == target.mac)
+            .map(|open| open.id)
+            .collect();
+        for id in &sessions {
+            self.sessions.end(*id, message, now);
+        }
+        if sessions.is_empty() {
+            target.over(Progress::Done, "nobody was logged in");
+            return;
+        }
+        target.state = Progress::Sent;
+        target.sent = Some(Sent { up: now.up, civil: now.civil, ticket: None, sessions });
+    }
+
+    /// Looks whether what a client was told has been done.
+    fn look(&self, kind: Kind, target: &mut Target, now: Now) {
+        let Some(sent) = &target.sent else { return };
+        let answer = sent.ticket.and_then(|ticket| self.agents.answer(ticket));
+        let end = match (kind, answer) {
+            (_, Some(Answer::Trouble(why))) => Some((Progress::Failed, why)),
+            (Kind::Shutdown | Kind::Reboot, _) => {
+                self.is_down(target.mac, sent).map(|why| (Progress::Done, why.to_owned()))
+            }
+            (Kind::Logout, _) => {
+                let open = self.sessions.list();
+                let all_over = !open.iter().any(|open| sent.sessions.contains(&open.id));
+                all_over.then(|| (Progress::Done, String::new()))
+            }
+            (_, Some(Answer::Done)) => Some((Progress::Done, String::new())),
+            (_, Some(Answer::Lost)) => {
+                Some((Progress::Failed, "the connection ended before the agent answered".to_owned()))
+            }
+            (_, None) => None,
+        };
+        let late = now.up.since(sent.up) >= kind.within();
+        let timed_out = || (Progress::TimedOut, "it was told, and nothing was seen of it since".to_owned());
+        if let Some((state, says)) = end.or_else(|| late.then(timed_out)) {
+            if let Some(ticket) = sent.ticket {
+                self.agents.forget(ticket);
+            }
+            target.over(state, &says);
+        }
+    }
+
+    /// Whether the system of a client has ended since it was told to, and how that is known.
+    fn is_down(&self, mac: MacAddr, sent: &Sent) -> Option<&'static str> {
+        let said = self.events.timeline(mac).into_iter().rev().find_map(|event| match event.what {
+            _ if event.last_at < sent.civil => None,
+            Happening::Agent { phase, .. } if phase == "off" => Some("its system has ended"),
+            Happening::Discover { stage: Stage::Rom | Stage::Firmware } => Some("it has started again"),
+            _ => None,
+        });
+        let link = self.events.link(mac);
+        let gone = self.agents.get(mac).is_none()
+            && link.open == 0
+            && link.since.is_some_and(|since| since >= sent.civil);
+        said.or_else(|| gone.then_some("it has let go of its root file system"))
+    }
+
+    /// Who is logged in at these clients: `anna at lab-01`.
+    fn people_at(&self, targets: &[Known]) -> Vec<String> {
+        let at = |mac| targets.iter().find(|known| known.mac == mac).map(|known| &known.name);
+        let mut people: Vec<String> = self
+            .sessions
+            .list()
+            .into_iter()
+            .filter_map(|open| Some(format!("{} at {}", open.session.person.name, at(open.session.client)?)))
+            .collect();
+        people.sort();
+        people.dedup();
+        people
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Action {
+    fn status(&self, now: Now) -> ActionStatus {
+        let phase = match self.ended_at {
+            Some(_) => Phase::Ended,
+            None if now.up < self.begins && !self.stopped => Phase::Countdown,
+            None => Phase::Running,
+        };
+        let router = self.router.as_ref().map(|last| match last {
+            Last::Waits => "it is switched off behind the last client".to_owned(),
+            Last::Off => "it is being switched off".to_owned(),
+            Last::Stays(why) => why.clone(),
+        });
+        let target = |target: &Target| TargetStatus {
+            mac: target.mac,
+            name: target.name.clone(),
+            room: target.room.clone(),
+            state: target.state,
+            says: target.says.clone(),
+        };
+        ActionStatus {
+            action: self.id,
+            kind: self.kind,
+            phase,
+            by: self.by.clone(),
+            message: self.message.to_string(),
+            started_at: self.started_at,
+            begins_at: self.begins_at,
+            ended_at: self.ended_at,
+            done: self.targets.iter().filter(|target| target.state == Progress::Done).count(),
+            of: self.targets.len(),
+            targets: self.targets.iter().map(target).collect(),
+            router,
+        }
+    }
+}
+
+impl Target {
+    fn over(&mut self, state: Progress, says: &str) {
+        self.state = state;
+        says.clone_into(&mut self.says);
+        self.sent = None;
+    }
+}
+
+/// `10 minutes`, `1 minute`, `10 seconds`.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() >= 500_000_000);
+    let (number, word) = if seconds >= 60 { (seconds.div_ceil(60), "minute") } else { (seconds, "second") };
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+#[path = "actions_tests.rs"]
+mod tests;

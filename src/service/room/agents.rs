@@ -1,0 +1,222 @@
+//! The agents that are connected: orders to them, and what they answered.
+//!
+//! Beside [`Sessions`](crate::service::sessions::Sessions), which has its own line to end sessions: what is said here
+//! concerns the client, not a person. An order is a ticket; the connection that carries it out brings the answer back
+//! under the same ticket, and a connection that ends takes its tickets with it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::proto::agent::act::{self, Act};
+use crate::proto::agent::channel::{Hello, Label};
+use crate::types::{MacAddr, Moment};
+
+/// One order on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// What a connection is given to carry out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub ticket: Ticket,
+    pub act: Act,
+}
+
+/// How an order went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    /// In the agent's own words.
+    Trouble(String),
+    /// The connection ended before the agent answered.
+    Lost,
+}
+
+/// Why an order is not on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("its agent is not connected")]
+    NotConnected,
+    #[error(
+        "its agent is of an older package; start the client again, so that it fetches the agent of this one"
+    )]
+    TooOld,
+    #[error("its agent does not take orders as fast as they come")]
+    Busy,
+}
+
+/// An agent that is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// Which agent this is, such as `0.1.0`.
+    pub version: Label,
+    pub since: Moment,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Agents {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    of: HashMap<MacAddr, Line>,
+    /// Of the newest connection.
+    number: u32,
+    last: u64,
+    tickets: HashMap<Ticket, (MacAddr, Option<Answer>)>,
+}
+
+#[derive(Debug)]
+struct Line {
+    number: u32,
+    connected: Connected,
+    acts: bool,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Agents {
+    /// An agent has greeted. A newer connection of a client takes the place of an older one. The number is for
+    /// [`Self::disconnected`].
+    pub fn connected(
+        &self,
+        mac: MacAddr,
+        hello: &Hello,
+        commands: mpsc::Sender<Command>,
+        now: Moment,
+    ) -> u32 {
+        let mut inner = self.lock();
+        inner.number = inner.number.wrapping_add(1);
+        let number = inner.number;
+        let acts = hello.can.iter().any(|word| word.as_str() == act::CAN);
+        let connected = Connected { version: hello.agent.clone(), since: now };
+        inner.lose(mac);
+        inner.of.insert(mac, Line { number, connected, acts, commands });
+        number
+    }
+
+    /// The connection with this number is no more.
+    pub fn disconnected(&self, mac: MacAddr, number: u32) {
+        let mut inner = self.lock();
+        if inner.of.get(&mac).is_some_and(|line| line.number == number) {
+            inner.of.remove(&mac);
+            inner.lose(mac);
+        }
+    }
+
+    pub fn get(&self, mac: MacAddr) -> Option<Connected> {
+        self.lock().of.get(&mac).map(|line| line.connected.clone())
+    }
+
+    /// Gives `act` to the agent of `mac`. Whoever has a ticket asks for its answer, and returns it with [`Self::forget`].
+    pub fn send(&self, mac: MacAddr, act: Act) -> Result<Ticket, NotSent> {
+        let mut inner = self.lock();
+        let ticket = Ticket(inner.last + 1);
+        let line = inner.of.get(&mac).ok_or(NotSent::NotConnected)?;
+        if !line.acts {
+            return Err(NotSent::TooOld);
+        }
+        line.commands.try_send(Command { ticket, act }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotSent::Busy,
+            mpsc::error::TrySendError::Closed(_) => NotSent::NotConnected,
+        })?;
+        inner.last = ticket.0;
+        inner.tickets.insert(ticket, (mac, None));
+        Ok(ticket)
+    }
+
+    /// A connection of `mac` brings an answer; one to another client's order, or to none, is nothing.
+    pub fn answered(&self, mac: MacAddr, ticket: Ticket, trouble: Option<Label>) {
+        let answer = trouble.map_or(Answer::Done, |trouble| Answer::Trouble(trouble.into()));
+        if let Some((of, place)) = self.lock().tickets.get_mut(&ticket)
+            && *of == mac
+        {
+            place.get_or_insert(answer);
+        }
+    }
+
+    /// How an order went; `None` while it is under way.
+    pub fn answer(&self, ticket: Ticket) -> Option<Answer> {
+        match self.lock().tickets.get(&ticket) {
+            Some((_, answer)) => answer.clone(),
+            None => Some(Answer::Lost),
+        }
+    }
+
+    pub fn forget(&self, ticket: Ticket) {
+        self.lock().tickets.remove(&ticket);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What is under way to `mac` gets no answer any more.
+    fn lose(&mut self, mac: MacAddr) {
+        for (of, answer) in self.tickets.values_mut().filter(|(of, answer)| *of == mac && answer.is_none()) {
+            tracing::debug!(client = %of, "an order was under way when the connection ended");
+            *answer = Some(Answer::Lost);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::types::limits;
+
+    const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
+    const OTHER: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 2]);
+    const NOON: Moment = Moment::from_secs(1_795_435_200);
+
+    pub fn hello(can: &[&str]) -> Hello {
+        Hello {
+            version: 1,
+            agent: "0.1.0".into(),
+            boot_id: "boot-1".into(),
+            sessions: vec![],
+            can: can.iter().map(|word| Label::from(*word)).collect(),
+        }
+    }
+
+    #[test]
+    fn an_order_is_answered_by_whom_it_was_given_to() {
+        let agents = Agents::default();
+        assert_eq!(agents.send(PI, Act::Lock), Err(NotSent::NotConnected));
+        let (commands, mut taken) = mpsc::channel(limits::AGENT_ACTS);
+        let number = agents.connected(PI, &hello(&[act::CAN]), commands, NOON);
+        let ticket = agents.send(PI, Act::Lock).expect("sent");
+        assert_eq!(taken.try_recv().expect("a command"), Command { ticket, act: Act::Lock });
+        assert_eq!(agents.answer(ticket), None);
+        agents.answered(OTHER, ticket, None);
+        assert_eq!(agents.answer(ticket), None, "another client's word counts for nothing");
+        agents.answered(PI, ticket, Some("no desktop".into()));
+        agents.answered(PI, ticket, None);
+        assert_eq!(agents.answer(ticket), Some(Answer::Trouble("no desktop".to_owned())), "the first answer");
+        agents.forget(ticket);
+
+        let lost = agents.send(PI, Act::Lock).expect("sent");
+        agents.disconnected(PI, number + 1);
+        assert_eq!(agents.answer(lost), None, "another connection ended");
+        agents.disconnected(PI, number);
+        assert_eq!((agents.answer(lost), agents.get(PI)), (Some(Answer::Lost), None));
+    }
+
+    #[test]
+    fn who_cannot_or_does_not_listen_is_told_apart() {
+        let agents = Agents::default();
+        let (commands, _taken) = mpsc::channel(limits::AGENT_ACTS);
+        agents.connected(PI, &hello(&[]), commands.clone(), NOON);
+        assert_eq!(agents.send(PI, Act::Lock), Err(NotSent::TooOld));
+        agents.connected(PI, &hello(&["light", act::CAN]), commands, NOON);
+        for _ in 0..limits::AGENT_ACTS {
+            agents.send(PI, Act::Lock).expect("sent");
+        }
+        assert_eq!(agents.send(PI, Act::Lock), Err(NotSent::Busy));
+    }
+}
