@@ -31,6 +31,8 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("client_get", Ok(&["client", "show"])),
     ("client_adopt", Ok(&["client", "adopt"])),
     ("client_forget", Ok(&["client", "forget"])),
+    ("room_list", Ok(&["room", "list"])),
+    ("plan", Ok(&["plan"])),
     ("client_action", Ok(&["room", "shutdown"])),
     ("action_list", Ok(&["action", "list"])),
     ("action_get", Ok(&["action", "show"])),

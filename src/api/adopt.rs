@@ -62,6 +62,8 @@ impl Api {
             self.change(&[Edit::Remove { section }])?;
         }
         self.clients.forget(known.mac);
+        self.vitals.forget(known.mac);
+        self.consoles.forget(known.mac);
         self.events.forget(known.mac, &self.store).map_err(|error| self.failed(&error))?;
         tracing::info!(client = %known.mac, name = %known.name, "client forgotten");
         Ok(Forgotten { mac: known.mac, name: known.name })

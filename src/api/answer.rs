@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use crate::config::problem::Problem;
+use crate::proto::agent::health::Health as AgentHealth;
 pub use crate::service::accounts::import::{Fate, LineFate};
 pub use crate::service::accounts::steps::{Outcome, Step};
+pub use crate::service::boots::{Boot, RoomBoots};
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
@@ -16,8 +18,11 @@ pub use crate::service::images::drafts::DraftSummary;
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
 pub use crate::service::room::actions::{ActionStatus, TargetStatus};
+pub use crate::service::room::console::ConsoleLine;
+pub use crate::service::room::vitals::Sample;
 pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
+pub use crate::service::verdicts::Verdict;
 use crate::types::{
     Arch, ByteSize, ClassName, FullName, Gid, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment,
     Role, RoomName, Secret, Serial, SessionId, SessionKind, Uid, UserName, Version,
@@ -45,6 +50,8 @@ pub struct Status {
     pub jobs: usize,
     /// One sentence each; empty if all is well.
     pub problems: Vec<String>,
+    /// Clients that do not work, and why.
+    pub verdicts: Vec<ClientVerdict>,
 }
 
 /// One served network.
@@ -237,6 +244,52 @@ pub struct Client {
     pub since: Option<Moment>,
     /// The state in plain words.
     pub says: String,
+    /// What is wrong with it and what to do, the gravest first.
+    pub verdicts: Vec<Verdict>,
+    /// What its agent measured last.
+    pub health: Option<HealthNow>,
+}
+
+/// How a client is, and when its agent said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthNow {
+    pub at: Moment,
+    #[serde(flatten)]
+    pub health: AgentHealth,
+}
+
+/// A verdict of a client that needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientVerdict {
+    pub mac: MacAddr,
+    pub name: HostName,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Answer of `room_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rooms {
+    pub now: Moment,
+    /// By name; those of no room are last, without one.
+    pub rooms: Vec<RoomState>,
+}
+
+/// One room, and how its clients are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomState {
+    pub room: Option<RoomName>,
+    pub image: Option<ImageRef>,
+    pub clients: usize,
+    pub up: usize,
+    /// Clients with a verdict that keeps them from working.
+    pub stopped: usize,
+    /// People who are logged in there.
+    pub people: usize,
+    #[serde(flatten)]
+    pub boots: RoomBoots,
+    /// Which client took longest.
+    pub slowest: Option<HostName>,
 }
 
 /// Answer of `client_get`, and of `client_adopt`.
@@ -247,6 +300,16 @@ pub struct ClientDetail {
     pub client: Client,
     /// Oldest first.
     pub timeline: Vec<Line>,
+    /// The last boots, condensed, oldest first; the last one may be under way.
+    pub boots: Vec<Boot>,
+    /// What its agent measured over the last hours, oldest first.
+    pub history: Vec<Sample>,
+    /// What its bootloader and kernel said over the network, oldest first.
+    pub console: Vec<ConsoleLine>,
+    /// Of its agent, while that is connected.
+    pub agent: Option<String>,
+    /// Who was logged in last, or is, as far as that is remembered.
+    pub last_session: Option<SessionLine>,
 }
 
 /// Answer of `action_list`; `client_action`, `action_get` and `action_stop` answer with one of them.

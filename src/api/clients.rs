@@ -1,18 +1,27 @@
 //! Methods about clients.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::answer::{Client, ClientDetail, ClientEvent, Clients, Events, Line};
+use super::answer::{
+    Boot, Client, ClientDetail, ClientEvent, Clients, Events, HealthNow, Line, RoomState, Rooms,
+};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
+use crate::service::boots::of_room;
 use crate::service::clients::Known;
-use crate::service::state::{self, Facts, State};
-use crate::types::{HostName, MacAddr, Moment};
+use crate::service::room::vitals::Vital;
+use crate::service::state::{self, Facts, State, Word};
+use crate::service::verdicts;
+use crate::types::{HostName, MacAddr, Moment, Revision};
 
 /// Events that `events` answers with unless told otherwise, and at most.
 const EVENTS: u64 = 50;
 const EVENTS_MOST: u64 = 1000;
+
+/// How long after a client's last sign of life it matters who else has its address.
+const RIVALS: Duration = Duration::from_mins(15);
 
 impl Api {
     pub fn client_list(&self) -> Clients {
@@ -52,7 +61,12 @@ impl Api {
     pub(super) fn detail(&self, known: Known) -> ClientDetail {
         let now = now();
         let timeline = self.events.timeline(known.mac).into_iter().map(Line::from).collect();
-        ClientDetail { now, client: self.client(known, now), timeline }
+        let (boots, history) = (self.events.boots(known.mac), self.vitals.history(known.mac));
+        let console = self.consoles.lines(known.mac);
+        let agent = self.agents.get(known.mac).map(|agent| agent.version.to_string());
+        let last_session = self.last_session(known.mac);
+        let client = self.client(known, now);
+        ClientDetail { now, client, timeline, boots, history, console, agent, last_session }
     }
 
     pub(super) fn client(&self, known: Known, now: Moment) -> Client {
@@ -62,7 +76,10 @@ impl Api {
             image_exists: known.image.as_ref().is_some_and(|image| self.images.resolve(image).is_some()),
             link: self.events.link(known.mac),
         };
-        let State { word, since, says } = state::read(&facts, &self.events.timeline(known.mac), now);
+        let timeline = self.events.timeline(known.mac);
+        let State { word, since, says } = state::read(&facts, &timeline, now);
+        let vital = self.vitals.newest(known.mac);
+        let verdicts = verdicts::judge(self.judged(&known, &facts, vital.as_ref()), &timeline, now);
         Client {
             mac: known.mac,
             name: known.name,
@@ -74,13 +91,67 @@ impl Api {
             ip: known.ip,
             network: known.network,
             model: known.revision.map(|revision| revision.model().to_string()),
-            memory: known.revision.and_then(crate::types::Revision::memory),
+            memory: known.revision.and_then(Revision::memory),
             serial: known.serial,
             first_seen: known.first_seen,
             last_seen: known.last_seen,
             state: word,
             since,
             says,
+            verdicts,
+            health: vital.map(|Vital { at, health }| HealthNow { at, health }),
         }
+    }
+
+    /// What the rules of verdicts look at besides the timeline.
+    fn judged(&self, known: &Known, facts: &Facts, vital: Option<&Vital>) -> verdicts::Facts {
+        let tree = known.image.as_ref().and_then(|image| self.images.resolve(image));
+        let heard = known.last_seen.is_some_and(|seen| now().since(seen) < RIVALS) || facts.link.open > 0;
+        verdicts::Facts {
+            adopted: facts.adopted,
+            model: known.revision.map(Revision::model),
+            image: facts.image.clone(),
+            image_exists: facts.image_exists,
+            image_models: tree.map(|tree| tree.facts.models.clone()).unwrap_or_default(),
+            link: facts.link,
+            rival: known.ip.filter(|_| heard).and_then(|ip| Some((ip, self.clients.rival(known.mac, ip)?))),
+            health: vital.map(|vital| (vital.at, vital.health.clone())),
+            agent: self.agents.get(known.mac).is_some(),
+        }
+    }
+
+    /// The rooms of the configuration, and clients that are in none.
+    pub(super) fn room_list(&self) -> Rooms {
+        let now = now();
+        let all = self.clients.all();
+        let sessions = self.sessions.list();
+        let config = self.config.borrow().clone();
+        let rooms = config.rooms.iter().map(|room| (Some(&room.name), room.image.clone()));
+        let summaries = rooms.chain([(None, None)]).filter_map(|(name, image)| {
+            let members: Vec<&Known> =
+                all.iter().filter(|known| known.adopted && known.room.as_ref() == name).collect();
+            if members.is_empty() && name.is_none() {
+                return None;
+            }
+            let clients: Vec<Client> =
+                members.iter().map(|known| self.client((*known).clone(), now)).collect();
+            let last: Vec<(HostName, Boot)> = members
+                .iter()
+                .filter_map(|known| Some((known.name.clone(), self.events.boots(known.mac).pop()?)))
+                .collect();
+            let (boots, slowest) = of_room(last.iter().map(|(_, boot)| boot));
+            let here = |mac| members.iter().any(|known| known.mac == mac);
+            Some(RoomState {
+                room: name.cloned(),
+                image,
+                clients: clients.len(),
+                up: clients.iter().filter(|client| client.state == Word::Up).count(),
+                stopped: clients.iter().filter(|client| client.verdicts.iter().any(|one| one.stops)).count(),
+                people: sessions.iter().filter(|open| here(open.session.client)).count(),
+                boots,
+                slowest: slowest.and_then(|index| last.get(index).map(|(name, _)| name.clone())),
+            })
+        });
+        Rooms { now, rooms: summaries.collect() }
     }
 }

@@ -142,6 +142,21 @@ pub const METHODS: &[Method] = &[
         help: "Take a Pi out of the configuration and forget what was seen of it",
     },
     Method {
+        name: "room_list",
+        access: Access::Read,
+        params: &[],
+        help: "Every room: how many are up, how long they took to boot, who was slowest",
+    },
+    Method {
+        name: "plan",
+        access: Access::Read,
+        params: &[
+            may("room", Kind::Text, "only the clients of this room"),
+            may("clients", Kind::Number, "as if there were so many"),
+        ],
+        help: "How long a room takes to the log-in screen, and what holds it up",
+    },
+    Method {
         name: "client_action",
         access: Access::Write,
         params: &[

@@ -14,6 +14,7 @@ mod homes;
 mod image_life;
 mod images;
 mod overview;
+mod plan;
 mod service;
 mod sessions;
 pub mod takeover;
@@ -50,6 +51,9 @@ use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
 use crate::service::leases::Now;
 use crate::service::room::actions::Actions;
+use crate::service::room::agents::Agents;
+use crate::service::room::console::Consoles;
+use crate::service::room::vitals::Vitals;
 use crate::service::sessions::Sessions;
 use crate::service::shares::Shares;
 use crate::store::Store;
@@ -83,6 +87,9 @@ pub struct Api {
     pub health: Arc<Health>,
     pub sessions: Arc<Sessions>,
     pub actions: Arc<Actions>,
+    pub agents: Arc<Agents>,
+    pub vitals: Arc<Vitals>,
+    pub consoles: Arc<Consoles>,
     pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
@@ -119,6 +126,8 @@ impl Api {
             "client_get" => value(self.client_get(&args)?),
             "client_adopt" => value(self.client_adopt(&args)?),
             "client_forget" => value(self.client_forget(&args)?),
+            "room_list" => value(self.room_list()),
+            "plan" => value(self.plan(&args)?),
             "client_action" => value(self.client_action(&args)?),
             "action_list" => value(self.action_list()),
             "action_get" => value(self.action_get(&args)?),

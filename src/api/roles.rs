@@ -14,6 +14,8 @@ pub const HELPER: &[&str] = &[
     "client_get",
     "action_list",
     "action_get",
+    "room_list",
+    "plan",
     "image_list",
     "session_list",
     "job_list",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::answer::{Check, Health, JobStatus, Jobs, NetworkStatus, ProblemAt, Status};
+use super::answer::{Check, ClientVerdict, Health, JobStatus, Jobs, NetworkStatus, ProblemAt, Status};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
@@ -20,9 +20,12 @@ impl Api {
             address: network.address,
             pool: network.pool.as_ref().map(|pool| (*pool.start(), *pool.end())),
         });
-        let mut clients = BTreeMap::new();
+        let (mut clients, mut verdicts) = (BTreeMap::new(), Vec::new());
         for client in self.client_list().clients {
             *clients.entry(client.state.as_str().to_owned()).or_default() += 1;
+            let (mac, name) = (client.mac, client.name);
+            let grave = client.verdicts.into_iter().filter(|verdict| verdict.stops);
+            verdicts.extend(grave.map(|verdict| ClientVerdict { mac, name: name.clone(), verdict }));
         }
         let jobs = self.jobs.list().map_err(|error| self.failed(&error))?;
         let names: std::collections::BTreeSet<_> =
@@ -47,6 +50,7 @@ impl Api {
             images: names.len(),
             jobs: jobs.iter().filter(|job| matches!(job.state, JobState::Queued | JobState::Running)).count(),
             problems: self.health.problems(),
+            verdicts,
         })
     }
 

@@ -47,6 +47,13 @@ impl Api {
         }
     }
 
+    /// Who was logged in last at a client, or is.
+    pub(super) fn last_session(&self, client: MacAddr) -> Option<SessionLine> {
+        let row = self.store.session_last(client).inspect_err(|error| drop(self.failed(error))).ok()??;
+        let (at, why) = row.ended.unzip();
+        Some(self.line(row.id, row.session, at, why))
+    }
+
     fn line(
         &self,
         session: SessionId,

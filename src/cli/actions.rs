@@ -21,6 +21,8 @@ const PACE: Duration = Duration::from_millis(300);
 /// Of the clients of a room, or all.
 #[derive(Debug, Subcommand)]
 pub enum RoomCommand {
+    /// Every room: how many are up, how long they took to boot, who was slowest
+    List,
     /// Switch clients off; with --router the router behind them
     Shutdown {
         #[command(flatten)]
@@ -175,6 +177,7 @@ pub enum ActionCommand {
 
 pub(super) fn room(cli: &Cli, command: &RoomCommand) -> Result<ExitCode, CliError> {
     let (action, who, text, how, router) = match command {
+        RoomCommand::List => return ask(cli, "room_list", &json!({}), super::room::rooms),
         RoomCommand::Shutdown { who, how, router } => ("shutdown", who, None, how, *router),
         RoomCommand::Reboot { who, how } => ("reboot", who, None, how, false),
         RoomCommand::Logout { who, how } => ("logout", who, None, how, false),

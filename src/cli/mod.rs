@@ -20,6 +20,7 @@ mod exports;
 mod homes;
 mod images;
 pub mod link;
+mod room;
 mod sessions;
 pub mod show;
 mod show_accounts;
@@ -105,6 +106,15 @@ pub enum Command {
     /// Rooms: what all clients of a room, or of the house, are to do
     #[command(subcommand)]
     Room(actions::RoomCommand),
+    /// How long a room takes from power-on to the log-in screens, and what holds it up
+    Plan {
+        /// Only the clients of this room
+        #[arg(long)]
+        room: Option<RoomName>,
+        /// As if there were so many
+        #[arg(long, value_name = "N")]
+        clients: Option<u32>,
+    },
     /// Actions: what clients were told to do
     #[command(subcommand)]
     Action(actions::ActionCommand),
@@ -171,7 +181,15 @@ pub enum ClientCommand {
     /// Every known Pi and what it is doing
     List,
     /// One Pi, with the timeline of its boot
-    Show { client: String },
+    Show {
+        client: String,
+        /// Its last boots, step by step
+        #[arg(long, conflicts_with = "follow")]
+        boot: bool,
+        /// Go on, and print what it does as it does it
+        #[arg(long)]
+        follow: bool,
+    },
     /// Make a Pi one of ours, or change what it is
     Adopt {
         /// Hardware address, present name or IP address
@@ -321,6 +339,9 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
         Command::Client(command) => client(cli, command),
         Command::Room(command) => actions::room(cli, command),
+        Command::Plan { room, clients } => {
+            ask(cli, "plan", &json!({ "room": room, "clients": clients }), room::plan)
+        }
         Command::Action(command) => actions::action(cli, command),
         Command::Image(command) => images::run(cli, command),
         Command::Account(command) => accounts::account(cli, command),
@@ -353,7 +374,13 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
 fn client(cli: &Cli, command: &ClientCommand) -> Result<ExitCode, CliError> {
     match command {
         ClientCommand::List => ask(cli, "client_list", &json!({}), show::clients),
-        ClientCommand::Show { client } => ask(cli, "client_get", &json!({ "client": client }), show::client),
+        ClientCommand::Show { client, follow: true, .. } => room::follow(cli, client),
+        ClientCommand::Show { client, boot: true, .. } => {
+            ask(cli, "client_get", &json!({ "client": client }), room::boots)
+        }
+        ClientCommand::Show { client, .. } => {
+            ask(cli, "client_get", &json!({ "client": client }), show::client)
+        }
         ClientCommand::Adopt { client, name, room, image, ip } => {
             let params = json!({ "client": client, "name": name, "room": room, "image": image, "ip": ip });
             ask(cli, "client_adopt", &params, show::adopted)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::text::{span, table, wrap};
 use crate::api::answer::{
-    Client, ClientDetail, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
+    Client, ClientDetail, ClientVerdict, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
 };
 use crate::service::jobs::{JobState, Unit};
 use crate::service::state::Word;
@@ -38,12 +38,15 @@ pub fn status(status: &Status, width: usize) -> String {
     line("Clients", &list(status.clients.iter().map(|(word, number)| format!("{number} {word}"))));
     line("Images", &status.images.to_string());
     line("Jobs", &status.jobs.to_string());
-    if status.problems.is_empty() {
+    if status.problems.is_empty() && status.verdicts.is_empty() {
         text.push_str("All is well.\n");
     } else {
         text.push_str("Needs attention:\n");
         for problem in &status.problems {
             text.push_str(&wrap("- ", problem, width));
+        }
+        for ClientVerdict { name, verdict, .. } in &status.verdicts {
+            text.push_str(&wrap(&format!("- {name}: "), &verdict.sentence, width));
         }
     }
     text
@@ -78,15 +81,22 @@ pub fn clients(clients: &Clients, width: usize) -> String {
         })
         .collect();
     let mut text = table(&["NAME", "ROOM", "MAC", "IP", "STATE", "SINCE", "IMAGE"], &rows, &[0, 1, 6], width);
-    let strange = clients.clients.iter().filter(|client| matches!(client.state, Word::Stuck | Word::New));
-    for client in strange {
-        text.push_str(&wrap(&format!("{}: ", client.name), &client.says, width));
+    for client in &clients.clients {
+        let strange = matches!(client.state, Word::Stuck | Word::New);
+        match client.verdicts.first() {
+            Some(verdict) => {
+                let says = format!("{} {}", verdict.sentence, verdict.remedy);
+                text.push_str(&wrap(&format!("{}: ", client.name), &says, width));
+            }
+            None if strange => text.push_str(&wrap(&format!("{}: ", client.name), &client.says, width)),
+            None => {}
+        }
     }
     text
 }
 
 pub fn client(detail: &ClientDetail, width: usize) -> String {
-    let ClientDetail { now, client, timeline } = detail;
+    let ClientDetail { now, client, timeline, .. } = detail;
     let mut text = format!("{} is {}", client.name, client.state.as_str());
     if client.since.is_some() {
         let _ = write!(text, " since {}", ago(*now, client.since));
@@ -108,6 +118,23 @@ pub fn client(detail: &ClientDetail, width: usize) -> String {
             "Seen",
             format!("{} ago, for the first time {} ago", ago(*now, Some(last)), ago(*now, Some(first))),
         );
+    }
+    if let Some(health) = &client.health {
+        line("Health", super::room::health(*now, health));
+    }
+    if let Some(last) = &detail.last_session {
+        let until = match last.ended {
+            Some(ended) => format!("until {} ago", ago(*now, Some(ended))),
+            None => "still there".to_owned(),
+        };
+        line(
+            "Log-in",
+            format!("{} ({}), {} ago, {until}", last.user, last.kind, ago(*now, Some(last.since))),
+        );
+    }
+    line("Agent", detail.agent.clone().unwrap_or_else(|| "not connected".to_owned()));
+    for verdict in &client.verdicts {
+        text.push_str(&super::room::verdict(verdict, width));
     }
     if !client.adopted {
         let _ = writeln!(text, "Adopt it with: bramble client adopt {} --name NAME --room ROOM", client.mac);

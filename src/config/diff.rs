@@ -47,6 +47,7 @@ impl Change {
             data,
             log_level,
             timezone,
+            clock_rule,
             networks: _,
             dhcp,
             tftp,
@@ -58,11 +59,14 @@ impl Change {
             ldap,
             rooms: _,
             clients: _,
+            schedules,
         } = old;
         self.note(*enabled != new.enabled, Touches::Daemon, "the service is switched on or off");
         self.note(*data != new.data, Touches::Daemon, format!("data is now in {}", new.data.display()));
         self.note(*log_level != new.log_level, Touches::Log, "the log level changed");
         self.note(*timezone != new.timezone, Touches::Clients, "the router's time zone changed");
+        let timetable = *schedules != new.schedules || *clock_rule != new.clock_rule;
+        self.note(timetable, Touches::Clients, "the timetable changed");
         let super::Dhcp { mode, inherit, unknown_pi, matches } = dhcp;
         self.note(*mode != new.dhcp.mode, Touches::Sockets, "the DHCP mode changed");
         let leases = *inherit != new.dhcp.inherit
@@ -157,6 +161,8 @@ config directory 'directory'
 config share 'files'
 config room 'lab'
 config room 'hall'
+config schedule 'evening'
+	option time '16:30'
 config client 'c'
 	option mac 'dc:a6:32:01:02:03'
 	option name 'lab-01'
@@ -189,12 +195,12 @@ config interface 'lab'
     fn another(section: &str, option: &OptionSpec) -> &'static str {
         match (section, option.name) {
             ("ldap", "base") => "dc=school,dc=lan",
-            ("bramble", "enabled") | ("ldap", _) => "1",
+            ("bramble", "enabled") | ("schedule", "router") | ("ldap", _) => "1",
             ("bramble", "data") => "/mnt/sdb1/bramble",
             ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
             ("dhcp", "mode") => "proxy",
-            ("dhcp", "inherit") | ("tftp", "enabled") | ("homes", "local_caches") => "0",
+            ("dhcp", "inherit") | ("tftp" | "schedule", "enabled") | ("homes", "local_caches") => "0",
             ("dhcp" | "subnet", "start") => "50",
             ("dhcp" | "subnet", "limit") => "20",
             ("dhcp" | "subnet", "lease_time") | ("directory", "refresh" | "offline_time") => "1h",
@@ -230,10 +236,15 @@ config interface 'lab'
             ("accounts", "source") => "ldap",
             ("accounts", "twice") => "refuse",
             ("accounts", "password_length") => "10",
+            ("accounts", "history_days") => "7",
             ("accounts", "attic_time") => "1w",
+            ("schedule", "day") => "sun",
+            ("schedule", "time") => "17:00",
+            ("schedule", "grace") => "5",
+            ("schedule", "action") => "logout",
             ("client", "mac") => "dc:a6:32:01:02:99",
             ("client", "name") => "lab-99",
-            ("client", "room") => "hall",
+            ("client" | "schedule", "room") => "hall",
             ("client", "ip") => "192.168.1.77",
             (section, name) => panic!("this test has no other value for {section}.{name}: add one above"),
         }
@@ -255,6 +266,7 @@ config interface 'lab'
                     "share" => "files",
                     "room" => "lab",
                     "client" => "c",
+                    "schedule" => "evening",
                     fixed => fixed,
                 };
                 let keyword = if option.list { "list" } else { "option" };
@@ -307,6 +319,7 @@ config client
         assert_eq!(
             change.parts,
             [
+                "the timetable changed",
                 "shares changed",
                 "network lan has other pools, options or hosts",
                 "network lab is new",

@@ -178,6 +178,12 @@ pub(super) fn timezone(system: &Document) -> Option<String> {
     Kind::TimeZone.parse(&zone).ok().map(|_| zone)
 }
 
+/// Time zone of the router, by its rule.
+pub(super) fn clock_rule(system: &Document) -> Option<String> {
+    let rule = system.of_kind("system").find_map(|section| section.value("timezone"))?;
+    Some(rule.value.trim().to_owned()).filter(|rule| !rule.is_empty() && rule.len() <= 100)
+}
+
 /// `/etc/config/dhcp`, and what counts where it says nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {

@@ -13,6 +13,7 @@ use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
 use super::people;
 use super::problem::{Problems, nearest};
+use super::schedule::{self, Schedule};
 use super::schema::{self, Absent, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec};
 use super::uci::{Document, Entry, Section};
 use super::{
@@ -162,6 +163,7 @@ impl Builder<'_> {
             data: main.path("data").unwrap_or_default(),
             log_level: log_level(&main.text("log_level").unwrap_or_default()),
             timezone: inherit::timezone(siblings.system),
+            clock_rule: inherit::clock_rule(siblings.system),
             networks,
             dhcp: Dhcp {
                 mode: match dhcp.text("mode").as_deref() {
@@ -183,6 +185,7 @@ impl Builder<'_> {
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
             ldap: people::ldap(&ldap),
+            schedules: self.schedules(of("schedule"), &rooms),
             rooms,
             clients,
         }
@@ -398,6 +401,28 @@ impl Builder<'_> {
             }
         }
         rooms
+    }
+
+    fn schedules<'d>(
+        &mut self,
+        sections: impl Iterator<Item = &'d Fields<'d>>,
+        rooms: &[Room],
+    ) -> Vec<Schedule> {
+        let mut schedules = Vec::new();
+        for fields in sections {
+            let schedule = schedule::schedule(fields);
+            let named = schedule.as_ref().and_then(|schedule| schedule.room.as_ref());
+            if let (Some(name), Some(at)) = (named, fields.value("room"))
+                && !rooms.iter().any(|room| room.name == *name)
+            {
+                let message = format!(
+                    "there is no room `{name}`; name one that is there, or leave it out for all rooms"
+                );
+                self.problems.note(self.file, at, fields.at("room"), message);
+            }
+            schedules.extend(schedule);
+        }
+        schedules
     }
 
     fn shares<'d>(&mut self, sections: impl Iterator<Item = &'d Fields<'d>>, data: &Path) -> Vec<Share> {

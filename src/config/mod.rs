@@ -18,11 +18,13 @@ pub mod inherit;
 pub mod load;
 mod people;
 pub mod problem;
+pub mod schedule;
 pub mod schema;
 pub mod uci;
 
 pub use directory::Directory;
 pub use people::{Accounts, Ldap, Source, Sudo, Twice};
+pub use schedule::{Schedule, ScheduledAction};
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -43,6 +45,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Time zone of the router (IANA name, from `/etc/config/system`); `None` where it has not been set.
     pub timezone: Option<String>,
+    /// The same as a POSIX rule, such as `CET-1CEST,M3.5.0,M10.5.0/3`.
+    pub clock_rule: Option<String>,
     pub networks: Vec<Network>,
     pub dhcp: Dhcp,
     pub tftp: Tftp,
@@ -54,6 +58,7 @@ pub struct Config {
     pub ldap: Ldap,
     pub rooms: Vec<Room>,
     pub clients: Vec<Client>,
+    pub schedules: Vec<Schedule>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

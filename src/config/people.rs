@@ -13,6 +13,8 @@ pub struct Accounts {
     pub twice: Twice,
     /// Characters of a new password, at least.
     pub password_length: u32,
+    /// For how many days it is remembered who was logged in where.
+    pub history_days: u32,
     /// How long the home of a removed account is kept; [`super::FOREVER`] for always.
     pub attic_time: Duration,
 }
@@ -65,6 +67,7 @@ pub(super) fn accounts(fields: &Fields<'_>) -> Accounts {
             _ => Twice::Allow,
         },
         password_length: fields.number("password_length"),
+        history_days: fields.number("history_days"),
         attic_time: fields.duration("attic_time"),
     }
 }

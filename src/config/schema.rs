@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::directory;
+use super::schedule;
 use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
 use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, Subnet};
@@ -124,6 +125,8 @@ pub enum Kind {
     Unit,
     /// A number of bytes with k, M, G or T, or `none`.
     Size,
+    /// A time of day, such as `16:30`.
+    Time,
 }
 
 /// A value that passed its [`Kind`].
@@ -144,6 +147,8 @@ pub enum Parsed {
     NfsUrl(NfsUrl),
     /// `None` for no bound.
     Size(Option<ByteSize>),
+    /// Minutes since midnight.
+    Time(u16),
     Text(String),
 }
 
@@ -252,6 +257,9 @@ impl Kind {
             Self::Unit => unit(text).map(Parsed::Text).ok_or_else(|| {
                 format!("`{shown}` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")
             }),
+            Self::Time => schedule::parse_time(text).map(Parsed::Time).ok_or_else(|| {
+                format!("`{shown}` is not a time of day; write hours and minutes, such as `16:30`")
+            }),
             Self::Size if text == "none" => Ok(Parsed::Size(None)),
             Self::Size => match text.parse() {
                 Ok(ByteSize(0)) | Err(_) => Err(format!(
@@ -291,6 +299,7 @@ impl Kind {
             Self::TimeZone => "Europe/Berlin",
             Self::Unit => "bluetooth.service",
             Self::Size => "2G",
+            Self::Time => "16:30",
         }
     }
 
@@ -321,6 +330,7 @@ impl Kind {
             Self::TimeZone => "time zone, such as Europe/Berlin".to_owned(),
             Self::Unit => "systemd unit".to_owned(),
             Self::Size => "size: 500M, 2G, or none".to_owned(),
+            Self::Time => "time of day, such as 16:30".to_owned(),
         }
     }
 }
@@ -470,6 +480,8 @@ pub const SECTIONS: &[SectionSpec] = {
             "What happens when somebody logs in at a second client: both stay, the second is refused, or the first is ended."),
         option("password_length", Kind::Number { min: 4, max: 128 }, Value("8"), Touches::People,
             "How many characters a new password has at least."),
+        option("history_days", Kind::Number { min: 0, max: 3650 }, Value("30"), Touches::People,
+            "For how many days it is remembered who was logged in where; with 0 nothing is kept of a session that is over."),
         option("attic_time", Kind::Duration, Value("90d"), Touches::People,
             "How long the home of a removed account is kept."),
     ] },
@@ -568,6 +580,22 @@ pub const SECTIONS: &[SectionSpec] = {
             "Lines added to its config.txt, behind those of its room."),
         list("cmdline", Kind::Cmdline, Unset, Touches::Clients,
             "Kernel parameters added behind those of its room."),
+    ] },
+    SectionSpec { kind: "schedule", naming: Naming::Free, help: "The end of the day: clients that are switched off by themselves.", options: &[
+        option("enabled", Kind::Bool, Value("1"), Touches::Clients,
+            "Whether it happens."),
+        list("day", Kind::OneOf(&schedule::DAYS), Unset, Touches::Clients,
+            "Days of the week on which it happens; every day if left out."),
+        option("time", Kind::Time, Required, Touches::Clients,
+            "When, in the router's time."),
+        option("grace", Kind::Number { min: 0, max: 120 }, Value("10"), Touches::Clients,
+            "Minutes before it in which people see how much time is left, and `bramble action stop` calls it off."),
+        option("action", Kind::OneOf(&["shutdown", "reboot", "logout"]), Value("shutdown"), Touches::Clients,
+            "What happens to the clients."),
+        option("room", Kind::RoomName, Unset, Touches::Clients,
+            "Only to those of this room; to all if left out."),
+        option("router", Kind::Bool, Value("0"), Touches::Clients,
+            "Whether the router is switched off behind the last client, if it is for all."),
     ] },
     ]
 };

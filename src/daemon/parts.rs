@@ -30,6 +30,8 @@ use crate::service::keys::{KeyError, KeyPair};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
 use crate::service::room::actions::Actions;
+use crate::service::room::console::Consoles;
+use crate::service::room::guard::Guard;
 use crate::service::sessions::Sessions;
 use crate::service::sessions::trees::Trees;
 use crate::service::shares::{ShareError, Shares};
@@ -90,6 +92,8 @@ pub struct Parts {
     pub nfs: Arc<nfs::Shared>,
     pub sessions: Arc<Sessions>,
     pub actions: Arc<Actions>,
+    pub consoles: Arc<Consoles>,
+    pub guard: Arc<Guard>,
     /// What connections of agents share, and what they are answered with.
     pub agent: Arc<agent::Shared>,
     pub agent_tls: Arc<rustls::ServerConfig>,
@@ -153,6 +157,7 @@ impl Parts {
             config.subscribe(),
             clock,
         );
+        let health = Arc::new(Health::default());
         let actions = Actions::new(
             Arc::clone(&agent.agents),
             Arc::clone(&events),
@@ -173,6 +178,8 @@ impl Parts {
             config,
             sessions,
             actions: Arc::new(actions),
+            consoles: Arc::default(),
+            guard: Arc::new(Guard::new(Arc::clone(&health))),
             agent: Arc::new(agent),
             agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
             accounts,
@@ -185,7 +192,7 @@ impl Parts {
             started_at: now.civil,
             boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images), channel_key.pin())),
             leases: Arc::new(leases),
-            health: Arc::new(Health::default()),
+            health,
             store,
             clients,
             events,

@@ -18,8 +18,11 @@ use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
 use crate::serve::directory;
+use crate::serve::guard;
+use crate::serve::history;
 use crate::serve::housekeeping;
 use crate::serve::ldap::{self, LdapError};
+use crate::serve::netconsole;
 use crate::serve::nfs;
 use crate::serve::portmap;
 use crate::serve::ports::{self, Transport};
@@ -88,8 +91,7 @@ impl Services {
         self.supervisor.start("directory", move |stop| {
             directory::run(external.clone(), accounts.clone(), Arc::clone(&health), config.clone(), stop)
         });
-        let (actions, clock) = (Arc::clone(&parts.actions), parts.clock);
-        self.supervisor.start("room", move |stop| room::run(Arc::clone(&actions), clock, stop));
+        self.start_room(parts);
         if addresses {
             self.start_dhcp(parts);
         }
@@ -133,6 +135,9 @@ impl Services {
             health: Arc::clone(&parts.health),
             sessions: Arc::clone(&parts.sessions),
             actions: Arc::clone(&parts.actions),
+            agents: Arc::clone(&parts.agent.agents),
+            vitals: Arc::clone(&parts.agent.vitals),
+            consoles: Arc::clone(&parts.consoles),
             clock: api::Clock(Box::new(move || clock.now())),
             config: parts.watch(),
             config_path: options.config.clone(),
@@ -202,6 +207,26 @@ impl Services {
                 };
                 agent::run(shared, tls, sockets, stop).await.map_err(|error| Failed(chain(&error)))
             }
+        });
+    }
+
+    /// What looks after the room as a whole.
+    fn start_room(&mut self, parts: &Parts) {
+        let (actions, clock) = (Arc::clone(&parts.actions), parts.clock);
+        let (known, config) = (Arc::clone(&parts.clients), parts.watch());
+        self.supervisor.start("room", move |stop| {
+            room::run(Arc::clone(&actions), Arc::clone(&known), config.clone(), clock, stop)
+        });
+        let (store, config) = (parts.store.clone(), parts.watch());
+        self.supervisor
+            .start("history", move |stop| history::run(store.clone(), config.clone(), clock, stop));
+        let (guard, config) = (Arc::clone(&parts.guard), parts.watch());
+        self.supervisor
+            .start("guard", move |stop| guard::run(Arc::clone(&guard), clock, config.clone(), stop));
+        let (clients, consoles, config) =
+            (Arc::clone(&parts.clients), Arc::clone(&parts.consoles), parts.watch());
+        self.supervisor.start("netconsole", move |stop| {
+            netconsole::run(Arc::clone(&clients), Arc::clone(&consoles), clock, config.clone(), stop)
         });
     }
 

@@ -9,6 +9,7 @@
 
 pub mod act;
 pub mod channel;
+pub mod health;
 #[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod pinned;
 
@@ -109,6 +110,8 @@ pub enum Phase {
     Personality,
     /// The agent hands over to the image's own init.
     Handover,
+    /// People can log in.
+    Ready,
     /// The system has ended and let go of its root; the client switches off or starts again.
     Off,
     /// Something did not work; the boot goes on.
@@ -124,6 +127,7 @@ impl Phase {
             Self::Root => "root",
             Self::Personality => "personality",
             Self::Handover => "handover",
+            Self::Ready => "ready",
             Self::Off => "off",
             Self::Trouble => "trouble",
             Self::Failed => "failed",

@@ -9,12 +9,14 @@ pub mod dhcp;
 pub mod ldap;
 pub mod mbr;
 pub mod mount;
+pub mod netconsole;
 pub mod nfs3;
 pub mod nfsacl;
 pub mod packed;
 pub mod pi;
 pub mod portmap;
 pub mod rpc;
+pub mod stp;
 pub mod tftp;
 #[cfg(feature = "daemon")]
 pub mod ubus;

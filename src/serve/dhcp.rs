@@ -8,7 +8,7 @@
 #[path = "dhcp_probe.rs"]
 mod probe;
 #[path = "dhcp_sockets.rs"]
-mod sockets;
+pub(super) mod sockets;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};

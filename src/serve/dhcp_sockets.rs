@@ -107,7 +107,7 @@ impl Sockets {
 
 /// A socket that hears broadcasts and our own addresses on one interface only. `SO_REUSEADDR`: dnsmasq may serve other
 /// networks of this router from the wildcard address; packets of this interface come to the socket bound to it.
-fn listen(device: &str, port: u16) -> io::Result<UdpSocket> {
+pub(in crate::serve) fn listen(device: &str, port: u16) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;

@@ -1,11 +1,17 @@
-//! Moves actions on clients on: often while one is under way, not at all while none is.
+//! Moves actions on clients on, often while one is under way; and begins what the timetable says.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
 use super::dhcp::Clock;
 use super::supervisor::{Stop, stopped};
+use crate::config::Config;
+use crate::service::clients::Clients;
 use crate::service::room::actions::Actions;
+use crate::service::room::schedule::Timetable;
 
 /// How often an action is looked at: somebody watches its list.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -15,8 +21,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 #[error("actions on clients broke off")]
 pub struct BrokeOff(#[source] tokio::task::JoinError);
 
+/// How often the timetable is looked at: its rows are of whole minutes.
+const TIMETABLE_EVERY: Duration = Duration::from_secs(10);
+
 /// Runs until told to stop.
-pub async fn run(actions: Arc<Actions>, clock: Clock, mut stop: Stop) -> Result<(), BrokeOff> {
+pub async fn run(
+    actions: Arc<Actions>,
+    clients: Arc<Clients>,
+    config: watch::Receiver<Arc<Config>>,
+    clock: Clock,
+    mut stop: Stop,
+) -> Result<(), BrokeOff> {
+    let mut timetable = Timetable::default();
+    let mut turns = tokio::time::interval(TIMETABLE_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let moved = Arc::clone(&actions);
         let busy = tokio::task::spawn_blocking(move || moved.tick(clock.now())).await.map_err(BrokeOff)?;
@@ -24,6 +42,15 @@ pub async fn run(actions: Arc<Actions>, clock: Clock, mut stop: Stop) -> Result<
             () = stopped(&mut stop) => return Ok(()),
             () = actions.begun() => {}
             () = tokio::time::sleep(LOOK_EVERY), if busy => {}
+            _ = turns.tick() => {
+                let config = Arc::clone(&config.borrow());
+                let due = timetable.due(&config.schedules, config.clock_rule.as_deref(), clock.now().civil);
+                for due in due {
+                    if let Err(refused) = actions.scheduled(due, clients.all(), clock.now()) {
+                        tracing::warn!(why = %refused, "what the timetable says was not begun");
+                    }
+                }
+            }
         }
     }
 }

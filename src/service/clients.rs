@@ -190,6 +190,16 @@ impl Clients {
         true
     }
 
+    /// Another machine that answers for the address of the client `mac`, as far as the kernel knows.
+    pub fn rival(&self, mac: MacAddr, ip: Ipv4Addr) -> Option<MacAddr> {
+        let config = {
+            let inner = self.read();
+            inner.at.get(&ip).filter(|(owner, _)| *owner == mac)?;
+            Arc::clone(&inner.config)
+        };
+        neighbours::impostor(&config, ip, mac).filter(|other| other.is_unicast())
+    }
+
     /// Nobody is known at `ip`: whether that may change in a moment, because the kernel is finding out who is there.
     pub fn may_be_known_soon(&self, ip: Ipv4Addr) -> bool {
         let config = Arc::clone(&self.read().config);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+use super::boots::{Boot, Boots};
 use crate::store::events::EventRow;
 use crate::store::{Store, StoreError};
 pub use crate::types::Stage;
@@ -130,6 +131,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Ring {
     events: Box<heapless::Deque<Event, { limits::TIMELINE }>>,
+    boots: Boots,
     link: Link,
 }
 
@@ -141,7 +143,9 @@ impl Events {
         for row in store.events()? {
             // A row of a later or earlier version that says something else is no reason not to start.
             if let Ok(event) = serde_json::from_str(&row.detail) {
-                inner.ring(row.client).push(event);
+                let ring = inner.ring(row.client);
+                ring.boots.follow(&event);
+                ring.push(event);
             }
         }
         drop(inner);
@@ -165,14 +169,15 @@ impl Events {
         inner.make_room(client);
         let adopted = inner.adopted.contains(&client);
         let ring = inner.ring(client);
+        let event = Event { at, last_at: at, times: 1, what };
+        ring.boots.follow(&event);
         if let Some(last) = ring.events.back_mut()
-            && last.what == what
+            && last.what == event.what
         {
             last.last_at = at;
             last.times = last.times.saturating_add(1);
             return;
         }
-        let event = Event { at, last_at: at, times: 1, what };
         ring.push(event.clone());
         if adopted && event.what.is_milestone() {
             if inner.pending.len() >= limits::EVENTS_PENDING {
@@ -212,6 +217,11 @@ impl Events {
         self.lock().rings.get(&client).map(|ring| ring.events.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// The last boots of `client`, oldest first; the last one may be under way.
+    pub fn boots(&self, client: MacAddr) -> Vec<Boot> {
+        self.lock().rings.get(&client).map(|ring| ring.boots.all().cloned().collect()).unwrap_or_default()
+    }
+
     pub fn link(&self, client: MacAddr) -> Link {
         self.lock().rings.get(&client).map(|ring| ring.link).unwrap_or_default()
     }
@@ -234,6 +244,7 @@ impl Events {
         let mut inner = self.lock();
         if let Some(ring) = inner.rings.get_mut(&client) {
             ring.events.clear();
+            ring.boots.clear();
         }
         inner.pending.retain(|(mac, _)| *mac != client);
         drop(inner);

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod backup;
 pub mod boot_tree;
+pub mod boots;
 pub mod clients;
 pub mod directory;
 pub mod elsewhere;
@@ -25,4 +26,5 @@ pub mod sessions;
 pub mod shares;
 pub mod state;
 pub mod takeover;
+pub mod verdicts;
 pub mod walk;

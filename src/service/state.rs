@@ -246,6 +246,9 @@ impl Progress {
                     self.trouble.take().map_or("runs".to_owned(), |trouble| format!("runs, but: {trouble}"));
                 self.enter(Word::Up, event, &says);
             }
+            // It may have said before that something does not work.
+            "ready" if self.word == Word::Up => {}
+            "ready" => self.enter(Word::Up, event, "runs"),
             "off" => self.enter(Word::Off, event, message),
             "failed" => self.enter(Word::Stuck, event, &format!("the agent gave up: {message}")),
             // A client that is up, or off, does not start again because something did not work.

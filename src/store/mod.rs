@@ -24,6 +24,7 @@ pub mod migrate;
 mod open;
 pub mod place;
 pub mod secrets;
+pub mod session_history;
 pub mod sessions;
 
 use std::path::{Path, PathBuf};

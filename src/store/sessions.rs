@@ -33,7 +33,7 @@ pub struct SessionRow {
 }
 
 impl SessionRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
         let bad = |column: usize, error: Box<dyn std::error::Error + Send + Sync>| {
             rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error)
@@ -58,7 +58,7 @@ impl SessionRow {
     }
 }
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "SELECT id, client, ip, boot_id, person, kind, service, terminal, opened_at, ended_at, why FROM session";
 
 impl Store {

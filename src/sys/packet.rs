@@ -62,6 +62,29 @@ impl PacketSocket {
         unsafe { Ok(AsyncFd::register_with_interest(self, Interest::READABLE)?) }
     }
 
+    /// Also hears what is sent to `group`, where the card would drop it.
+    pub fn join(&self, group: MacAddr) -> io::Result<()> {
+        let [a, b, c, d, e, f] = group.octets();
+        let request = libc::packet_mreq {
+            mr_ifindex: self.index,
+            mr_type: libc::PACKET_MR_MULTICAST.try_into().unwrap_or_default(),
+            mr_alen: 6,
+            mr_address: [a, b, c, d, e, f, 0, 0],
+        };
+        let length = libc::socklen_t::try_from(size_of_val(&request)).unwrap_or_default();
+        // SAFETY: pointer and length are those of one `packet_mreq`, which outlives the call.
+        let joined = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const request).cast(),
+                length,
+            )
+        };
+        if joined != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// The interface's own hardware address, if it is an Ethernet one.
     pub fn mac(&self) -> Option<MacAddr> {
         self.mac

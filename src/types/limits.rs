@@ -451,6 +451,30 @@ pub const WORDS: usize = 400;
 /// Orders of an administrator that wait for one agent; an agent takes each within milliseconds.
 pub const AGENT_ACTS: usize = 8;
 
+/// Boots of a client that are remembered, condensed: a week of one a day.
+pub const BOOTS_KEPT: usize = 8;
+
+/// Measurements of a client that are remembered, one in five minutes: three hours.
+pub const HEALTH_KEPT: usize = 36;
+
+/// Other DHCP servers that are told of; one is bad enough.
+pub const OTHER_SERVERS: usize = 8;
+
+/// Longest line of a bootloader or kernel that is kept, in bytes.
+pub const CONSOLE_LINE: usize = 160;
+
+/// Such lines kept of each client: what a bootloader says from power-on to the kernel.
+pub const CONSOLE_LINES: usize = 80;
+
+/// Largest datagram of theirs, in bytes: one Ethernet frame.
+pub const CONSOLE_DATAGRAM: usize = 1500;
+
+/// Their datagrams that are read of one client in a second: a kernel says its first 300 lines within two.
+pub const CONSOLE_DATAGRAMS: u32 = 200;
+
+/// Clients of which such lines are kept: four rooms of a hundred Pis.
+pub const CONSOLES: usize = 400;
+
 /// Actions on clients that are remembered, with a line for each client: a day's.
 pub const ACTIONS: usize = 20;
 

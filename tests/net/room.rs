@@ -39,6 +39,7 @@ fn agent(machine: &Machine, up: &Up, n: usize, manner: Manner, tell: Sender<(usi
         Channel::open(ip, SERVER, pin, "boot-1", &[]).map_err(|error| io::Error::other(chain(&error)))
     });
     let mut channel = opened.expect("welcome");
+    channel.health.temperature_mc = Some(48_000);
     std::thread::spawn(move || {
         while channel.listen().is_ok() {
             while let Some((id, order)) = channel.orders.pop_front() {
@@ -170,5 +171,53 @@ fn an_agent_that_lies_is_not_counted_as_done_and_a_countdown_is_called_off() {
         assert!(stopped.contains("seat-02  stopped"), "{stopped}");
         let called_off = told.recv_timeout(Duration::from_secs(5)).expect("told").1;
         assert!(called_off.contains("It has been called off"), "{called_off}");
+    });
+}
+
+#[test]
+fn a_hundred_agents_tell_how_they_are_and_all_start_again() {
+    const CLIENTS: u16 = 100;
+    isolated(|| {
+        let (_folder, mut room) = classroom(CLIENTS);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        room.server.forget_peak().expect("forgotten");
+        let before = room.server.usage().expect("measured");
+        let (tell, told) = channel();
+        for (n, up) in ups.iter().enumerate() {
+            // One of them sends more than it was asked for, to the end.
+            let manner = if n == 0 { Manner::Floods } else { Manner::Obeys };
+            agent(room.machine(n).expect("a machine"), up, n, manner, tell.clone());
+        }
+        let heard = || -> usize {
+            let list = room.server.tell(&["--json", "client", "list"]).expect("an answer");
+            let list: Value = serde_json::from_str(&list).expect("JSON");
+            let clients = list["clients"].as_array().expect("a list");
+            clients.iter().filter(|client| client["health"]["temperature_mc"] == 48_000).count()
+        };
+        crate::dhcp_room::eventually("every agent has said how it is", || heard() == usize::from(CLIENTS));
+        let asked = room.server.usage().expect("measured");
+        let status =
+            room.server.tell(&["--json", "room", "reboot", "classroom", "--pace", "0"]).expect("all done");
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        assert_eq!((status["done"].as_u64(), status["of"].as_u64()), (Some(100), Some(100)));
+        let orders = told.try_iter().filter(|(_, order)| order.contains("Reboot")).count();
+        assert_eq!(orders, usize::from(CLIENTS));
+        let after = room.server.usage().expect("measured");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", room.server.pid())).expect("it runs");
+        let program =
+            status.lines().find_map(|line| line.strip_prefix("RssFile:")?.trim().strip_suffix(" kB"));
+        let program: u64 = program.expect("a figure").parse().expect("a number");
+        eprintln!(
+            "100 agents: {} of memory at most, {program} KiB of it the program itself; CPU {:?} for connecting and one round of health, {:?} for starting all again",
+            after.peak,
+            asked.cpu.saturating_sub(before.cpu),
+            after.cpu.saturating_sub(asked.cpu)
+        );
+        // The program of a test has four times the size of one that is shipped, which has 8 MB; the budget is 40 in all.
+        assert!(
+            after.peak.0 - (program << 10) <= 32 << 20,
+            "{} at most, {program} KiB the program",
+            after.peak
+        );
     });
 }

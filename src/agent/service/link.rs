@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::proto::agent::channel::{
     Ask, Hello, Inbox, Order, PORT, People, Pin, Reply, SILENCE, ToAgent, ToServer, VERSION, encode,
 };
+use crate::proto::agent::health::Health;
 use crate::proto::agent::pinned;
 use crate::types::chain;
 
@@ -139,6 +140,13 @@ impl Link {
     pub fn done(&self, id: u32, trouble: Option<&str>) {
         let done = ToServer::Done { id, trouble: trouble.map(Into::into) };
         if let Ok(frame) = encode(&done) {
+            self.send(&mut self.state(), frame);
+        }
+    }
+
+    /// Tells the server how this client is.
+    pub fn health(&self, health: Health) {
+        if let Ok(frame) = encode(&ToServer::Health(health)) {
             self.send(&mut self.state(), frame);
         }
     }

@@ -15,6 +15,7 @@ mod acts;
 mod desktop;
 mod door;
 mod fullness;
+mod health;
 mod homes;
 mod install;
 mod letters;
@@ -29,17 +30,19 @@ pub use install::install;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::door::Caller;
+use self::health::Meter;
 use self::link::{Event, Link, NoAnswer, Server};
 use self::sessions::{Session, Sessions};
 use super::console::Console;
 use super::socket::{Answer, Request, Wish};
-use crate::proto::agent::act;
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
+use crate::proto::agent::{Phase, act, health as health_word};
 use crate::types::{Person, Secret, SessionId, UserName, chain};
 
 /// How long the log-in prompts wait for the people at boot.
@@ -67,6 +70,7 @@ struct Service {
     warned: Mutex<BTreeSet<UserName>>,
     /// Held while homes are mounted or unmounted, so that a log-in and a log-out do not meet.
     homes: Mutex<()>,
+    meter: Mutex<Meter>,
 }
 
 /// Runs until it is stopped.
@@ -95,6 +99,7 @@ pub fn run() -> ExitCode {
         sessions: Mutex::new(Sessions::kept()),
         warned: Mutex::new(BTreeSet::new()),
         homes: Mutex::new(()),
+        meter: Mutex::default(),
     });
     let own = Arc::clone(&service);
     std::thread::spawn(move || own.rounds());
@@ -151,7 +156,7 @@ impl Service {
             agent: env!("CARGO_PKG_VERSION").into(),
             boot_id: boot_id.as_str().into(),
             sessions: locked(&self.sessions).ids(),
-            can: vec![act::CAN.into()],
+            can: vec![act::CAN.into(), health_word::CAN.into()],
         }
     }
 
@@ -163,12 +168,23 @@ impl Service {
                 let first = locked(&self.people).replace(people).is_none();
                 ready();
                 if first {
+                    locked(&self.console).milestone(Phase::Ready, "people can log in");
                     std::thread::spawn(warm::up);
                 }
             }
             Event::Order { id, order: Order::EndSession { session, message } } => {
                 let service = Arc::clone(self);
                 std::thread::spawn(move || service.end(id, session, &message));
+            }
+            Event::Order { order: Order::Health, .. } => {
+                let service = Arc::clone(self);
+                // Reading a page of the root may wait for the server.
+                std::thread::spawn(move || {
+                    // One at a time: a server that asks faster than this client can tell is told once.
+                    if let Ok(mut meter) = service.meter.try_lock() {
+                        service.link.health(meter.measure(Path::new("/")));
+                    }
+                });
             }
             Event::Order { id, order: Order::Act(act) } => {
                 let service = Arc::clone(self);

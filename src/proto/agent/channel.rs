@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::act::Act;
+use super::health::Health;
 use crate::types::{ClassName, Gid, Person, Secret, SessionId, SessionKind, UserName, limits};
 
 /// TCP port of the server; reports have the same number over UDP.
@@ -47,6 +48,8 @@ pub enum ToServer {
     Done { id: u32, trouble: Option<Label> },
     /// The answer to [`ToAgent::Ping`].
     Pong,
+    /// The answer to [`Order::Health`].
+    Health(Health),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +167,8 @@ pub enum Order {
     },
     /// Only for an agent that [`super::act::CAN`].
     Act(Act),
+    /// Answered with [`ToServer::Health`]; only for an agent that [`super::health::CAN`].
+    Health,
 }
 
 /// A tree of the server that belongs to a session.

@@ -40,6 +40,7 @@ use crate::proto::agent::channel::PORT;
 use crate::service::clients::{Clients, Seat};
 use crate::service::events::Events;
 use crate::service::room::agents::Agents;
+use crate::service::room::vitals::Vitals;
 use crate::service::sessions::register::Register;
 use crate::service::sessions::{Sessions, Verdict};
 use crate::types::{MacAddr, Person, RoomName, Uid, chain, limits};
@@ -63,6 +64,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Who is connected.
     pub agents: Arc<Agents>,
+    /// How their clients are.
+    pub vitals: Arc<Vitals>,
     /// Passwords that are checked at this moment.
     checks: Semaphore,
     /// Passwords that are checked or wait for it.
@@ -84,7 +87,7 @@ impl Shared {
     ) -> Self {
         let [checks, waiting, lists] =
             [limits::CHANNEL_CHECKS, limits::CHANNEL_WAITING, limits::CHANNEL_LISTS].map(Semaphore::new);
-        let (door, agents) = (Arc::default(), Arc::default());
+        let (door, agents, vitals) = (Arc::default(), Arc::default(), Arc::default());
         Self {
             clients,
             events,
@@ -94,6 +97,7 @@ impl Shared {
             config,
             clock,
             agents,
+            vitals,
             checks,
             waiting,
             lists,

@@ -19,6 +19,7 @@ use crate::proto::agent::channel::{
     BadFrame, Hello, Inbox, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent, ToServer,
     VERSION, encode,
 };
+use crate::proto::agent::health;
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket};
@@ -33,6 +34,10 @@ const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// How long after the list of people could not be had it is tried again.
 const LISTED_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// When an agent is first asked how its client is, and then how often.
+const HEALTH_FIRST: Duration = Duration::from_secs(5);
+const HEALTH_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a conversation broke off.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +87,14 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
         people: None,
         heard: Instant::now(),
         given: Given::default(),
+        health_asked: false,
     };
+    let can_health = hello.can.iter().any(|word| word.as_str() == health::CAN);
     let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
     let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
     let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
     let number = greet(shared, place, hello, orders).await;
-    let wishes = Wishes { orders: orders_here, commands: commands_here };
+    let wishes = Wishes { orders: orders_here, commands: commands_here, health: can_health };
     let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, wishes, stop).await;
     shared.agents.disconnected(place.mac, line);
     let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
@@ -112,6 +119,8 @@ async fn greet(shared: &Arc<Shared>, place: Place, hello: Hello, orders: mpsc::S
 struct Wishes {
     orders: mpsc::Receiver<Order>,
     commands: mpsc::Receiver<Command>,
+    /// Whether it can be asked how its client is.
+    health: bool,
 }
 
 /// Orders that the agent has been given and has not answered.
@@ -153,6 +162,8 @@ struct Talk {
     /// When the agent last said anything.
     heard: Instant,
     given: Given,
+    /// It was asked how its client is and has not answered.
+    health_asked: bool,
 }
 
 impl Talk {
@@ -167,6 +178,8 @@ impl Talk {
         let (mut changes, mut config) = (self.shared.changes.clone(), self.shared.config.clone());
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut health = tokio::time::interval_at(Instant::now() + HEALTH_FIRST, HEALTH_EVERY);
+        health.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut settled = Some(Instant::now());
         for message in first {
             if let Some(ended) = self.hear(message, mouth).await? {
@@ -207,6 +220,11 @@ impl Talk {
                     }
                     mouth.say(&ToAgent::Ping).await?;
                 }
+                _ = health.tick(), if wishes.health => {
+                    let id = self.given.number();
+                    self.health_asked = true;
+                    mouth.say(&ToAgent::Order { id, order: Order::Health }).await?;
+                }
                 Ok(()) = changes.changed() => settled = Some(Instant::now() + SETTLED_AFTER),
                 Ok(()) = config.changed() => settled = Some(Instant::now() + SETTLED_AFTER),
                 () = tokio::time::sleep_until(settled.unwrap_or_else(Instant::now)), if settled.is_some() => {
@@ -241,7 +259,13 @@ impl Talk {
                     self.shared.agents.answered(self.asker.place.mac, ticket, trouble);
                 }
             }
-            ToServer::Pong => {}
+            // What was not asked for is not taken: an agent that floods fills nothing.
+            ToServer::Health(health) if self.health_asked => {
+                self.health_asked = false;
+                let (client, now) = (self.asker.place.mac, self.shared.clock.now().civil);
+                self.shared.vitals.record(client, health, now);
+            }
+            ToServer::Health(_) | ToServer::Pong => {}
         }
         Ok(None)
     }

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::agents::{Agents, Answer, Ticket};
+use super::schedule::Due;
+use crate::config::ScheduledAction;
 use crate::proto::agent::act::{Act, Words};
 use crate::proto::dhcp::Uptime;
 use crate::service::clients::Known;
@@ -37,6 +39,9 @@ const OUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// When people are told how much time is left, besides at the beginning.
 const MARKS: [Duration; 3] = [Duration::from_mins(5), Duration::from_mins(1), Duration::from_secs(10)];
+
+/// Time between one client and the next, for what the timetable does.
+const SCHEDULED_PACE: Duration = Duration::from_millis(500);
 
 /// How long the light blinks.
 const IDENTIFY_SECONDS: u8 = 30;
@@ -389,6 +394,30 @@ impl Actions {
         drop(inner);
         self.begun.notify_one();
         Ok(status)
+    }
+
+    /// Begins what the timetable says, for those of `clients` that it is for.
+    pub fn scheduled(&self, due: Due, clients: Vec<Known>, now: Now) -> Result<ActionStatus, Refused> {
+        let Due { schedule, left } = due;
+        let kind = match schedule.action {
+            ScheduledAction::Shutdown => Kind::Shutdown,
+            ScheduledAction::Reboot => Kind::Reboot,
+            ScheduledAction::Logout => Kind::Logout,
+        };
+        let mut targets = clients;
+        targets.retain(|known| known.adopted && (schedule.room.is_none() || known.room == schedule.room));
+        let request = Request {
+            kind,
+            targets,
+            message: Words::default(),
+            // The countdown was the courtesy.
+            force: true,
+            pace: SCHEDULED_PACE,
+            grace: left,
+            router: schedule.router && schedule.room.is_none() && kind == Kind::Shutdown,
+            by: "the timetable".to_owned(),
+        };
+        self.start(request, now)
     }
 
     /// Every action that is remembered, newest first.

@@ -3,6 +3,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `agents` | the agents that are connected, orders to them and their answers |
+//! | `vitals` | how the clients are, by their agents |
+//! | `console` | what bootloaders and kernels say over the network |
+//! | `guard` | switches, other servers and disks that are in the way |
+//! | `plan` | how long a room takes to boot |
+//! | `schedule` | which row of the timetable is due |
 //! | `actions` | switching off, restarting, messages and so on, for one client or many, followed to their end |
 //!
 //! Nothing here opens a socket: [`crate::serve::agent`] brings agents and takes orders, [`crate::serve::room`] moves
@@ -10,3 +15,8 @@
 
 pub mod actions;
 pub mod agents;
+pub mod console;
+pub mod guard;
+pub mod plan;
+pub mod schedule;
+pub mod vitals;

@@ -14,6 +14,7 @@ use crate::proto::agent::channel::{
     Ask, BadFrame, Code, Hello, Inbox, Mount, Order, PORT, People, Pin, Reply, ToAgent, ToServer, TooLong,
     VERSION, encode,
 };
+use crate::proto::agent::health::{self, Health};
 use crate::proto::agent::pinned;
 use crate::types::{Person, Secret, SessionId, SessionKind, UserName};
 
@@ -50,6 +51,10 @@ pub struct Channel {
     pub people: Option<People>,
     /// What the server wants done, oldest first.
     pub orders: VecDeque<(u32, Order)>,
+    /// What it answers when asked how it is.
+    pub health: Health,
+    /// How often it was asked.
+    pub asked_health: u32,
 }
 
 impl Channel {
@@ -84,6 +89,8 @@ impl Channel {
             asked: 0,
             people: None,
             orders: VecDeque::new(),
+            health: Health::default(),
+            asked_health: 0,
         };
         let sessions = sessions.to_vec();
         let hello = Hello {
@@ -91,7 +98,7 @@ impl Channel {
             agent: "simulated".into(),
             boot_id: boot_id.into(),
             sessions,
-            can: vec![act::CAN.into()],
+            can: [act::CAN, health::CAN].map(Into::into).to_vec(),
         };
         channel.say(&ToServer::Hello(hello))?;
         while channel.people.is_none() {
@@ -160,6 +167,11 @@ impl Channel {
                     return Ok(None);
                 }
                 Some(ToAgent::Reply { id, reply }) => return Ok(Some((id, reply))),
+                Some(ToAgent::Order { order: Order::Health, .. }) => {
+                    self.asked_health += 1;
+                    self.say(&ToServer::Health(self.health.clone()))?;
+                    return Ok(None);
+                }
                 Some(ToAgent::Order { id, order }) => {
                     self.orders.push_back((id, order));
                     return Ok(None);

@@ -131,6 +131,27 @@ pub struct Options {
     pub skip_walk: bool,
 }
 
+/// A way in which a boot ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Has an address and asks for no file.
+    NoFile,
+    /// Asks again and again for a file that no image has.
+    Vain,
+    /// Takes the first block of a file, and no more.
+    MidFile,
+    /// Its kernel has an address and never mounts.
+    NoMount,
+    /// The agent mounts the root and cannot go on.
+    AgentFails,
+}
+
+/// How often a ROM asks in vain before it gives up.
+const VAIN: usize = 12;
+
+/// What a Pi says that ends as it was told to.
+const AS_TOLD: &str = "it stops here, as it was told to";
+
 /// Switches `board` on: boots it on a thread of its own, on the machine whose card `eth0` has its hardware address.
 /// `tell` hears every piece of news with the number `id`.
 pub fn power_on(
@@ -140,13 +161,25 @@ pub fn power_on(
     id: usize,
     tell: SyncSender<(usize, News)>,
 ) -> io::Result<JoinHandle<Result<Box<Up>, Failure>>> {
+    power_on_with(board, machine, options, None, id, tell)
+}
+
+/// As [`power_on`], for a board that boots no further than to its `fault`, and is silent then.
+pub fn power_on_with(
+    board: Board,
+    machine: Machine,
+    options: Options,
+    fault: Option<Fault>,
+    id: usize,
+    tell: SyncSender<(usize, News)>,
+) -> io::Result<JoinHandle<Result<Box<Up>, Failure>>> {
     std::thread::Builder::new().name(format!("pi-{id}")).stack_size(512 * 1024).spawn(move || {
         let mut pi = Pi { board, id, tell, began: Instant::now(), stages: Vec::new(), tftp_bytes: 0 };
         let up = machine
             .ns()
             .enter()
             .map_err(|error| error.to_string())
-            .and_then(|()| pi.boot(machine.ns(), options));
+            .and_then(|()| pi.boot(machine.ns(), options, fault));
         up.map(Box::new).map_err(|reason| {
             pi.news(News::Failed(reason.clone()));
             let stage = pi.stages.last().map_or(Stage::Address, |(stage, _)| *stage);
@@ -175,9 +208,10 @@ impl Pi {
         self.news(News::Stage(stage));
     }
 
-    fn boot(&mut self, home: &NetNs, options: Options) -> Result<Up, String> {
+    fn boot(&mut self, home: &NetNs, options: Options, fault: Option<Fault>) -> Result<Up, String> {
         forget_addresses().map_err(|error| format!("the network card keeps its old address: {error}"))?;
         let mut given = self.rom()?;
+        fault.map_or(Ok(()), |fault| misbehave(fault, &given))?;
         let handover = self.firmware(&mut given)?;
         release(&given)?;
 
@@ -189,6 +223,9 @@ impl Pi {
         drop(wire);
         same_address(&given, &again, "the kernel")?;
         take(&again)?;
+        if fault == Some(Fault::NoMount) {
+            return Err(AS_TOLD.to_owned());
+        }
 
         self.stage(Stage::Mount);
         let mut root =
@@ -196,6 +233,10 @@ impl Pi {
 
         self.stage(Stage::Agent);
         kernel::report(again.address, nfsroot.server, &[Phase::Started]).map_err(|error| chain(&error))?;
+        if fault == Some(Fault::AgentFails) {
+            kernel::report(again.address, nfsroot.server, &[Phase::Failed]).map_err(|error| chain(&error))?;
+            return Err(AS_TOLD.to_owned());
+        }
         let personality =
             kernel::start_agent(&mut root, &nfsroot.init, self.board.mac).map_err(|error| chain(&error))?;
         self.news(News::Name(personality.name.to_string()));
@@ -265,6 +306,25 @@ impl Pi {
         let handover = firmware::load(&self.board, tftp, &mut count).map_err(|error| chain(&error))?;
         self.tftp_bytes = loaded;
         Ok(handover)
+    }
+}
+
+/// What a ROM does wrong after it has its address; others do it later.
+fn misbehave(fault: Fault, given: &Given) -> Result<(), String> {
+    let tftp = Tftp { from: given.address, server: given.server, block: Some(1024) };
+    match fault {
+        Fault::NoFile => Err(AS_TOLD.to_owned()),
+        Fault::Vain => {
+            for _ in 0..VAIN {
+                tftp.load("start5.elf").map_err(|error| chain(&error))?;
+            }
+            Err(AS_TOLD.to_owned())
+        }
+        Fault::MidFile => {
+            tftp.break_off("kernel8.img").map_err(|error| chain(&error))?;
+            Err(AS_TOLD.to_owned())
+        }
+        Fault::NoMount | Fault::AgentFails => Ok(()),
     }
 }
 

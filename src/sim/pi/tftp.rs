@@ -68,6 +68,15 @@ impl Tftp {
         Ok(self.transfer(file, Want::Existence)?.is_some())
     }
 
+    /// Asks for the file and hears what comes first; then is silent.
+    pub fn break_off(&self, file: &str) -> Result<(), TftpError> {
+        let failed = |source| TftpError::Io { file: file.to_owned(), source };
+        let socket = UdpSocket::bind((self.from, 0)).map_err(failed)?;
+        socket.set_read_timeout(Some(FILE)).map_err(failed)?;
+        socket.send_to(&self.request(file), SocketAddrV4::new(self.server, 69)).map_err(failed)?;
+        socket.recv_from(&mut [0; 2048]).map(drop).map_err(failed)
+    }
+
     fn transfer(&self, file: &str, want: Want) -> Result<Option<Vec<u8>>, TftpError> {
         let failed = |source| TftpError::Io { file: file.to_owned(), source };
         let nonsense = |what| TftpError::Nonsense { file: file.to_owned(), what };

@@ -40,6 +40,7 @@ return baseclass.extend({
 			{ name: 'source', kind: 'choice', choices: [ 'local', 'ldap' ], default: 'local', example: 'local', help: _('Who keeps the accounts: Bramble itself (local), or a directory that is there already (ldap).') },
 			{ name: 'twice', kind: 'choice', choices: [ 'allow', 'refuse', 'takeover' ], default: 'allow', example: 'allow', help: _('What happens when somebody logs in at a second client: both stay, the second is refused, or the first is ended.') },
 			{ name: 'password_length', kind: 'number', min: 4, max: 128, default: '8', example: '100', help: _('How many characters a new password has at least.') },
+			{ name: 'history_days', kind: 'number', min: 0, max: 3650, default: '30', example: '100', help: _('For how many days it is remembered who was logged in where; with 0 nothing is kept of a session that is over.') },
 			{ name: 'attic_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '90d', example: '12h', help: _('How long the home of a removed account is kept.') }
 		] },
 		{ kind: 'directory', name: 'directory', help: _('The directory that is asked where `source` is `ldap`.'), options: [
@@ -95,6 +96,15 @@ return baseclass.extend({
 			{ name: 'ip', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('A fixed address; one from the pool if left out.') },
 			{ name: 'config_txt', kind: 'config_txt', says: _('line of config.txt'), list: true, required: false, example: 'hdmi_force_hotplug=1', help: _('Lines added to its config.txt, behind those of its room.') },
 			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, required: false, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added behind those of its room.') }
+		] },
+		{ kind: 'schedule', named: false, help: _('The end of the day: clients that are switched off by themselves.'), options: [
+			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether it happens.') },
+			{ name: 'day', kind: 'choice', choices: [ 'mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun' ], list: true, required: false, example: 'mon', help: _('Days of the week on which it happens; every day if left out.') },
+			{ name: 'time', kind: 'time', says: _('time of day, such as 16:30'), required: true, example: '16:30', help: _('When, in the router\'s time.') },
+			{ name: 'grace', kind: 'number', min: 0, max: 120, default: '10', example: '100', help: _('Minutes before it in which people see how much time is left, and `bramble action stop` calls it off.') },
+			{ name: 'action', kind: 'choice', choices: [ 'shutdown', 'reboot', 'logout' ], default: 'shutdown', example: 'shutdown', help: _('What happens to the clients.') },
+			{ name: 'room', kind: 'room_name', says: _('name of a room'), required: false, example: 'lab', help: _('Only to those of this room; to all if left out.') },
+			{ name: 'router', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether the router is switched off behind the last client, if it is for all.') }
 		] }
 	]
 });

@@ -1,0 +1,198 @@
+//! Listens for what keeps clients from booting: switches that close ports, other DHCP servers; and looks at this router's
+//! own bridges and disk.
+//!
+//! Another DHCP server is found by asking, as a machine without an address would: one DISCOVER with this router's own
+//! hardware address every few minutes. It goes out as a frame, which our own server does not hear, and the offer is
+//! answered by nobody, so it costs the other server an address for a minute.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::dhcp::Clock;
+use super::dhcp::sockets;
+use super::supervisor::{Stop, stopped};
+use crate::config::{Config, DhcpMode, Network};
+use crate::proto::dhcp::encode::Message;
+use crate::proto::dhcp::wire::{Hardware, Op};
+use crate::proto::dhcp::{CLIENT_PORT, MessageType, Packet, SERVER_PORT, code, frame};
+use crate::proto::stp;
+use crate::service::room::guard::{Guard, Offer};
+use crate::sys::packet::PacketSocket;
+use crate::sys::{arp, random};
+use crate::types::{ByteSize, MacAddr, chain, limits};
+
+/// When other servers are first asked for, and then how often.
+const FIRST: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_mins(5);
+
+/// How long offers are waited for: a server that probes the address first takes a second or two.
+const OFFERS_WITHIN: Duration = Duration::from_secs(4);
+
+/// How often bridges and the disk are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs until told to stop.
+pub async fn run(
+    guard: Arc<Guard>,
+    clock: Clock,
+    mut config: watch::Receiver<Arc<Config>>,
+    mut stop: Stop,
+) -> Result<(), Infallible> {
+    loop {
+        let now = Arc::clone(&config.borrow_and_update());
+        let names: Vec<String> = now.networks.iter().map(|network| network.name.clone()).collect();
+        let devices: Vec<String> = now.networks.iter().map(|network| network.device.clone()).collect();
+        guard.networks(&names, &devices);
+        let own: Arc<[Ipv4Addr]> = now.networks.iter().map(|network| network.address).collect();
+        let mut parts = JoinSet::new();
+        for network in &now.networks {
+            parts.spawn(switches(Arc::clone(&guard), clock, network.clone()));
+            if now.dhcp.mode == DhcpMode::Authoritative {
+                parts.spawn(servers(Arc::clone(&guard), clock, network.clone(), Arc::clone(&own)));
+            }
+        }
+        parts.spawn(look(Arc::clone(&guard), clock, Arc::clone(&now)));
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            changed = config.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// Hears spanning tree on one network, for as long as its device is there.
+async fn switches(guard: Arc<Guard>, clock: Clock, network: Network) {
+    loop {
+        if let Err(error) = hear(&guard, clock, &network).await {
+            tracing::debug!(
+                iface = network.device,
+                error = chain(&error),
+                "spanning tree cannot be listened for"
+            );
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn hear(guard: &Guard, clock: Clock, network: &Network) -> io::Result<()> {
+    let socket = PacketSocket::open(&network.device, stp::LLC)?;
+    socket.join(stp::GROUP)?;
+    let socket = socket.into_async()?;
+    let mut buffer = [0; stp::LONGEST];
+    loop {
+        let mut ready = socket.readable().await?;
+        let Ok(received) = ready.try_io(|socket| socket.get_ref().receive(&mut buffer)) else { continue };
+        if let Some(bpdu) = buffer.get(..received?).and_then(stp::parse) {
+            guard.heard_switch(&network.name, bpdu, clock.now().up);
+        }
+        // A switch sends one in two seconds; who sends more is not listened to for longer.
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Asks for other servers now and then.
+async fn servers(guard: Arc<Guard>, clock: Clock, network: Network, own: Arc<[Ipv4Addr]>) {
+    let mut wait = FIRST;
+    loop {
+        sleep(wait).await;
+        wait = EVERY;
+        if let Err(error) = ask(&guard, clock, &network, &own).await {
+            tracing::debug!(
+                iface = network.device,
+                error = chain(&error),
+                "other DHCP servers cannot be asked for"
+            );
+        }
+    }
+}
+
+async fn ask(guard: &Guard, clock: Clock, network: &Network, own: &[Ipv4Addr]) -> io::Result<()> {
+    let socket = sockets::listen(&network.device, CLIENT_PORT)?;
+    let frames = PacketSocket::open(&network.device, 0)?;
+    let Some(mac) = frames.mac() else { return Ok(()) };
+    let xid = u32::from_be_bytes(random::random()?);
+    let anybody = (Ipv4Addr::BROADCAST, SERVER_PORT);
+    let packet = frame::udp((Ipv4Addr::UNSPECIFIED, CLIENT_PORT), anybody, &discover(xid, mac));
+    frames.send(MacAddr::BROADCAST, frame::IPV4, &packet)?;
+    // All that answer within the time, and no more than can be listed.
+    let _ = timeout(OFFERS_WITHIN, async {
+        for _ in 0..limits::OTHER_SERVERS {
+            let offer = offer(&socket, xid, own).await?;
+            // Known if the kernel has had to do with it.
+            let mac = arp::find(&network.device, offer.server).ok().flatten();
+            guard.heard_server(&network.name, Offer { mac, ..offer }, clock.now().up);
+        }
+        Ok::<(), io::Error>(())
+    })
+    .await;
+    Ok(())
+}
+
+/// The next offer of another server.
+async fn offer(socket: &UdpSocket, xid: u32, own: &[Ipv4Addr]) -> io::Result<Offer> {
+    let mut buffer = [0; limits::DHCP_PACKET];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        let Ok(packet) = Packet::parse(buffer.get(..length).unwrap_or_default()) else { continue };
+        if packet.op != Op::Reply || packet.kind != Some(MessageType::Offer) {
+            continue;
+        }
+        if let Some(offer) = Offer::of(&packet, xid, own) {
+            return Ok(offer);
+        }
+    }
+}
+
+fn discover(xid: u32, mac: MacAddr) -> Vec<u8> {
+    let mut message = Message::request(xid, Hardware::ethernet(mac));
+    message.broadcast = true;
+    message.push_kind(MessageType::Discover);
+    message.push_raw(code::WANTED, [code::ROUTER]);
+    message.encode(None).bytes
+}
+
+async fn look(guard: Arc<Guard>, clock: Clock, config: Arc<Config>) {
+    loop {
+        for network in &config.networks {
+            guard.own_bridge(&network.device, forward_delay(&network.device));
+        }
+        let (checked, now) = (Arc::clone(&guard), Arc::clone(&config));
+        // Asking a disk may wait for it.
+        let looked = tokio::task::spawn_blocking(move || {
+            if let Some((free, all)) = room(&now.data) {
+                checked.storage(&now.data.display().to_string(), free, all);
+            }
+        });
+        if let Err(panic) = looked.await {
+            tracing::error!(error = chain(&panic), "the disk cannot be looked at");
+        }
+        guard.tell(clock.now().up);
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How long our own bridge keeps a port closed in each of its two steps; `None` for what is no bridge, or has spanning
+/// tree off.
+fn forward_delay(device: &str) -> Option<Duration> {
+    let read = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{device}/bridge/{name}")).ok();
+    let is_on = read("stp_state")?.trim() != "0";
+    let hundredths: u64 = read("forward_delay")?.trim().parse().ok()?;
+    is_on.then(|| Duration::from_millis(hundredths * 10))
+}
+
+/// Free room and all of it.
+fn room(path: &Path) -> Option<(ByteSize, ByteSize)> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    #[expect(clippy::useless_conversion, reason = "both are 32 bits wide on 32-bit machines")]
+    let (free, all, size) =
+        (u64::from(stat.blocks_available()), u64::from(stat.blocks()), u64::from(stat.fragment_size()));
+    Some((ByteSize(free.saturating_mul(size)), ByteSize(all.saturating_mul(size))))
+}

@@ -1,0 +1,187 @@
+//! How long a room takes from power-on to the log-in screens, and what holds it up. Pure: measurements in, a [`Plan`] out.
+//!
+//! The model is simple on purpose: one client alone takes as long as the fastest boot that was seen; when all are switched on
+//! together, everything they read goes through what they share (the slowest port of the router), through their own links,
+//! and once from the disk, because the second client reads what the first has brought into memory. The slowest of the three
+//! is the bottleneck.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::ByteSize;
+
+/// A boot of a Pi 4 with nothing in its way, where none was seen yet.
+const ALONE: Duration = Duration::from_secs(35);
+
+/// What a system reads from its root until people can log in, where it was not counted: an assumption, and told as one.
+pub const ROOT_ASSUMED: ByteSize = ByteSize(150 << 20);
+
+/// Part of a wire that carries files: what headers of Ethernet, IP, UDP and TFTP leave of 1500 bytes, in percent.
+const USEFUL: u64 = 94;
+
+/// A Pi gives a file 30 seconds; a kernel of 12 MB needs at least this many bytes a second.
+const LEAST_RATE: u64 = 400_000;
+
+/// What is known of the room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    pub clients: u32,
+    /// Loaded over TFTP in one boot.
+    pub boot_files: ByteSize,
+    /// Fastest boot seen.
+    pub alone: Option<Duration>,
+    /// The router's ports into the room that are up, by name, in Mbit/s.
+    pub ports: Vec<(String, u32)>,
+    /// Slowest link of a client, by name, in Mbit/s.
+    pub client: Option<(String, u32)>,
+    /// Bytes a second from the disk, if it could be measured.
+    pub disk: Option<u64>,
+}
+
+/// The answer of `plan`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub clients: u32,
+    /// Bytes that each client reads until its log-in screen.
+    pub bytes_each: ByteSize,
+    /// Milliseconds until the last log-in screen.
+    pub total_ms: u64,
+    /// Milliseconds of one client alone.
+    pub alone_ms: u64,
+    /// Whether a boot of this room was seen, so that `alone_ms` and the boot files are measured.
+    pub measured: bool,
+    /// In the order of the way: disk, port of the router, link of a client.
+    pub parts: Vec<Part>,
+    /// What holds it up: the name of a part, or `the Pis themselves`.
+    pub bottleneck: String,
+    /// One sentence each: what it means, and what was assumed.
+    pub says: Vec<String>,
+}
+
+/// One part of the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub name: String,
+    /// Bytes a second.
+    pub rate: u64,
+    /// Milliseconds that everything takes which goes through it.
+    pub ms: u64,
+}
+
+/// Works the plan out.
+pub fn plan(measured: &Measured) -> Plan {
+    let Measured { clients, boot_files, alone, ports, client, disk } = measured;
+    let bytes_each = ByteSize(boot_files.0.saturating_add(ROOT_ASSUMED.0));
+    let all = bytes_each.0.saturating_mul(u64::from(*clients));
+    let part = |name: String, rate: u64, bytes: u64| Part { name, rate, ms: millis(bytes, rate) };
+    let port = ports.iter().min_by_key(|(_, mbit)| *mbit);
+    let mut parts = Vec::new();
+    parts.extend(disk.map(|rate| part("the disk".to_owned(), rate, bytes_each.0)));
+    parts.extend(
+        port.map(|(name, mbit)| part(format!("port {name} of the router ({mbit} Mbit/s)"), wire(*mbit), all)),
+    );
+    parts.extend(
+        client.as_ref().map(|(name, mbit)| {
+            part(format!("the link of {name} ({mbit} Mbit/s)"), wire(*mbit), bytes_each.0)
+        }),
+    );
+    let alone_ms = u64::try_from(alone.unwrap_or(ALONE).as_millis()).unwrap_or(u64::MAX);
+    let slowest = parts.iter().max_by_key(|part| part.ms);
+    // What one client alone spends on the wire is in its own time already.
+    let once = parts.iter().map(|part| millis(bytes_each.0, part.rate)).max().unwrap_or(0);
+    let waiting = slowest.map_or(0, |part| part.ms.saturating_sub(once));
+    let bottleneck = slowest.filter(|_| waiting > alone_ms / 10).map(|part| part.name.clone());
+    let mut says = Vec::new();
+    if let Some((name, mbit)) = port {
+        let each = wire(*mbit) / u64::from((*clients).max(1));
+        if each < LEAST_RATE {
+            says.push(format!(
+                "through port {name} each client gets {} a second when all load at once, and a Pi gives up a file after 30 \
+                 seconds: switch them on in groups (`bramble room reboot --pace 2s`), or use a faster port",
+                ByteSize(each)
+            ));
+        }
+    } else {
+        says.push("the speed of the router's ports is not known, so they are left out".to_owned());
+    }
+    if alone.is_none() {
+        says.push(format!(
+            "no boot was seen yet; {} seconds for one client alone are assumed",
+            ALONE.as_secs()
+        ));
+    }
+    says.push(format!(
+        "{ROOT_ASSUMED} read from the root until the log-in screen are assumed for each client"
+    ));
+    Plan {
+        clients: *clients,
+        bytes_each,
+        total_ms: alone_ms.saturating_add(waiting),
+        alone_ms,
+        measured: alone.is_some(),
+        bottleneck: bottleneck.unwrap_or_else(|| "the Pis themselves".to_owned()),
+        parts,
+        says,
+    }
+}
+
+/// Bytes a second that a wire carries.
+fn wire(mbit: u32) -> u64 {
+    u64::from(mbit) * 1_000_000 / 8 * USEFUL / 100
+}
+
+fn millis(bytes: u64, rate: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * 1000 / u128::from(rate.max(1))).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(clients: u32, port: u32) -> Measured {
+        Measured {
+            clients,
+            boot_files: ByteSize(50 << 20),
+            alone: Some(Duration::from_secs(30)),
+            ports: vec![("lan1".to_owned(), port), ("lan2".to_owned(), 1000)],
+            client: Some(("lab-07".to_owned(), 1000)),
+            disk: Some(100_000_000),
+        }
+    }
+
+    #[test]
+    fn a_fast_room_is_held_up_by_the_pis_and_a_slow_one_by_its_port() {
+        let fast = plan(&room(1, 1000));
+        assert_eq!((fast.total_ms, fast.bottleneck.as_str()), (30_000, "the Pis themselves"));
+        // 60 clients read 12 GB, which take 18 minutes through 100 Mbit/s.
+        let slow = plan(&room(60, 100));
+        assert_eq!(slow.bottleneck, "port lan1 of the router (100 Mbit/s)");
+        assert_eq!(slow.bytes_each, ByteSize(200 << 20));
+        assert!((1_050_000..1_150_000).contains(&slow.total_ms), "{}", slow.total_ms);
+        assert!(slow.says[0].contains("gives up a file after 30 seconds"), "{:?}", slow.says);
+        let wide = plan(&room(60, 1000));
+        assert!((100_000..140_000).contains(&wide.total_ms), "{}", wide.total_ms);
+        assert!(wide.says[0].contains("are assumed for each client"), "{:?}", wide.says);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let unknown = plan(&Measured { clients: 10, ..Measured::default() });
+        assert_eq!((unknown.measured, unknown.total_ms, unknown.parts.len()), (false, 35_000, 0));
+        assert_eq!(unknown.says.len(), 3, "{:?}", unknown.says);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        /// More clients never take less time, and no number overflows.
+        #[test]
+        fn more_clients_take_longer(clients in 0u32..100_000, mbit in 0u32..100_000, files in proptest::prelude::any::<u64>(), disk in proptest::prelude::any::<u64>()) {
+            let of = |clients| plan(&Measured {
+                boot_files: ByteSize(files), disk: Some(disk), ports: vec![("a".to_owned(), mbit)], ..room(clients, mbit)
+            }).total_ms;
+            proptest::prop_assert!(of(clients) <= of(clients.saturating_add(1)));
+        }
+    }
+}

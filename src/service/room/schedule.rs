@@ -1,0 +1,169 @@
+//! The timetable: which of the configured actions is due now, and how much of its countdown is left.
+//!
+//! Pure. Times are the router's own; its rule for summer time is the POSIX text that OpenWrt keeps
+//! (`CET-1CEST,M3.5.0,M10.5.0/3`). A row runs once for its time of day: also if the daemon was started in the middle of the
+//! countdown, and not if it was started after the time had come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tz::TimeZone;
+use tz::timezone::TimeZoneSettings;
+
+use crate::config::Schedule;
+use crate::types::Moment;
+
+const DAY: i64 = 24 * 60;
+
+/// How long after its time a row without a countdown may still begin.
+const LATE: i64 = 1;
+
+/// A row whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub schedule: Schedule,
+    /// Of the countdown.
+    pub left: Duration,
+}
+
+/// Remembers what has been begun.
+#[derive(Debug, Default)]
+pub struct Timetable {
+    /// By the number of the row: the day it was begun for.
+    begun: BTreeMap<usize, i64>,
+    rows: Vec<Schedule>,
+}
+
+impl Timetable {
+    /// What is to be begun at `now`. `rule` is the router's time zone; UTC if it has none.
+    pub fn due(&mut self, rows: &[Schedule], rule: Option<&str>, now: Moment) -> Vec<Due> {
+        if self.rows != rows {
+            // Rows have no names: after a change of the configuration none is taken for another.
+            self.rows = rows.to_vec();
+            self.begun.clear();
+        }
+        if now < Moment::CLOCK_SET {
+            return Vec::new();
+        }
+        let minutes = (now.secs() + offset(rule, now)).div_euclid(60);
+        let mut due = Vec::new();
+        for (number, row) in rows.iter().enumerate().filter(|(_, row)| row.enabled) {
+            let grace = i64::from(row.grace);
+            // The countdown of a row shortly after midnight begins the day before.
+            for day in [minutes.div_euclid(DAY), minutes.div_euclid(DAY) + 1] {
+                let at = day * DAY + i64::from(row.minute);
+                let in_time = at - grace <= minutes && minutes < at.max(at - grace + LATE);
+                if !in_time || !on_day(row, day) || self.begun.get(&number) == Some(&day) {
+                    continue;
+                }
+                self.begun.insert(number, day);
+                let left = u64::try_from(at - minutes).unwrap_or(0) * 60;
+                due.push(Due { schedule: row.clone(), left: Duration::from_secs(left) });
+            }
+        }
+        due
+    }
+}
+
+fn on_day(row: &Schedule, day: i64) -> bool {
+    row.days.is_empty() || row.days.contains(&weekday(day))
+}
+
+/// Monday is 0; day 0 (1970-01-01) was a Thursday.
+fn weekday(day: i64) -> u8 {
+    u8::try_from((day + 3).rem_euclid(7)).unwrap_or(0)
+}
+
+/// Seconds by which local time is ahead of UTC.
+fn offset(rule: Option<&str>, now: Moment) -> i64 {
+    rule.and_then(|rule| {
+        zone(rule)?.find_local_time_type(now.secs()).ok().map(|kind| kind.ut_offset().into())
+    })
+    .unwrap_or(0)
+}
+
+/// Reads a POSIX rule, and nothing else: no file is looked up.
+fn zone(rule: &str) -> Option<TimeZone> {
+    let settings = TimeZoneSettings::new(&[], |_| Err("files are not read".into()));
+    settings.parse_posix_tz(rule).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ScheduledAction;
+
+    const BERLIN: Option<&str> = Some("CET-1CEST,M3.5.0,M10.5.0/3");
+
+    fn row(days: &[u8], minute: u16, grace: u32) -> Schedule {
+        Schedule {
+            enabled: true,
+            days: days.to_vec(),
+            minute,
+            grace,
+            action: ScheduledAction::Shutdown,
+            room: None,
+            router: false,
+        }
+    }
+
+    /// Every half minute from `from` for `hours`: when a row was begun, and with how many minutes left.
+    fn begun(rows: &[Schedule], rule: Option<&str>, from: i64, hours: i64) -> Vec<(String, u64)> {
+        let mut timetable = Timetable::default();
+        let mut all = Vec::new();
+        for step in 0..hours * 120 {
+            let now = Moment::from_secs(from + step * 30);
+            all.extend(
+                timetable
+                    .due(rows, rule, now)
+                    .into_iter()
+                    .map(|due| (now.to_string(), due.left.as_secs() / 60)),
+            );
+        }
+        all
+    }
+
+    // 2026-11-23 is a Monday.
+    const MONDAY: i64 = 1_795_392_000;
+
+    #[test]
+    fn a_row_begins_its_countdown_in_local_time_on_its_days() {
+        let rows = [row(&[0, 1, 2, 3, 4], 16 * 60 + 30, 10)];
+        let week = begun(&rows, BERLIN, MONDAY, 7 * 24);
+        let days: Vec<String> = (23..28).map(|day| format!("2026-11-{day} 15:20:00")).collect();
+        assert_eq!(week, days.into_iter().map(|day| (day, 10)).collect::<Vec<_>>());
+        // In summer an hour earlier by UTC: Monday, 2026-07-06.
+        let summer = begun(&rows, BERLIN, 1_783_296_000, 24);
+        assert_eq!(summer, [("2026-07-06 14:20:00".to_owned(), 10)]);
+        let utc = begun(&rows, None, MONDAY, 24);
+        assert_eq!(utc, [("2026-11-23 16:20:00".to_owned(), 10)]);
+    }
+
+    #[test]
+    fn midnight_restarts_and_no_countdown() {
+        let after_midnight = [row(&[1], 5, 10)];
+        assert_eq!(begun(&after_midnight, None, MONDAY, 48), [("2026-11-23 23:55:00".to_owned(), 10)]);
+        let at_once = [row(&[0], 60, 0)];
+        assert_eq!(begun(&at_once, None, MONDAY, 24), [("2026-11-23 01:00:00".to_owned(), 0)]);
+        let rows = [row(&[0], 60, 10)];
+        assert_eq!(
+            begun(&rows, None, MONDAY + 55 * 60, 1),
+            [("2026-11-23 00:55:00".to_owned(), 5)],
+            "started late"
+        );
+        assert_eq!(begun(&rows, None, MONDAY + 61 * 60, 20), [], "started after it");
+        assert_eq!(begun(&rows, None, 0, 30), [], "a clock that was not set");
+        assert_eq!(begun(&[row(&[], 60, 10)], None, MONDAY, 48).len(), 2, "every day");
+        assert_eq!(begun(&[Schedule { enabled: false, ..row(&[0], 60, 10) }], None, MONDAY, 24), []);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        /// Whatever stands in /etc/config/system, time goes on.
+        #[test]
+        fn any_rule_is_survived(rule in "([A-Z]{3}-?[0-9]{1,3}[A-Z]{0,3}(,M[0-9.]{1,8}(/[0-9]{1,3})?){0,2}|.{0,40})", secs in proptest::prelude::any::<i32>()) {
+            let _ = offset(Some(&rule), Moment::from_secs(i64::from(secs)));
+        }
+    }
+}
