@@ -110,6 +110,7 @@ fn sample(root: &Path, release: Release) -> Tree {
         id: 1,
         nonce: 1,
         root: root.to_owned(),
+        draft: false,
         facts: Facts {
             pretty_name: String::new(),
             codename: release.codename().to_owned(),

@@ -44,6 +44,7 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_draft", Ok(&["image", "draft"])),
     ("image_discard", Ok(&["image", "discard"])),
     ("image_publish", Ok(&["image", "publish"])),
+    ("image_maintain", Ok(&["image", "maintain"])),
     ("image_test", Ok(&["image", "test"])),
     ("image_promote", Ok(&["image", "promote"])),
     ("image_rollback", Ok(&["image", "rollback"])),

@@ -22,6 +22,7 @@ fn personality() -> Personality {
         mac: "dc:a6:32:01:02:03".parse().expect("an address"),
         machine_id: "d29cfae469264929aa9460cee7a1af19".parse().expect("an id"),
         server: [192, 168, 77, 1].into(),
+        maintenance: false,
         root: None,
         image: ImageVersion { name: "image".parse().expect("a name"), version: Version::FIRST },
         domain: Some("lan".parse().expect("a domain")),

@@ -198,6 +198,7 @@ fn on_its_own(link: Option<&Link>, kernel_name: &str) -> Personality {
         mac,
         machine_id: format!("{digits}00004000800000000000").parse().expect("32 hex digits, one of them a 4"),
         server: link.and_then(|link| link.server).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+        maintenance: false,
         root: None,
         image: ImageVersion { name: "unknown".parse().expect("an image name"), version: Version::FIRST },
         domain: None,

@@ -229,6 +229,8 @@ pub struct Client {
     pub image: Option<ImageRef>,
     /// The version it tries out, whatever the configuration says (`image_test`).
     pub trial: Option<ImageVersion>,
+    /// The image whose draft it boots instead, to change it (`image_maintain`).
+    pub maintains: Option<ImageName>,
     /// What it was last told to boot.
     pub booted: Option<ImageVersion>,
     pub ip: Option<Ipv4Addr>,
@@ -376,6 +378,16 @@ pub struct Effect {
     /// Clients of the image that stay with another version, because one is pinned for them or tried out.
     pub keep: Vec<ClientOn>,
     /// All of this in plain words.
+    pub says: String,
+}
+
+/// Answer of `image_maintain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintained {
+    pub image: ImageName,
+    /// The client that boots its draft.
+    pub client: Option<HostName>,
+    /// What happens now, in plain words.
     pub says: String,
 }
 

@@ -87,6 +87,7 @@ impl Api {
             room: known.room,
             image: known.image,
             trial: known.trial,
+            maintains: self.images.draft_of(known.mac).map(|draft| draft.image.name.clone()),
             booted: known.booted,
             ip: known.ip,
             network: known.network,

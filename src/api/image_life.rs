@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::answer::{ClientOn, Effect, Started};
+use super::answer::{ClientOn, Effect, Maintained, Started};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
@@ -12,6 +12,7 @@ use crate::service::images::drafts::DraftError;
 use crate::service::images::library::LibraryError;
 use crate::service::images::life::LifeError;
 use crate::service::images::publish::{Note, Publication, PublishError, PublishOrLibrary, Skip};
+use crate::sys::acting::can_act;
 use crate::types::{ImageName, ImageRef, ImageVersion, RoomName, chain};
 
 impl Api {
@@ -23,6 +24,7 @@ impl Api {
 
     pub(super) fn image_discard(&self, args: &Args) -> Result<Started, ApiError> {
         let name: ImageName = args.need("image")?;
+        self.nobody_changes(&name)?;
         let job = self.library.discard_draft(&name).map_err(|error| self.draft_failed(error))?;
         Ok(Started { job })
     }
@@ -31,6 +33,7 @@ impl Api {
         let name: ImageName = args.need("image")?;
         let note: Note = args.get("note")?.unwrap_or_default();
         let skip: Skip = args.get("skip")?.unwrap_or_default();
+        self.nobody_changes(&name)?;
         let publication = Publication { name, note, skip };
         let job = self.library.publish_draft(publication).map_err(|error| self.draft_failed(error))?;
         Ok(Started { job })
@@ -44,6 +47,56 @@ impl Api {
             Err(PublishOrLibrary::Publish(PublishError::NameTaken(name))) => Err(ApiError::ImageTaken(name)),
             Err(PublishOrLibrary::Publish(_)) => Err(self.no_such_image(image)),
             Err(PublishOrLibrary::Library(error)) => Err(self.library_failed(error)),
+        }
+    }
+
+    pub(super) fn image_maintain(&self, args: &Args) -> Result<Maintained, ApiError> {
+        let image: ImageName = args.need("image")?;
+        let client: Option<String> = args.get("client")?;
+        let client = client.map(|_| self.known(args)).transpose()?;
+        if client.is_some() && !can_act() {
+            return Err(ApiError::ImageState(
+                "a draft is changed on a client only where Bramble runs as root: its files belong to many users"
+                    .to_owned(),
+            ));
+        }
+        if let Some(client) = client.as_ref().filter(|client| !client.adopted) {
+            return Err(ApiError::ImageState(format!(
+                "`{0}` is not adopted yet; adopt it first: `bramble client adopt {0} --name NAME`",
+                client.mac
+            )));
+        }
+        let before = self.images.maintainer(&image);
+        let mac = client.as_ref().map(|client| client.mac);
+        self.library.maintain(&image, mac).map_err(|error| self.draft_failed(error))?;
+        let mut says = match &client {
+            Some(client) => format!(
+                "{0} boots the draft of `{image}` when it next starts, with root logged in; everything that is changed there is kept. Then shut it down and `bramble image publish {image}`, or `discard`.",
+                client.name
+            ),
+            None => format!("no client boots the draft of `{image}`."),
+        };
+        if let Some(before) =
+            before.filter(|before| Some(*before) != mac).and_then(|mac| self.clients.get(mac))
+        {
+            let _ = write!(
+                says,
+                " {} boots what is chosen for it again; if it runs the draft, start it again.",
+                before.name
+            );
+        }
+        Ok(Maintained { image, client: client.map(|client| client.name), says })
+    }
+
+    /// Refuses while the client that maintains the draft of `image` runs.
+    fn nobody_changes(&self, image: &ImageName) -> Result<(), ApiError> {
+        let client = self.images.maintainer(image).and_then(|mac| self.clients.get(mac));
+        match client.filter(|client| self.runs(client)) {
+            Some(client) => Err(ApiError::ImageState(format!(
+                "{0} runs, and may be changing the draft of `{image}`; shut it down first, so that all it wrote is here, or take the draft from it: `bramble image maintain {image} --end`",
+                client.name
+            ))),
+            None => Ok(()),
         }
     }
 

@@ -237,6 +237,15 @@ pub const METHODS: &[Method] = &[
         help: "Start making a version of the draft of an image, which nobody boots yet; answers with a job",
     },
     Method {
+        name: "image_maintain",
+        access: Access::Write,
+        params: &[
+            IMAGE_NAME,
+            may("client", Kind::Text, "the client that boots the draft; without it none does any more"),
+        ],
+        help: "Have one client boot the draft of an image from its next start on, to change it there as root",
+    },
+    Method {
         name: "image_test",
         access: Access::Write,
         params: &[

@@ -139,6 +139,7 @@ impl Api {
             "image_draft" => value(self.image_draft(&args)?),
             "image_discard" => value(self.image_discard(&args)?),
             "image_publish" => value(self.image_publish(&args)?),
+            "image_maintain" => value(self.image_maintain(&args)?),
             "image_test" => value(self.image_test(&args)?),
             "image_promote" => value(self.image_promote(&args)?),
             "image_rollback" => value(self.image_rollback(&args)?),

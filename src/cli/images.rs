@@ -10,7 +10,7 @@ use serde_json::json;
 use super::show::{self, list, or_nothing};
 use super::text::{table, wrap};
 use super::{Cli, CliError, ask, start};
-use crate::api::answer::{DraftSummary, Effect, ImageDetail, Images, Removed, VersionSummary};
+use crate::api::answer::{DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, VersionSummary};
 use crate::types::{ByteSize, HostName, ImageName, ImageRef, RoomName};
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +48,16 @@ pub enum ImageCommand {
         /// temporary, seeds
         #[arg(long, value_name = "NAMES")]
         skip: Option<String>,
+    },
+    /// Have one client boot the draft of an image from its next start on, to change it there as root
+    Maintain {
+        image: ImageName,
+        /// The client; its root is the draft itself, and everything changed there is kept
+        #[arg(required_unless_present = "end", conflicts_with = "end")]
+        client: Option<String>,
+        /// No client boots the draft any more
+        #[arg(long)]
+        end: bool,
     },
     /// Throw the draft of an image away
     Discard { image: ImageName },
@@ -91,6 +101,12 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
         ImageCommand::Remove { image } => ask(cli, "image_remove", &json!({ "image": image }), removed),
         ImageCommand::Draft { image } => start(cli, "image_draft", &json!({ "image": image })),
         ImageCommand::Discard { image } => start(cli, "image_discard", &json!({ "image": image })),
+        ImageCommand::Maintain { image, client, end: _ } => {
+            let params = json!({ "image": image, "client": client });
+            ask(cli, "image_maintain", &params, |maintained: &Maintained, width| {
+                wrap("", &maintained.says, width)
+            })
+        }
         ImageCommand::Publish { image, note, skip } => {
             start(cli, "image_publish", &json!({ "image": image, "note": note, "skip": skip }))
         }
@@ -163,11 +179,14 @@ fn image_detail(image: &ImageDetail, width: usize) -> String {
     for version in &image.versions {
         one_version(&mut text, &image.name, version, width);
     }
-    if let Some(DraftSummary { base, made_at, path }) = &image.draft {
+    if let Some(DraftSummary { base, made_at, client, path }) = &image.draft {
         let _ = writeln!(text, "\n{} (draft)", image.name);
         let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<9}"), says, width));
         line("Source", &format!("copy of {base}, made {made_at} UTC"));
         line("Folder", &path.display().to_string());
+        if let Some(client) = client {
+            line("Note", &format!("{client} boots it, to change it."));
+        }
     }
     text
 }

@@ -224,7 +224,7 @@ impl Parts {
 fn personalities(config: watch::Receiver<Arc<Config>>) -> Personality {
     Box::new(move |seat, tree| {
         let config = Arc::clone(&config.borrow());
-        personality(&config, seat, &tree.image).map(|who| who.encode()).unwrap_or_default()
+        personality(&config, seat, tree).map(|who| who.encode()).unwrap_or_default()
     })
 }
 

@@ -37,6 +37,9 @@ pub struct Personality {
     pub server: Ipv4Addr,
     /// What the client was told to boot.
     pub image: ImageVersion,
+    /// Whether the root is the draft of the image and is to be changed, not the image.
+    #[serde(default)]
+    pub maintenance: bool,
     /// Where the image is mounted from, if another server than Bramble has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Elsewhere>,
@@ -206,6 +209,7 @@ mod tests {
             mac: "dc:a6:32:01:02:03".parse().expect("address"),
             machine_id: "0123456789abcdef0123456789abcdef".parse().expect("id"),
             server: Ipv4Addr::new(192, 168, 1, 1),
+            maintenance: false,
             root: None,
             image: ImageVersion {
                 name: "trixie".parse().expect("name"),

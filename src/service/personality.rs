@@ -5,12 +5,14 @@
 use sha2::{Digest, Sha256};
 
 use super::clients::Seat;
+use super::images::Tree;
 use crate::config::{Config, NfsBackend};
 use crate::proto::agent::{Elsewhere, Personality, VERSION};
-use crate::types::{ImageVersion, MacAddr, MachineId};
+use crate::types::{MacAddr, MachineId};
 
 /// `None` if the seat's network is no longer served.
-pub fn personality(config: &Config, seat: &Seat, image: &ImageVersion) -> Option<Personality> {
+pub fn personality(config: &Config, seat: &Seat, tree: &Tree) -> Option<Personality> {
+    let image = &tree.image;
     let network = config.networks.iter().find(|network| network.name == seat.network)?;
     Some(Personality {
         version: VERSION,
@@ -19,9 +21,13 @@ pub fn personality(config: &Config, seat: &Seat, image: &ImageVersion) -> Option
         machine_id: machine_id(seat.mac),
         server: network.address,
         image: image.clone(),
+        maintenance: tree.draft,
         root: match &config.nfs.backend {
-            NfsBackend::Embedded => None,
-            NfsBackend::External(url) => Some(Elsewhere { server: url.server, path: url.path(image) }),
+            // A draft is only here.
+            NfsBackend::External(url) if !tree.draft => {
+                Some(Elsewhere { server: url.server, path: url.path(image) })
+            }
+            NfsBackend::External(_) | NfsBackend::Embedded => None,
         },
         domain: network.options.domain.as_ref().and_then(|domain| domain.parse().ok()),
         dns: network.options.dns.clone(),

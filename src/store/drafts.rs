@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::images::{NewVersion, publish};
 use super::{Durability, Store, StoreError};
-use crate::types::{ImageName, ImageVersion, Moment, Version};
+use crate::types::{ImageName, ImageVersion, MacAddr, Moment, Version};
 
 /// One draft, as it is on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct DraftRow {
     pub made_at: Moment,
     /// The version it is being published as: its tree may be in place already.
     pub becomes: Option<Version>,
+    /// The client that boots it, to change it.
+    pub client: Option<MacAddr>,
 }
 
 impl DraftRow {
@@ -34,6 +36,7 @@ impl DraftRow {
             base: ImageVersion { name, version: Version(base) },
             made_at: Moment::from_millis(row.get(4)?),
             becomes: row.get::<_, Option<u32>>(5)?.and_then(NonZeroU32::new).map(Version),
+            client: row.get::<_, Option<String>>(6)?.and_then(|mac| mac.parse().ok()),
         })
     }
 }
@@ -43,7 +46,7 @@ impl Store {
     pub fn drafts(&self) -> Result<Vec<DraftRow>, StoreError> {
         self.read("list the drafts", |db| {
             db.prepare(
-                "SELECT tree, nonce, name, base, made_at, becomes FROM draft JOIN image ON image.id = draft.image
+                "SELECT tree, nonce, name, base, made_at, becomes, client FROM draft JOIN image ON image.id = draft.image
                  ORDER BY name",
             )?
             .query_map([], DraftRow::read)?
@@ -69,7 +72,7 @@ impl Store {
             )?;
             let tree = u32::try_from(tx.last_insert_rowid())
                 .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
-            Ok(Some(DraftRow { tree, nonce, base: base.clone(), made_at: at, becomes: None }))
+            Ok(Some(DraftRow { tree, nonce, base: base.clone(), made_at: at, becomes: None, client: None }))
         })
     }
 
@@ -93,6 +96,19 @@ impl Store {
                 params![name.as_str(), version.map(|version| version.0.get())],
             )?;
             Ok(())
+        })
+    }
+
+    /// Has a client maintain the draft of an image, or none. Whether there is a draft. A client maintains one at a time.
+    pub fn draft_client(&self, name: &ImageName, client: Option<MacAddr>) -> Result<bool, StoreError> {
+        self.write("note who maintains a draft", Durability::Power, |tx| {
+            let client = client.map(|mac| mac.to_string());
+            tx.execute("UPDATE draft SET client = NULL WHERE client = ?1", [&client])?;
+            let changed = tx.execute(
+                "UPDATE draft SET client = ?2 WHERE image = (SELECT id FROM image WHERE name = ?1)",
+                params![name.as_str(), client],
+            )?;
+            Ok(changed > 0)
         })
     }
 
@@ -140,6 +156,10 @@ mod tests {
         let draft = store.draft_add(&one, u64::MAX, at).expect("asked").expect("made");
         assert_eq!(store.drafts().expect("a list"), std::slice::from_ref(&draft));
         assert!(store.draft_add(&one, 9, at).is_err(), "one an image");
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        assert!(store.draft_client(&one.name, Some(mac)).expect("noted"));
+        assert!(!store.draft_client(&"other".parse().expect("a name"), None).expect("asked"));
+        assert_eq!(store.drafts().expect("a list")[0].client, Some(mac));
         store.draft_becomes(&one.name, Some(two.version)).expect("noted");
         assert_eq!(store.drafts().expect("a list")[0].becomes, Some(two.version));
         store.draft_publish(&new(&two, false)).expect("published");

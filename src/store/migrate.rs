@@ -48,6 +48,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { name: "sessions", sql: SESSIONS },
     Migration { name: "people of a directory elsewhere", sql: DIRECTORY },
     Migration { name: "drafts, trials and roll-back of images", sql: IMAGE_LIFE },
+    Migration {
+        name: "the client that maintains a draft",
+        sql: "ALTER TABLE draft ADD COLUMN client TEXT;   -- MacAddr; NULL: nobody does",
+    },
 ];
 
 const FIRST: &str = "

@@ -335,6 +335,7 @@ fn serve_bramble(work: &str) {
         id: 1,
         nonce: 1,
         root: work.into(),
+        draft: false,
         facts: Facts {
             pretty_name: "bench".to_owned(),
             codename: String::new(),

@@ -118,6 +118,7 @@ fn serve(
         id: 1,
         nonce: 1,
         root: tree.to_owned(),
+        draft: false,
         facts: Facts {
             pretty_name: String::new(),
             codename: "trixie".to_owned(),

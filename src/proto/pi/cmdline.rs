@@ -53,9 +53,14 @@ pub struct NfsRoot {
     pub port: u16,
     /// Such as `/image/trixie/3`.
     pub path: String,
+    /// Whether the client may write it: the draft of an image.
+    pub writable: bool,
     /// Of the agents' channel.
     pub pin: channel::Pin,
 }
+
+/// For trees that never change.
+const KEPT_FOR_A_DAY: &str = ",nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400";
 
 impl NfsRoot {
     /// The parameters that mount this root and start the agent. The options are those that both the kernel and klibc's
@@ -64,10 +69,11 @@ impl NfsRoot {
     /// A published tree never changes, so what the client knows of it stays right for a day: it asks less, and programs
     /// that were used before start also while the server is away.
     fn parameters(&self) -> String {
-        let Self { server, port, path, pin } = self;
+        let Self { server, port, path, writable, pin } = self;
+        let (access, kept) = if *writable { ("rw", "") } else { ("ro", KEPT_FOR_A_DAY) };
         let port = if *port == NFS_PORT { String::new() } else { format!(",port={port},mountport={port}") };
         format!(
-            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400{port} ip=dhcp ro rootwait init=/.bramble/agent {}={pin}",
+            "root=/dev/nfs nfsroot={server}:{path},vers=3,tcp,nolock,rsize=131072{kept}{port} ip=dhcp {access} rootwait init=/.bramble/agent {}={pin}",
             channel::PARAMETER
         )
     }
@@ -78,7 +84,7 @@ impl NfsRoot {
 /// ```
 /// use bramble::proto::pi::cmdline::{NfsRoot, compose};
 /// let pin = bramble::proto::agent::channel::Pin([0xab; 32]);
-/// let root = NfsRoot { server: [192, 168, 1, 1].into(), port: 2049, path: "/image/trixie/3".to_owned(), pin };
+/// let root = NfsRoot { server: [192, 168, 1, 1].into(), port: 2049, path: "/image/trixie/3".to_owned(), writable: false, pin };
 /// let line = compose("console=tty1 root=PARTUUID=1-02 rootfstype=ext4 rootwait resize", &root, &["quiet".to_owned()]);
 /// assert_eq!(
 ///     line,
@@ -154,6 +160,7 @@ mod tests {
             server: Ipv4Addr::new(10, 0, 0, 1),
             port: NFS_PORT,
             path: "/image/lab/7".to_owned(),
+            writable: false,
             pin: channel::Pin([7; 32]),
         }
     }
@@ -203,6 +210,12 @@ mod tests {
         let line = compose("", &NfsRoot { port: 20490, ..root() }, &[]);
         let told = "nfsroot=10.0.0.1:/image/lab/7,vers=3,tcp,nolock,rsize=131072,nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400,port=20490,mountport=20490 ip=dhcp";
         assert!(line.contains(told), "{line}");
+    }
+
+    #[test]
+    fn a_draft_may_be_written() {
+        let line = compose("ro", &NfsRoot { path: "/draft/lab".to_owned(), writable: true, ..root() }, &[]);
+        assert!(line.starts_with("root=/dev/nfs nfsroot=10.0.0.1:/draft/lab,vers=3,tcp,nolock,rsize=131072 ip=dhcp rw rootwait "), "{line}");
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::clients::{Clients, Seat};
+use super::exports::{draft_path, path_of};
 use super::images::{Images, Kernel, Tree};
 use crate::proto::agent::channel::Pin;
 use crate::proto::dhcp::pi::looks_like_a_pi;
@@ -117,11 +118,14 @@ impl BootTree {
             let name = String::from_utf8_lossy(ask.name).chars().take(limits::NAME_SHOWN).collect();
             Missing::Name { name, why }
         })?;
-        let image = seat.image.as_ref().ok_or_else(|| Missing::NoImage { client: client() })?;
-        let tree = self
-            .images
-            .resolve(image)
-            .ok_or_else(|| Missing::NoSuchImage { client: client(), image: image.clone() })?;
+        let tree = match self.images.draft_of(seat.mac) {
+            Some(draft) => draft,
+            None => {
+                let image = seat.image.as_ref().ok_or_else(|| Missing::NoImage { client: client() })?;
+                let missing = || Missing::NoSuchImage { client: client(), image: image.clone() };
+                self.images.resolve(image).ok_or_else(missing)?
+            }
+        };
         let found = Shelf::open(&tree).and_then(|shelf| self.content(&shelf, seat, ask, &asked.path));
         match found {
             Ok(Some(content)) => Ok(content),
@@ -138,7 +142,7 @@ impl BootTree {
         path: &str,
     ) -> io::Result<Option<Content>> {
         let image = &shelf.tree.image;
-        let root = nfs_root(image, ask, self.pin);
+        let root = nfs_root(shelf.tree, ask, self.pin);
         if pxelinux::is_config(path, seat.mac) {
             let Some(text) = shelf.pxelinux(seat, &root)? else { return Ok(None) };
             self.clients.boots(seat.mac, image.clone());
@@ -174,9 +178,9 @@ fn needs_initramfs(kernels: &[Kernel], config_txt: &[u8]) -> bool {
 
 /// The root that the kernel mounts, as [`crate::service::exports`] offers it. It is always ours, because the agent is in no
 /// image; where another server has the images, the agent mounts its real root from there.
-fn nfs_root(image: &ImageVersion, ask: Ask<'_>, pin: Pin) -> cmdline::NfsRoot {
-    let ImageVersion { name, version } = image;
-    cmdline::NfsRoot { server: ask.server, port: ask.nfs_port, path: format!("/image/{name}/{version}"), pin }
+fn nfs_root(tree: &Tree, ask: Ask<'_>, pin: Pin) -> cmdline::NfsRoot {
+    let path = if tree.draft { draft_path(&tree.image.name) } else { path_of(&tree.image) };
+    cmdline::NfsRoot { server: ask.server, port: ask.nfs_port, path, writable: tree.draft, pin }
 }
 
 /// The files of one tree that a client may fetch before it has a root.
@@ -256,7 +260,11 @@ impl<'a> Shelf<'a> {
         let append = cmdline::compose("", root, &[&[bootif], seat.cmdline.as_slice()].concat());
         let ImageVersion { name, version } = &self.tree.image;
         let entry = pxelinux::Entry {
-            title: format!("{name}, version {version}"),
+            title: if self.tree.draft {
+                format!("draft of {name}")
+            } else {
+                format!("{name}, version {version}")
+            },
             kernel: from_root(&kernel.file),
             initrd,
             fdtdir,

@@ -78,7 +78,7 @@ impl Node {
             return Ok(Arc::clone(data));
         }
         let mut ways = [OFlag::O_RDWR, OFlag::O_RDONLY | OFlag::O_NOATIME, OFlag::O_RDONLY].into_iter();
-        if self.export.image().is_some() {
+        if self.export.is_published() {
             ways.next();
         }
         let mut opened = Err(Errno::EACCES.into());

@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::Exports;
 use super::handle::Space;
 use super::tree::Key;
+use super::{Exports, draft_path};
 use crate::proto::nfs3::access::Identity as Asker;
+use crate::service::images::Tree;
 use crate::types::{ByteSize, MacAddr};
 
 /// What one session may reach, and from where.
@@ -48,7 +49,7 @@ pub struct Granted {
 /// A folder that can be written through NFS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WritableTree {
-    /// [`Space::Home`] or [`Space::Share`].
+    /// [`Space::Home`] or [`Space::Share`]; the draft of an image, which is not granted, is [`Space::Draft`].
     pub space: Space,
     /// Uid of the account, or number of the share; with `space`, never that of another tree.
     pub id: u32,
@@ -75,6 +76,9 @@ pub enum Rights {
     /// may do what the owner may.
     Common,
     ReadOnly,
+    /// The whole tree is the client's own root: each call acts as whoever makes it, root with root's rights. They reach no
+    /// further than the tree, in which every file is found from a folder of it by one name, and no link is followed.
+    System,
     /// A box to hand work in. A person sees, reads and changes only what they made themselves, and changes it only until it
     /// has been left alone for `open`; times are the server's. No folders, links or special files.
     DropBox {
@@ -113,6 +117,24 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// What the client that maintains the draft of an image may do with it.
+    pub fn of_draft(tree: &Tree, ip: Ipv4Addr, mac: MacAddr) -> Self {
+        let path = draft_path(&tree.image.name);
+        let root = tree.root.clone();
+        let writable = WritableTree { space: Space::Draft, id: tree.id, nonce: tree.nonce, root, path };
+        Self {
+            session: 0,
+            ip,
+            mac,
+            tree: Arc::new(writable),
+            identity: Identity { uid: 0, gid: 0, gids: Vec::new() },
+            callers: 0,
+            rights: Rights::System,
+            quota: None,
+            revoked: AtomicBool::new(false),
+        }
+    }
+
     /// Whether the session still lasts. Asked at each call, also by those that waited.
     pub fn holds(&self) -> bool {
         !self.revoked.load(Ordering::Acquire)

@@ -35,11 +35,13 @@ pub enum Space {
     Home = 2,
     /// A shared folder.
     Share = 3,
+    /// The draft of an image.
+    Draft = 4,
 }
 
 impl Space {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Image, Self::Home, Self::Share].into_iter().find(|space| *space as u8 == number)
+        [Self::Image, Self::Home, Self::Share, Self::Draft].into_iter().find(|space| *space as u8 == number)
     }
 }
 

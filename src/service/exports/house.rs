@@ -57,7 +57,14 @@ pub fn tree(root: &Path, id: u32) -> Tree {
         tftp_bytes: 0,
         warnings: vec![],
     };
-    Tree { image: image(id), id, nonce: 0xfeed_0000 + u64::from(id), root: root.to_owned(), facts }
+    Tree {
+        image: image(id),
+        id,
+        nonce: 0xfeed_0000 + u64::from(id),
+        root: root.to_owned(),
+        facts,
+        draft: false,
+    }
 }
 
 pub fn exports(dir: &Path, clients: &Arc<Clients>, images: &Arc<Images>, handles: Handles) -> Exports {

@@ -56,7 +56,7 @@ use super::images::{Images, Tree};
 use crate::proto::mount::Refused;
 use crate::proto::nfs3::access::Identity;
 use crate::proto::nfs3::{Attributes, FileType, Handle, Status};
-use crate::types::{ImageVersion, Version, chain};
+use crate::types::{ImageName, ImageVersion, Version, chain};
 
 /// Whether the caller may wait for a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct Visitor {
     pub ip: Ipv4Addr,
     pub seat: Option<Seat>,
     trees: Vec<Arc<Tree>>,
+    /// The draft that its seat maintains.
+    draft: Option<Arc<Tree>>,
     standing: Vec<Arc<Standing>>,
 }
 
@@ -217,10 +219,16 @@ impl Exports {
         }
         let seat = known.or_else(|| before.and_then(|before| before.seat.clone()));
         let mut standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac)).unwrap_or_default();
+        // A daemon that cannot act as others cannot keep the owners of a system's files apart.
+        let draft =
+            seat.as_ref().and_then(|seat| self.images.draft_of(seat.mac)).filter(|_| self.writing.acts);
+        if let (Some(tree), Some(seat)) = (&draft, &seat) {
+            standing.push(Arc::new(Standing::of_draft(tree, ip, seat.mac)));
+        }
         if seat.as_ref().is_some_and(|seat| !standing.is_empty() && self.clients.is_impostor(ip, seat.mac)) {
             standing.clear();
         }
-        Visitor { generation, ip, seat, trees, standing }
+        Visitor { generation, ip, seat, trees, draft, standing }
     }
 
     /// Whether what `visitor` knows still holds.
@@ -254,6 +262,13 @@ impl Exports {
     pub fn mount(&self, visitor: &Visitor, path: &[u8]) -> Result<(Handle, Mounted), Refused> {
         let path = str::from_utf8(path).map_err(|_| Refused::NoSuchTree)?;
         if let Some((standing, below)) = visitor.granted_at(path) {
+            if standing.tree.space == Space::Draft {
+                let tree = self.maintained(visitor, standing.tree.key()).map_err(|_| Refused::NoSuchTree)?;
+                let image = tree.image.clone();
+                let export =
+                    self.export(&Subject::Draft(tree), Patience::Blocking).map_err(|_| Refused::Io)?;
+                return Ok((folder_below(&export, below)?, Mounted::Image(image)));
+            }
             let tree = Subject::Writable(Arc::clone(&standing.tree));
             let export = self.export(&tree, Patience::Blocking).map_err(|_| Refused::Io)?;
             if standing.quota.is_some() && !export.usage().is_measured() {
@@ -292,6 +307,9 @@ impl Exports {
             let is_needed = |key: &Key| match key.space {
                 Space::Image => trees.iter().any(|tree| tree.id == key.id && tree.nonce == key.nonce),
                 Space::Home | Space::Share => self.grants.is_open(*key),
+                Space::Draft => {
+                    self.images.drafts().iter().any(|tree| tree.id == key.id && tree.nonce == key.nonce)
+                }
             };
             open.extract_if(|key, _| !is_needed(key)).map(|(key, _)| key).collect()
         };
@@ -335,6 +353,7 @@ impl Exports {
         let key = Key { space: token.space, id: token.tree, nonce: token.nonce };
         let subject = match key.space {
             Space::Image => Subject::Image(self.readable(visitor, key)?),
+            Space::Draft => Subject::Draft(self.maintained(visitor, key)?),
             Space::Home | Space::Share => {
                 let standing = visitor.standing(key).ok_or(Status::Access)?;
                 if !standing.is_of(who.uid) {
@@ -359,6 +378,15 @@ impl Exports {
             _ => Stop::from(Status::Stale),
         })?;
         Ok(Target::File(self.files.keep(Node::new(export, token.way, path))))
+    }
+
+    /// The draft that this visitor maintains, as long as it is one: asked at each call, for a draft that is published or
+    /// discarded must not be written any more.
+    fn maintained(&self, visitor: &Visitor, key: Key) -> Result<Arc<Tree>, Status> {
+        let tree = visitor.draft.as_ref().filter(|tree| (tree.id, tree.nonce) == (key.id, key.nonce));
+        let tree = tree.filter(|_| visitor.standing(key).is_some()).ok_or(Status::Stale)?;
+        let mac = visitor.seat.as_ref().map(|seat| seat.mac).ok_or(Status::Stale)?;
+        self.images.draft_of(mac).filter(|now| now.nonce == tree.nonce).ok_or(Status::Stale)
     }
 
     fn readable(&self, visitor: &Visitor, key: Key) -> Result<Arc<Tree>, Status> {
@@ -394,6 +422,11 @@ impl Visitor {
 /// Export path of a published version.
 pub fn path_of(image: &ImageVersion) -> String {
     format!("/image/{}/{}", image.name, image.version)
+}
+
+/// Export path of the draft of an image.
+pub fn draft_path(name: &ImageName) -> String {
+    format!("/draft/{name}")
 }
 
 /// Which image an export path names, and what follows.

@@ -10,7 +10,7 @@ use nix::sys::statvfs::fstatvfs;
 
 use super::agents::Agent;
 use super::files::Node;
-use super::grants::Rights;
+use super::grants::{Rights, Standing};
 use super::handle::{VirtualFile, Way};
 use super::tree::Export;
 use super::usage;
@@ -137,7 +137,9 @@ impl Context<'_> {
         let who = self.who_in(target.export());
         match self.visitor.standing(target.export().key()).map(|one| one.rights) {
             None | Some(Rights::ReadOnly) => who.granted(attributes, wanted),
-            Some(Rights::ReadWrite | Rights::Common) => who.granted_to_write(attributes, wanted),
+            Some(Rights::ReadWrite | Rights::Common | Rights::System) => {
+                who.granted_to_write(attributes, wanted)
+            }
             // Whoever may put something in may also see what is in there of his own.
             Some(Rights::DropBox { .. }) => match attributes.kind {
                 FileType::Directory => (access::READ | who.granted_to_write(attributes, 0x3f)) & wanted,
@@ -149,8 +151,16 @@ impl Context<'_> {
     /// Who a call about a file of this tree acts as: in a home or a share, the person it was granted to.
     pub fn who_in(&self, export: &Export) -> Identity<'_> {
         match self.visitor.standing(export.key()) {
-            Some(standing) => standing.identity.asker(),
+            Some(standing) => self.who_for(standing),
             None => self.who.clone(),
+        }
+    }
+
+    /// Who a call acts as where this is granted.
+    pub fn who_for<'b>(&'b self, standing: &'b Standing) -> Identity<'b> {
+        match standing.rights {
+            Rights::System => self.who.clone(),
+            _ => standing.identity.asker(),
         }
     }
 

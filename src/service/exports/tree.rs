@@ -43,6 +43,8 @@ pub enum Subject {
     Image(Arc<Tree>),
     /// A home or a share.
     Writable(Arc<WritableTree>),
+    /// The draft of an image.
+    Draft(Arc<Tree>),
 }
 
 impl Subject {
@@ -50,12 +52,13 @@ impl Subject {
         match self {
             Self::Image(tree) => Key { space: Space::Image, id: tree.id, nonce: tree.nonce },
             Self::Writable(tree) => tree.key(),
+            Self::Draft(tree) => Key { space: Space::Draft, id: tree.id, nonce: tree.nonce },
         }
     }
 
     pub fn root(&self) -> &Path {
         match self {
-            Self::Image(tree) => &tree.root,
+            Self::Image(tree) | Self::Draft(tree) => &tree.root,
             Self::Writable(tree) => &tree.root,
         }
     }
@@ -119,13 +122,13 @@ impl Export {
                 let _ = index.set(number);
                 Way::Indexed(ROOT)
             }
-            (None, Subject::Writable(tree)) => {
+            (None, Subject::Writable(_) | Subject::Draft(_)) => {
                 tracing::info!(
-                    tree = tree.path,
+                    tree = %subject.root().display(),
                     "files are found by their inodes: the file system has no handles we may use"
                 );
                 let map = Inodes::new(&root)
-                    .map_err(|source| ExportError::Root { root: tree.root.clone(), source })?;
+                    .map_err(|source| ExportError::Root { root: subject.root().to_owned(), source })?;
                 let way = map.root();
                 let _ = inodes.set(map);
                 way
@@ -154,12 +157,17 @@ impl Export {
         }
     }
 
-    /// The image whose tree this is.
+    /// The image whose tree this is, a version or the draft.
     pub fn image(&self) -> Option<&Arc<Tree>> {
         match &self.subject {
-            Subject::Image(tree) => Some(tree),
+            Subject::Image(tree) | Subject::Draft(tree) => Some(tree),
             Subject::Writable(_) => None,
         }
+    }
+
+    /// Whether it never changes.
+    pub fn is_published(&self) -> bool {
+        matches!(self.subject, Subject::Image(_))
     }
 
     pub fn root_way(&self) -> &Way {
@@ -203,7 +211,7 @@ impl Export {
             Way::Indexed(number) => {
                 if self.index.get().is_none() {
                     // A handle from a time when this tree was numbered: the numbers are still the same.
-                    let tree = self.image().ok_or(Errno::ESTALE)?;
+                    let tree = self.image().filter(|_| self.is_published()).ok_or(Errno::ESTALE)?;
                     let index = Self::read_index(tree, &self.root).map_err(io::Error::other)?;
                     let _ = self.index.set(index);
                 }

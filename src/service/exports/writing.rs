@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{SFlag, mkdirat, mknodat};
+use nix::sys::stat::{SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fdatasync, fsync, symlinkat};
 
 use super::files::Node;
@@ -23,7 +23,8 @@ use super::grants::{Rights, Standing};
 use super::operations::Context;
 use super::usage::charge;
 use super::{Patience, Stop, Target};
-use crate::proto::nfs3::args::{self, Stable};
+use crate::proto::nfs3::access::Identity;
+use crate::proto::nfs3::args::{self, Entry, Stable};
 use crate::proto::nfs3::reply::Wcc;
 use crate::proto::nfs3::types::{SetAttributes, SetTime};
 use crate::proto::nfs3::{Args, Attributes, FileType, Reply, Status, Time};
@@ -121,14 +122,14 @@ impl<'a> Context<'a> {
                 self.make(&at, &bare, 0o777, |folder, _| symlinkat(target, folder, at.name), out)
             }
             Args::MkNod { at, node } => {
-                let (kind, with) = match node {
-                    args::Node::Fifo(with) => (SFlag::S_IFIFO, with),
-                    args::Node::Socket(with) => (SFlag::S_IFSOCK, with),
-                    // What a device leads to is the client's own business; nobody makes a door to it here.
-                    args::Node::Block(..) | args::Node::Character(..) => return Err(Status::Perm.into()),
+                let (kind, with, device) = match node {
+                    args::Node::Fifo(with) => (SFlag::S_IFIFO, with, 0),
+                    args::Node::Socket(with) => (SFlag::S_IFSOCK, with, 0),
+                    args::Node::Block(with, number) => (SFlag::S_IFBLK, with, self.device(&at, number)?),
+                    args::Node::Character(with, number) => (SFlag::S_IFCHR, with, self.device(&at, number)?),
                     args::Node::Other(_) => return Err(Status::BadType.into()),
                 };
-                self.make(&at, &with, 0o644, |folder, mode| mknodat(folder, at.name, kind, mode, 0), out)
+                self.make(&at, &with, 0o644, |folder, mode| mknodat(folder, at.name, kind, mode, device), out)
             }
             Args::Remove(at) => self.remove(&at, UnlinkatFlags::NoRemoveDir, out),
             Args::RmDir(at) => self.remove(&at, UnlinkatFlags::RemoveDir, out),
@@ -137,6 +138,25 @@ impl<'a> Context<'a> {
             Args::Commit { file, .. } => self.commit(file, out),
             _ => Err(Status::Fault.into()),
         }
+    }
+
+    /// The number of a device that may be made. What a device leads to is the client's own business, so nobody makes a door to
+    /// it here, but root in a system of its own.
+    fn device(&self, at: &Entry<'_>, (major, minor): (u32, u32)) -> Result<libc::dev_t, Stop> {
+        let place = self.place(at.directory)?;
+        if place.standing.rights == Rights::System && self.who.uid == 0 {
+            Ok(makedev(major.into(), minor.into()))
+        } else {
+            Err(Status::Perm.into())
+        }
+    }
+
+    fn set_size(&self, place: &Place<'_>, file: &Attributes, size: u64) -> Result<(), Stop> {
+        regular(file)?;
+        if !self.who_for(place.standing).may_write(file) {
+            return Err(Status::Access.into());
+        }
+        Ok(pages::set_length(&*place.node.data()?, size)?)
     }
 
     /// What is behind the handle, if it may be written; without waiting, if it may not.
@@ -162,9 +182,9 @@ impl<'a> Context<'a> {
         if !self.exports.writing.acts {
             return Ok(None);
         }
-        let identity = &standing.identity;
-        act_as(identity.uid, identity.gid, &identity.gids).map(Some).map_err(|error| {
-            tracing::error!(uid = identity.uid, error = chain(&error), "cannot act as an account");
+        let Identity { uid, gid, gids } = self.who_for(standing);
+        act_as(uid, gid, gids).map(Some).map_err(|error| {
+            tracing::error!(uid, error = chain(&error), "cannot act as an account");
             Status::Access.into()
         })
     }
@@ -200,7 +220,7 @@ impl<'a> Context<'a> {
         if folder.kind != FileType::Directory {
             return Err(Status::NotDirectory.into());
         }
-        let who = place.standing.identity.asker();
+        let who = self.who_for(place.standing);
         let wanted = crate::proto::nfs3::access::MODIFY;
         if self.exports.writing.acts
             || (who.granted_to_write(folder, wanted) == wanted && who.may_search(folder))
@@ -229,7 +249,7 @@ impl<'a> Context<'a> {
                 may_touch(&place, before)?;
             }
             if let Some(size) = to.size {
-                set_size(&place, before, size)?;
+                self.set_size(&place, before, size)?;
             }
             self.apply(&place, &place.node, &to)
         })?;
@@ -288,7 +308,7 @@ impl<'a> Context<'a> {
         let (written, wcc) = self.changing(&place, |before| {
             regular(before)?;
             may_touch(&place, before)?;
-            if !place.standing.identity.asker().may_write(before) {
+            if !self.who_for(place.standing).may_write(before) {
                 return Err(Status::Access.into());
             }
             let grows = end.saturating_sub(before.size);
@@ -352,14 +372,6 @@ fn may_touch(place: &Place<'_>, file: &Attributes) -> Result<(), Stop> {
     if own && !closed { Ok(()) } else { Err(Status::Access.into()) }
 }
 
-fn set_size(place: &Place<'_>, file: &Attributes, size: u64) -> Result<(), Stop> {
-    regular(file)?;
-    if !place.standing.identity.asker().may_write(file) {
-        return Err(Status::Access.into());
-    }
-    Ok(pages::set_length(&*place.node.data()?, size)?)
-}
-
 fn regular(file: &Attributes) -> Result<(), Stop> {
     match file.kind {
         FileType::Regular => Ok(()),
@@ -372,7 +384,7 @@ fn regular(file: &Attributes) -> Result<(), Stop> {
 fn shaped(rights: Rights, mode: u32) -> u32 {
     let mode = mode & 0o7777;
     match rights {
-        Rights::ReadWrite | Rights::ReadOnly => mode,
+        Rights::ReadWrite | Rights::ReadOnly | Rights::System => mode,
         Rights::Common => mode | (mode & 0o700) >> 3,
         Rights::DropBox { .. } => mode & 0o700 | (mode & 0o700) >> 3,
     }

@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::copy;
 use super::import::{ImportError, Staging, finish, stopped};
+use super::inspect::inspect;
 use super::library::{Library, LibraryError, delete};
 use super::origins::Origins;
+use super::{Facts, Tree};
 use crate::service::jobs::Task;
 use crate::store::drafts::DraftRow;
 use crate::sys::random::random;
-use crate::types::{ByteSize, ImageName, ImageRef, ImageVersion, Moment};
+use crate::types::{ByteSize, ImageName, ImageRef, ImageVersion, MacAddr, Moment};
 
 /// Why a draft was not made, published or discarded.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +47,14 @@ pub struct DraftSummary {
     /// The version it was copied from.
     pub base: ImageVersion,
     pub made_at: Moment,
+    /// The client that boots it, to change it.
+    pub client: Option<MacAddr>,
     pub path: PathBuf,
 }
 
 impl DraftSummary {
     pub(super) fn of(row: &DraftRow, path: &Path) -> Self {
-        Self { base: row.base.clone(), made_at: row.made_at, path: path.to_owned() }
+        Self { base: row.base.clone(), made_at: row.made_at, client: row.client, path: path.to_owned() }
     }
 }
 
@@ -83,10 +87,34 @@ impl Library {
     /// Strikes the draft, and starts deleting its files; answers with that job.
     pub fn discard_draft(&self, name: &ImageName) -> Result<u64, DraftError> {
         let Some(row) = self.draft(name)? else { return Err(self.none_of(name)) };
+        self.images.withdraw_draft(name);
         self.store.draft_remove(name).map_err(LibraryError::from)?;
         self.set_aside(name, row.tree)?;
         tracing::info!(image = %name, "draft discarded");
         Ok(self.sweep(".removing-", format!("{name} (draft)"))?)
+    }
+
+    /// Has `client` boot the draft of an image from its next start on, or no client.
+    pub fn maintain(&self, name: &ImageName, client: Option<MacAddr>) -> Result<(), DraftError> {
+        if self.store.draft_client(name, client).map_err(LibraryError::from)? {
+            self.images.set_maintainer(name, client);
+            tracing::info!(image = %name, ?client, "maintenance of a draft");
+            Ok(())
+        } else {
+            Err(self.none_of(name))
+        }
+    }
+
+    /// Lets the client that maintains a draft have it.
+    pub(super) fn show_draft(&self, row: &DraftRow) {
+        let name = &row.base.name;
+        let root = self.draft_path(name);
+        // Of the version it was copied from; of the draft itself if that is gone.
+        let known = self.images.version(&row.base).map(|tree| tree.facts.clone());
+        let facts = known.or_else(|| inspect(&root).ok()).unwrap_or_else(Facts::unknown);
+        let image = row.base.clone();
+        let tree = Tree { image, id: row.tree, nonce: row.nonce, root, facts, draft: true };
+        self.images.put_draft(tree, row.client);
     }
 
     pub(super) fn none_of(&self, name: &ImageName) -> DraftError {
@@ -133,13 +161,14 @@ impl Library {
         self.sync(&self.folder.join(name.as_str()))?;
         let at = Moment::from(SystemTime::now());
         let row = self.store.draft_add(base, nonce, at).map_err(LibraryError::from)?;
-        if row.is_none() {
+        let Some(row) = row else {
             // The image went while its files were copied.
             fs::rename(self.draft_path(name), &tree).map_err(LibraryError::Folder)?;
             delete(&self.origins_path(name)).map_err(LibraryError::Folder)?;
             let image = ImageRef { name: name.clone(), version: Some(base.version) };
             return Err(DraftError::NoSuchImage(image).into());
-        }
+        };
+        self.show_draft(&row);
         tracing::info!(image = %base, bytes = planted.bytes, "draft made");
         Ok(format!(
             "the draft of `{name}` is ready: a copy of version {}, {} in {} files\nNobody boots it until it is published: bramble image publish {name}",
@@ -171,10 +200,13 @@ impl Library {
                 tracing::warn!(image = %name, became, "draft is no more: it became a version, or its files are gone");
                 self.store.draft_remove(name)?;
                 self.set_aside(name, row.tree)?;
-            } else if row.becomes.is_some() {
+                continue;
+            }
+            if row.becomes.is_some() {
                 tracing::warn!(image = %name, "publication of a draft was interrupted; it is still a draft");
                 self.store.draft_becomes(name, None)?;
             }
+            self.show_draft(row);
         }
         for entry in fs::read_dir(&*self.folder).map_err(LibraryError::Folder)? {
             let entry = entry.map_err(LibraryError::Folder)?;

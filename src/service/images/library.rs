@@ -316,7 +316,8 @@ impl Library {
         let root = self.path(&image);
         tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
         let current = ready.current || !self.images.has(&image.name);
-        self.images.put(Tree { image, id: tree, nonce, root, facts: ready.facts.clone() }, current);
+        let facts = ready.facts.clone();
+        self.images.put(Tree { image, id: tree, nonce, root, facts, draft: false }, current);
         Ok(())
     }
 
@@ -327,8 +328,14 @@ impl Library {
             tracing::warn!(image = %row.image, path = %root.display(), "tree of an image is missing; nobody can boot it");
             return;
         }
-        let tree =
-            Tree { image: row.image.clone(), id: row.tree, nonce: row.nonce, root, facts: self.facts(row) };
+        let tree = Tree {
+            image: row.image.clone(),
+            id: row.tree,
+            nonce: row.nonce,
+            root,
+            facts: self.facts(row),
+            draft: false,
+        };
         self.images.put(tree, row.current);
     }
 

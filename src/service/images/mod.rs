@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::types::{Arch, ImageName, ImageRef, ImageVersion, Version};
+use crate::types::{Arch, ImageName, ImageRef, ImageVersion, MacAddr, Version};
 
 /// A published tree on the disk, as the boot services need it.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Tree {
     /// `<data>/images/<name>/<version>`.
     pub root: PathBuf,
     pub facts: Facts,
+    /// Whether it is a draft, which is written; `image` is then the version it was copied from, and `id` counts drafts.
+    pub draft: bool,
 }
 
 /// Where the numbers of the files of the tree at `root` are kept, if NFS had to number them: beside it, hidden, so that they
@@ -114,6 +116,14 @@ pub struct Images {
 pub struct Shelf {
     trees: BTreeMap<ImageVersion, Arc<Tree>>,
     current: BTreeMap<ImageName, Version>,
+    drafts: BTreeMap<ImageName, Draft>,
+}
+
+/// A draft, and the client that maintains it.
+#[derive(Clone, Debug)]
+struct Draft {
+    tree: Arc<Tree>,
+    client: Option<MacAddr>,
 }
 
 impl Images {
@@ -141,6 +151,49 @@ impl Images {
     /// What clients that pin no version of `name` boot.
     pub fn current(&self, name: &ImageName) -> Option<Version> {
         self.shelf().current.get(name).copied()
+    }
+
+    /// The draft that a client maintains: it boots that instead of what is chosen for it. None while it is being published.
+    pub fn draft_of(&self, client: MacAddr) -> Option<Arc<Tree>> {
+        let shelf = self.shelf();
+        let draft = shelf.drafts.values().find(|draft| draft.client == Some(client));
+        draft.map(|draft| Arc::clone(&draft.tree))
+    }
+
+    /// The client that maintains the draft of an image.
+    pub fn maintainer(&self, name: &ImageName) -> Option<MacAddr> {
+        self.shelf().drafts.get(name).and_then(|draft| draft.client)
+    }
+
+    pub fn drafts(&self) -> Vec<Arc<Tree>> {
+        self.shelf().drafts.values().map(|draft| Arc::clone(&draft.tree)).collect()
+    }
+
+    fn put_draft(&self, tree: Tree, client: Option<MacAddr>) {
+        self.change(|shelf| {
+            shelf.drafts.insert(tree.image.name.clone(), Draft { tree: Arc::new(tree), client });
+        });
+    }
+
+    /// Has `client` maintain the draft of `name` and no other.
+    fn set_maintainer(&self, name: &ImageName, client: Option<MacAddr>) {
+        self.change(|shelf| {
+            for (of, draft) in &mut shelf.drafts {
+                if of == name {
+                    draft.client = client;
+                } else if draft.client == client {
+                    draft.client = None;
+                }
+            }
+        });
+    }
+
+    /// Nobody reads or writes the draft of this image any more, from now on.
+    fn withdraw_draft(&self, name: &ImageName) {
+        self.change(|shelf| {
+            shelf.drafts.remove(name);
+        });
+        self.removed.notify_one();
     }
 
     pub fn all(&self) -> Vec<Arc<Tree>> {

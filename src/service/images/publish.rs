@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use fs_err as fs;
 use nix::sys::stat::FileStat;
 
+use super::Facts;
 use super::clean::{self, Fate};
 use super::copy::{CopyError, Met, Walk, What, attributes, meta, on_disk};
 use super::drafts::DraftError;
@@ -156,10 +157,29 @@ impl Library {
             return Err(PublishError::Unfit { name: name.clone(), findings }.into());
         }
         self.room_for("publishing", name.as_str(), 0, false)?;
+        // What is shared must not be written any more.
+        self.images.withdraw_draft(name);
+        let published = self.share_and_publish(request, &row, &draft, facts, job, task);
+        if published.is_err() && self.draft(name)?.is_some() {
+            self.show_draft(&row);
+        }
+        published
+    }
+
+    fn share_and_publish(
+        &self,
+        request: &Publication,
+        row: &DraftRow,
+        draft: &Path,
+        facts: Facts,
+        job: u64,
+        task: &Task,
+    ) -> Result<String, ImportError> {
+        let name = &request.name;
         task.phase("sharing files", 0)?;
         let staging = Staging::new(self.folder.join(format!(".incoming-{job}")))?;
         let tree = staging.folder("tree", 0o755)?;
-        let (planted, shared) = self.share_draft(&row, &draft, &tree, &request.skip, task)?;
+        let (planted, shared) = self.share_draft(row, draft, &tree, &request.skip, task)?;
         task.go_on()?;
 
         let image = self.next_version(name)?;
@@ -187,8 +207,8 @@ impl Library {
         }
         // From here on it is published, whatever happens.
         self.set_aside(name, row.tree)?;
-        self.images.removed.notify_one();
-        task.phase("deleting the draft", 0)?;
+        // Too late to be cancelled.
+        let _ = task.phase("deleting the draft", 0);
         self.delete_aside(row.tree);
         Ok(published(&image, &row.base, &shared, planted, self.images.current(name) == Some(image.version)))
     }

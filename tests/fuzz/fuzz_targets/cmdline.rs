@@ -11,7 +11,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((split, rest)) = bytes.split_first() else { return };
     let (original, extra) = rest.split_at(rest.len().min(usize::from(*split)));
     let extra = [String::from_utf8_lossy(extra).into_owned()];
-    let root = NfsRoot { server: Ipv4Addr::new(10, 0, 0, 1), port: 2049, path: "/image/x/1".to_owned(), pin: bramble::proto::agent::channel::Pin([7; 32]) };
+    let root = NfsRoot { server: Ipv4Addr::new(10, 0, 0, 1), port: 2049, path: "/image/x/1".to_owned(), writable: false, pin: bramble::proto::agent::channel::Pin([7; 32]) };
 
     let line = cmdline::compose(&String::from_utf8_lossy(original), &root, &extra);
     assert_eq!(line.find('\n'), Some(line.len() - 1), "one line");

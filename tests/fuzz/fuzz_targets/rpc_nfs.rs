@@ -65,7 +65,7 @@ fn house(handles: Handles) -> House {
         tftp_bytes: 0,
         warnings: vec![],
     };
-    images.publish(Tree { image: image.clone(), id: 1, nonce: 5, root: root.clone(), facts });
+    images.publish(Tree { image: image.clone(), id: 1, nonce: 5, root: root.clone(), facts, draft: false });
     let mac = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
     clients.bound(PI, mac, "lan");
     clients.boots(mac, image);

@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Place, count, may_touch, room_for, set_size, shaped};
+use super::{Place, count, may_touch, room_for, shaped};
 use crate::proto::nfs3::args::{Create, Entry};
 use crate::proto::nfs3::reply::Wcc;
 use crate::proto::nfs3::types::{SetAttributes, SetTime};
@@ -87,7 +87,7 @@ impl Context<'_> {
                     let file = Place { node: Arc::clone(&node), standing: place.standing };
                     self.changing(&file, |found| {
                         may_touch(&file, found)?;
-                        set_size(&file, found, size)
+                        self.set_size(&file, found, size)
                     })?;
                 }
                 Ok(node)
