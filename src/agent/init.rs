@@ -21,7 +21,7 @@ use super::mounts::MountError;
 use super::network::{self, Link};
 use super::plan::{self, Client};
 use super::root::Root;
-use super::{modules, mounts, service, shutdown};
+use super::{maintenance, modules, mounts, service, shutdown};
 use crate::proto::agent::{Personality, Phase, VERSION};
 use crate::types::{HostName, ImageVersion, MacAddr, Version, chain};
 
@@ -84,10 +84,13 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
         console.trouble("no network link leads to the server of the root file system; it may be taken down");
     }
 
+    let personality = personality(console, link.as_ref());
+    if personality.maintenance {
+        return maintain(console, arguments, &personality, link.as_ref());
+    }
     if let Err(error) = modules::file_system("overlay") {
         console.trouble(&chain(&error));
     }
-    let personality = personality(console, link.as_ref());
     let new_root = match writable(console, &personality) {
         Ok(new_root) => new_root,
         Err(error) => {
@@ -105,7 +108,13 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    let server = link.as_ref().and_then(|link| link.server);
+    stay(console, link.as_ref());
+    hand_over(console, arguments)
+}
+
+/// Puts what outlives this program where systemd and the recipes look for it.
+fn stay(console: &mut Console, link: Option<&Link>) {
+    let server = link.and_then(|link| link.server);
     if let Err(error) = shutdown::install(server) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
     }
@@ -114,6 +123,44 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     {
         console.trouble(&format!("nobody of the server can log in: {error}"));
     }
+}
+
+/// The draft of an image is the root: what is this client's own stays in memory, the rest is for whoever sits here.
+fn maintain(
+    console: &mut Console,
+    arguments: &[OsString],
+    personality: &Personality,
+    link: Option<&Link>,
+) -> Fatal {
+    if let Err(error) = maintenance::open_root() {
+        return Fatal {
+            what: format!("the draft of `{}` cannot be written: {error}", personality.image.name),
+            remedy: "ask the server (`bramble image show NAME`): the draft is published, discarded or another client's by now",
+        };
+    }
+    console.milestone(Phase::Root, &maintenance::notice(&personality.image.name));
+    if let Err(error) = nix::unistd::sethostname(personality.name.as_str()) {
+        console.trouble(&format!("the host name cannot be set: {error}"));
+    }
+    let mut troubles = Vec::new();
+    let mut done = 0;
+    match Root::open(Path::new("/")) {
+        Ok(root) => {
+            let client = Client { personality, link: link.map_or("", |link| link.name.as_str()) };
+            let plan = plan::plan(&root, client);
+            let failed = maintenance::apply(&plan);
+            done = plan.changes.len() - failed.len();
+            troubles.extend(plan.troubles.into_iter().chain(failed));
+        }
+        Err(error) => troubles.push(format!("nothing of this client's own can be arranged: {error}")),
+    }
+    troubles.extend(maintenance::arrange(&personality.image.name));
+    for trouble in &troubles {
+        console.trouble(trouble);
+    }
+    let told = format!("this is {}; {done} changes for it, none of them in the draft", personality.name);
+    console.milestone(Phase::Personality, &told);
+    stay(console, link);
     hand_over(console, arguments)
 }
 

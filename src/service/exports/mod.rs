@@ -34,6 +34,8 @@ mod writing;
 #[cfg(test)]
 pub mod house;
 #[cfg(test)]
+mod draft_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod writing_tests;

@@ -169,7 +169,8 @@ impl Images {
         self.shelf().drafts.values().map(|draft| Arc::clone(&draft.tree)).collect()
     }
 
-    fn put_draft(&self, tree: Tree, client: Option<MacAddr>) {
+    /// Puts a draft on the shelf, for the client that maintains it.
+    pub fn put_draft(&self, tree: Tree, client: Option<MacAddr>) {
         self.change(|shelf| {
             shelf.drafts.insert(tree.image.name.clone(), Draft { tree: Arc::new(tree), client });
         });
@@ -189,7 +190,7 @@ impl Images {
     }
 
     /// Nobody reads or writes the draft of this image any more, from now on.
-    fn withdraw_draft(&self, name: &ImageName) {
+    pub fn withdraw_draft(&self, name: &ImageName) {
         self.change(|shelf| {
             shelf.drafts.remove(name);
         });
