@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -31,14 +31,16 @@ enum Place {
 }
 
 /// Which folders of settings have a volatile twin.
-const TWINS: [(&str, &str); 2] = [("etc/systemd/", "run/systemd/"), ("etc/NetworkManager/", "run/NetworkManager/")];
+const TWINS: [(&str, &str); 2] =
+    [("etc/systemd/", "run/systemd/"), ("etc/NetworkManager/", "run/NetworkManager/")];
 
 fn place(change: &Change) -> Place {
     let path = change.path.as_str();
     if path.starts_with("etc/pam.d/") || path.starts_with("var/") {
         return Place::Nowhere;
     }
-    let twin = TWINS.iter().find_map(|(settings, twin)| Some(format!("{twin}{}", path.strip_prefix(settings)?)));
+    let twin =
+        TWINS.iter().find_map(|(settings, twin)| Some(format!("{twin}{}", path.strip_prefix(settings)?)));
     match (twin, &change.to) {
         (Some(twin), To::File { .. } | To::Link(_)) => Place::Volatile(twin),
         (_, To::Link(_)) => Place::Nowhere,

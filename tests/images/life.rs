@@ -142,6 +142,9 @@ fn a_draft_is_changed_and_becomes_a_version_that_shares_the_rest() {
     let shown = place.library.show(&name("trixie")).expect("asked").expect("there");
     assert_eq!(shown.versions[1].note, "with Scratch");
     assert_eq!(shown.versions[1].source, "draft of trixie@1");
+    // Each has its folders, and what the other has not.
+    let own: Vec<u64> = shown.versions.iter().map(|version| version.own.expect("measured")).collect();
+    assert!(own.iter().zip(&shown.versions).all(|(own, version)| *own < version.bytes), "{own:?}");
 
     // The older one goes, the newer one has everything.
     place.library.promote(&version("trixie@2")).expect("promoted");
@@ -149,11 +152,10 @@ fn a_draft_is_changed_and_becomes_a_version_that_shares_the_rest() {
     let removal = place.library.remove(&image("trixie@1"), &|_| Vec::new()).expect("removed");
     done(&place, removal.job);
     assert_eq!(bare(&listing(&two).iter().collect::<Vec<_>>()), bare(&whole.iter().collect::<Vec<_>>()));
-    assert_eq!(
-        std::fs::metadata(two.join("etc/os-release")).expect("there").nlink(),
-        1,
-        "its room is given back"
-    );
+    let os_release = std::fs::canonicalize(two.join("etc/os-release")).expect("there");
+    assert_eq!(std::fs::metadata(os_release).expect("there").nlink(), 1, "its room is given back");
+    let shown = place.library.show(&name("trixie")).expect("asked").expect("there");
+    assert!(shown.versions[0].own.expect("measured") > own[1], "what was shared is its own now");
 }
 
 #[test]

@@ -118,13 +118,12 @@ impl BootTree {
             let name = String::from_utf8_lossy(ask.name).chars().take(limits::NAME_SHOWN).collect();
             Missing::Name { name, why }
         })?;
-        let tree = match self.images.draft_of(seat.mac) {
-            Some(draft) => draft,
-            None => {
-                let image = seat.image.as_ref().ok_or_else(|| Missing::NoImage { client: client() })?;
-                let missing = || Missing::NoSuchImage { client: client(), image: image.clone() };
-                self.images.resolve(image).ok_or_else(missing)?
-            }
+        let tree = if let Some(draft) = self.images.draft_of(seat.mac) {
+            draft
+        } else {
+            let image = seat.image.as_ref().ok_or_else(|| Missing::NoImage { client: client() })?;
+            let missing = || Missing::NoSuchImage { client: client(), image: image.clone() };
+            self.images.resolve(image).ok_or_else(missing)?
         };
         let found = Shelf::open(&tree).and_then(|shelf| self.content(&shelf, seat, ask, &asked.path));
         match found {

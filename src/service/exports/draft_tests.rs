@@ -41,7 +41,8 @@ impl Maintained {
         }
         std::fs::write(draft.join("etc/shadow"), "root:*:").expect("written");
         let allow = |name: &str, mode| {
-            std::fs::set_permissions(draft.join(name), std::fs::Permissions::from_mode(mode)).expect("allowed");
+            std::fs::set_permissions(draft.join(name), std::fs::Permissions::from_mode(mode))
+                .expect("allowed");
         };
         allow("etc/shadow", 0o640);
         allow("tmp", 0o1777);
@@ -76,7 +77,13 @@ impl Maintained {
         client::lookup(&mut Reader::new(&out)).expect("a reply").expect("there").0
     }
 
-    fn create(&self, visitor: &Visitor, who: &Identity<'_>, directory: &Handle, name: &[u8]) -> Option<Handle> {
+    fn create(
+        &self,
+        visitor: &Visitor,
+        who: &Identity<'_>,
+        directory: &Handle,
+        name: &[u8],
+    ) -> Option<Handle> {
         let how = Create::Guarded(SetAttributes { mode: Some(0o644), ..NONE });
         let out = self.ask(visitor, who, &Args::Create { at: Entry { directory, name }, how });
         client::made(&mut Reader::new(&out)).expect("a reply").ok().map(|(handle, ..)| handle)
@@ -109,7 +116,10 @@ fn the_client_that_maintains_a_draft_has_it_as_its_own_root() {
         assert!(maintained.create(&visitor, &WEB, &etc, b"evil").is_none());
         let passwd = maintained.create(&visitor, &ROOT, &etc, b"passwd").expect("made");
         let to = SetAttributes { uid: Some(33), gid: Some(42), mode: Some(0o4755), ..NONE };
-        assert_eq!(maintained.status(&visitor, &ROOT, &Args::SetAttr { object: &passwd, to, guard: None }), 0);
+        assert_eq!(
+            maintained.status(&visitor, &ROOT, &Args::SetAttr { object: &passwd, to, guard: None }),
+            0
+        );
         let meta = std::fs::metadata(maintained.draft.join("etc/passwd")).expect("there");
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (33, 42, 0o4755));
         let to = SetAttributes { uid: Some(0), ..NONE };
@@ -174,10 +184,7 @@ fn nobody_else_has_the_draft_and_nobody_once_it_is_published() {
     assert!(!maintained.draft.join("late").exists());
     assert!(house.exports.mount(&house.visitor(), b"/draft/trixie").is_err());
     // Another draft of that image is another tree.
-    house.images.put_draft(
-        Tree { draft: true, id: 2, nonce: 99, ..tree(&maintained.draft, 1) },
-        Some(MAC),
-    );
+    house.images.put_draft(Tree { draft: true, id: 2, nonce: 99, ..tree(&maintained.draft, 1) }, Some(MAC));
     assert_eq!(maintained.status(&house.visitor(), &ROOT, &get), Status::Stale as u32);
     house.clients.unbound(PI);
     assert!(house.exports.mount(&house.visitor(), b"/draft/trixie").is_err(), "an address that is nobody's");

@@ -131,7 +131,7 @@ impl Standing {
             callers: 0,
             rights: Rights::System,
             quota: None,
-            revoked: AtomicBool::new(false),
+            revoked: Arc::default(),
         }
     }
 

@@ -32,9 +32,9 @@ pub mod virtuals;
 mod writing;
 
 #[cfg(test)]
-pub mod house;
-#[cfg(test)]
 mod draft_tests;
+#[cfg(test)]
+pub mod house;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -204,6 +204,7 @@ impl Library {
             facts: facts.clone(),
             at: Moment::from(SystemTime::now()),
         })?;
+        self.measure(&Task::unwatched());
         Ok(told(&image.to_string(), &facts, planted, before))
     }
 

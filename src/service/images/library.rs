@@ -390,6 +390,7 @@ impl Library {
     /// not touched.
     pub(super) fn sweep(&self, prefix: &'static str, subject: String) -> Result<u64, LibraryError> {
         let found = left_behind(&self.folder, prefix).map_err(LibraryError::Folder)?;
+        let library = self.clone();
         let work = move |task: &Task| {
             for folder in &found {
                 task.go_on().map_err(|_| Stopped::Cancelled)?;
@@ -403,6 +404,7 @@ impl Library {
                     _ => {}
                 }
             }
+            library.measure(&Task::unwatched());
             Ok(format!(
                 "{} deleted",
                 if found.len() == 1 { "1 folder".to_owned() } else { format!("{} folders", found.len()) }

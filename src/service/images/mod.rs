@@ -16,6 +16,7 @@ pub mod life;
 pub mod origins;
 pub mod plant;
 pub mod publish;
+mod sizes;
 pub mod source;
 
 use std::collections::BTreeMap;

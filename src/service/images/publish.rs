@@ -210,6 +210,7 @@ impl Library {
         // Too late to be cancelled.
         let _ = task.phase("deleting the draft", 0);
         self.delete_aside(row.tree);
+        self.measure(&Task::unwatched());
         Ok(published(&image, &row.base, &shared, planted, self.images.current(name) == Some(image.version)))
     }
 
@@ -262,6 +263,7 @@ impl Library {
             facts: original.facts.clone(),
             at: Moment::from(SystemTime::now()),
         })?;
+        self.measure(&Task::unwatched());
         Ok(format!(
             "`{image}` is ready: the same as `{from}`, whose files it shares until one of them is removed"
         ))
