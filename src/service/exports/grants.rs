@@ -132,6 +132,7 @@ impl Standing {
             rights: Rights::System,
             quota: None,
             revoked: Arc::default(),
+            full: AtomicBool::new(false),
         }
     }
 
