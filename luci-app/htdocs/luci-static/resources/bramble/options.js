@@ -31,6 +31,7 @@ const LABELS = {
 	'accounts.source': _('Kept by'),
 	'accounts.twice': _('A second log-in'),
 	'accounts.password_length': _('Shortest password'),
+	'accounts.history_days': _('Remember log-ins for days'),
 	'accounts.attic_time': _('Keep removed homes for'),
 	'directory.server': _('Servers'),
 	'directory.kind': _('Kind'),
@@ -67,6 +68,13 @@ const LABELS = {
 	'room.class': _('Classes'),
 	'room.sudo': _('Become root'),
 	'room.groups': _('Devices'),
+	'schedule.enabled': _('Switched on'),
+	'schedule.day': _('Days'),
+	'schedule.time': _('Time'),
+	'schedule.grace': _('Minutes before'),
+	'schedule.action': _('What happens'),
+	'schedule.room': _('Room'),
+	'schedule.router': _('The router too'),
 	'client.mac': _('Hardware address'),
 	'client.name': _('Name'),
 	'client.room': _('Room'),
@@ -87,6 +95,8 @@ const CHOICES = {
 	'posix': _('LDAP'), 'ad': _('Active Directory'), 'ldaps': _('from the start'), 'starttls': _('after a word in the clear'), 'directory.tls.off': _('none'),
 	'directory.numbers.posix': _('from the directory'), 'sid': _('made from the objectSid'),
 	'no': _('nobody logs in'), 'names': _('names are kept'), 'passwords': _('log-ins go on'),
+	'mon': _('Monday'), 'tue': _('Tuesday'), 'wed': _('Wednesday'), 'thu': _('Thursday'), 'fri': _('Friday'), 'sat': _('Saturday'), 'sun': _('Sunday'),
+	'shutdown': _('shut down'), 'reboot': _('restart'), 'logout': _('log everybody out'),
 	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
 };
 
@@ -110,6 +120,7 @@ const TITLES = {
 	'homes': _('Homes'),
 	'share': _('Shares'),
 	'ldap': _('For other programs'),
+	'schedule': _('End of the day'),
 	'room': _('Rooms'),
 	'client': _('Clients')
 };
@@ -123,7 +134,7 @@ const EXPERT = [
 ];
 
 /* Shown in the table of a kind of section; everything else is in the dialog behind “Edit”. */
-const COLUMNS = [ 'room.image', 'client.mac', 'client.name', 'client.room', 'client.image', 'client.ip', 'share.access', 'share.class', 'subnet.network', 'subnet.subnet', 'subnet.router' ];
+const COLUMNS = [ 'room.image', 'client.mac', 'client.name', 'client.room', 'client.image', 'client.ip', 'share.access', 'share.class', 'schedule.day', 'schedule.time', 'schedule.action', 'schedule.room', 'subnet.network', 'subnet.subnet', 'subnet.router' ];
 
 const NAME = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
@@ -151,6 +162,7 @@ const FITS = {
 	'time_zone': (text) => (/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/).test(text),
 	'unit': (text) => (/\.(service|socket|timer|mount|target|path)$/).test(text),
 	'nfs_url': (text) => (/^nfs:\/\/[^/]+\/.*\{image\}.*\{version\}/).test(text),
+	'time': (text) => (/^([01]?\d|2[0-3]):[0-5]\d$/).test(text),
 	'size': (text) => (/^[1-9]\d*[kMGT]?$/).test(text) || text == 'none'
 };
 
