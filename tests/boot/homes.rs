@@ -2,6 +2,7 @@
 //! of that kernel's own NFS server, so that what NFS version 3 itself cannot do is told from what ours cannot.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +89,8 @@ fn differences(ours: &BTreeMap<String, String>, kernels: &BTreeMap<String, Strin
     for (test, how) in ours {
         let kernels = kernels.get(test).map_or("none", String::as_str);
         if how == "FAILED" || how != kernels {
-            found += &format!("{test:<40} {:<6} {}\n", how.to_lowercase(), kernels.to_lowercase());
+            let (how, kernels) = (how.to_lowercase(), kernels.to_lowercase());
+            writeln!(found, "{test:<40} {how:<6} {kernels}").expect("text");
         }
     }
     found

@@ -12,8 +12,11 @@ const PARTS: u64 = 20;
 /// What the person of the home at `path` is to know; may wait for the server.
 pub fn warning(path: &str) -> Option<String> {
     let about = statvfs(path).ok()?;
-    let bytes =
-        |blocks: libc::fsblkcnt_t| ByteSize(u64::from(blocks).saturating_mul(about.fragment_size().into()));
+    #[allow(clippy::useless_conversion, reason = "these numbers have 32 bits on some machines")]
+    let bytes = |blocks: libc::fsblkcnt_t| {
+        let (blocks, each) = (u64::from(blocks), u64::from(about.fragment_size()));
+        ByteSize(blocks.saturating_mul(each))
+    };
     sentence(bytes(about.blocks_available()), bytes(about.blocks()))
 }
 

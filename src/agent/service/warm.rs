@@ -24,12 +24,16 @@ pub fn up() {
     }
 }
 
+fn is_module(word: &str) -> bool {
+    Path::new(word).extension().is_some_and(|extension| extension == "so")
+}
+
 /// Programs, the services of PAM and their modules, and libraries, as far as they are below `root`.
 fn files(root: &Path) -> BTreeSet<PathBuf> {
     let mut found: BTreeSet<PathBuf> = PROGRAMS.iter().map(|path| root.join(path)).collect();
     let services = inside(&root.join("etc/pam.d"));
     let text: String = services.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let modules: BTreeSet<&str> = text.split_whitespace().filter(|word| word.ends_with(".so")).collect();
+    let modules: BTreeSet<&str> = text.split_whitespace().filter(|word| is_module(word)).collect();
     let folders = inside(&root.join("usr/lib")).into_iter().filter(|folder| {
         folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("-linux-"))
     });
