@@ -144,7 +144,7 @@ mod tests {
             ("var/cache/apt/archives/scratch_1_arm64.deb", out, "apt"), ("var/cache/apt/archives/lock", keep, ""),
             ("var/cache/apt/archives/partial", keep, ""), ("var/cache/apt/archives/partial/x", out, "apt"),
             ("var/cache/apt/pkgcache.bin", out, "apt"), ("var/lib/apt/lists", keep, ""),
-            ("var/lib/apt/lists/deb.debian.org_dists_trixie_InRelease", out, "apt"), ("var/lib/apt/lists/lock", keep, ""),
+            ("var/lib/apt/lists/mirror.example_dists_trixie_InRelease", out, "apt"), ("var/lib/apt/lists/lock", keep, ""),
             ("var/lib/apt/extended_states", keep, ""),
             ("var/log", keep, ""), ("var/log/syslog", empty, "logs"), ("var/log/syslog.1", out, "logs"),
             ("var/log/apt/history.log.12.gz", out, "logs"), ("var/log/apt", empty, "logs"),
