@@ -319,6 +319,7 @@ config client
             change.parts,
             [
                 "the timetable changed",
+                "settings of the directory changed",
                 "shares changed",
                 "network lan has other pools, options or hosts",
                 "network lab is new",

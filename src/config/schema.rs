@@ -275,6 +275,7 @@ impl Kind {
         match self {
             Self::Bool => "1",
             Self::Duration => "12h",
+            Self::Number { max, .. } if max < 100 => "10",
             Self::Number { .. } => "100",
             Self::Ip => "192.168.1.20",
             Self::Subnet => "10.1.20.0/24",
