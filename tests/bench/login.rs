@@ -212,5 +212,5 @@ fn over_ldap(
     });
     let done = f64::from(done.expect("the load runs"));
     figures.add("log in", server, "a second", done / begin.elapsed().as_secs_f64());
-    figures.add("log in", server, "ms CPU each", (cpu(pid) - used).as_secs_f64() * 1000.0 / done);
+    figures.add("log in", server, "ms CPU each", cpu(pid).saturating_sub(used).as_secs_f64() * 1000.0 / done);
 }
