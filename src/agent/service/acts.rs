@@ -1,7 +1,7 @@
 //! What an administrator has this client do: switch off, start again, lock, show a message, show which one it is.
 //!
 //! All of it goes through what the image has anyway: `systemctl`, the light on the board, the text consoles in use, and
-//! the [desktop](super::desktop) as the person whose it is. What could not be done is answered in words.
+//! the [desktop] as the person whose it is. What could not be done is answered in words.
 
 use std::collections::BTreeSet;
 use std::fs;
