@@ -58,7 +58,7 @@ return baseclass.extend({
 			{ name: 'numbers', kind: 'choice', choices: [ 'posix', 'sid' ], required: false, example: 'posix', help: _('Where uids come from: `uidNumber` (posix), or 200000 and the last number of `objectSid` (sid); as `kind` has it if left out.') },
 			{ name: 'group', kind: 'line', says: _('text'), list: true, required: false, example: 'pupils', help: _('Groups whose members may log in, by name; everybody if left out.') },
 			{ name: 'teacher_group', kind: 'line', says: _('text'), list: true, required: false, example: 'pupils', help: _('Groups whose members are teachers, by name; nobody is one if left out.') },
-			{ name: 'timeout', kind: 'number', min: 1, max: 15, default: '5', example: '100', help: _('Seconds that a server may take over an answer.') },
+			{ name: 'timeout', kind: 'number', min: 1, max: 15, default: '5', example: '10', help: _('Seconds that a server may take over an answer.') },
 			{ name: 'refresh', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '10m', example: '12h', help: _('How often it is asked who there is; new people can log in after this time.') },
 			{ name: 'offline', kind: 'choice', choices: [ 'no', 'names', 'passwords' ], default: 'no', example: 'no', help: _('What is kept for times without the directory: nothing, who there is (names), or also hashes of passwords that were right (passwords).') },
 			{ name: 'offline_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '7d', example: '12h', help: _('How long after their last log-in with the directory somebody may log in without it.') }
