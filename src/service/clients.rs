@@ -177,27 +177,18 @@ impl Clients {
         Some(inner.seat(*mac, ip, network))
     }
 
-    /// Whether another machine than `mac` sits at `ip`, as far as the kernel knows: one that took its address by hand, to get
-    /// at what is open to the client there.
-    pub fn is_impostor(&self, ip: Ipv4Addr, mac: MacAddr) -> bool {
+    /// Another machine than `mac` at `ip`, as far as the kernel knows: one that took its address by hand, to get at what is
+    /// open to the client there, or by mistake. Anybody can cause this as often as they like, so it is not logged; people
+    /// read it in the client's verdict.
+    pub fn impostor(&self, ip: Ipv4Addr, mac: MacAddr) -> Option<MacAddr> {
         let config = Arc::clone(&self.read().config);
-        let Some(other) = neighbours::impostor(&config, ip, mac) else { return false };
-        tracing::warn!(
-            %ip, client = %mac, %other,
-            "another machine uses the address of a client and gets none of its people's files; look for the machine with \
-             this hardware address"
-        );
-        true
+        neighbours::impostor(&config, ip, mac)
     }
 
-    /// Another machine that answers for the address of the client `mac`, as far as the kernel knows.
+    /// Another machine that answers for the address that the client `mac` was given.
     pub fn rival(&self, mac: MacAddr, ip: Ipv4Addr) -> Option<MacAddr> {
-        let config = {
-            let inner = self.read();
-            inner.at.get(&ip).filter(|(owner, _)| *owner == mac)?;
-            Arc::clone(&inner.config)
-        };
-        neighbours::impostor(&config, ip, mac).filter(|other| other.is_unicast())
+        self.read().at.get(&ip).filter(|(owner, _)| *owner == mac)?;
+        self.impostor(ip, mac).filter(|other| other.is_unicast())
     }
 
     /// Nobody is known at `ip`: whether that may change in a moment, because the kernel is finding out who is there.

@@ -203,7 +203,7 @@ fn admit(shared: &Shared, from: SocketAddr) -> Result<(Seat, door::Pass), String
     if !seat.adopted {
         return Err("the machine at this address is no client of ours".to_owned());
     }
-    if shared.clients.is_impostor(ip, seat.mac) {
+    if shared.clients.impostor(ip, seat.mac).is_some() {
         return Err("another machine uses the client's address".to_owned());
     }
     let pass = shared.door.enter(ip, Instant::now()).ok_or("too many connections")?;

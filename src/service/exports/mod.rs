@@ -227,7 +227,10 @@ impl Exports {
         if let (Some(tree), Some(seat)) = (&draft, &seat) {
             standing.push(Arc::new(Standing::of_draft(tree, ip, seat.mac)));
         }
-        if seat.as_ref().is_some_and(|seat| !standing.is_empty() && self.clients.is_impostor(ip, seat.mac)) {
+        if seat
+            .as_ref()
+            .is_some_and(|seat| !standing.is_empty() && self.clients.impostor(ip, seat.mac).is_some())
+        {
             standing.clear();
         }
         Visitor { generation, ip, seat, trees, draft, standing }
