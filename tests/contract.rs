@@ -11,7 +11,7 @@ use bramble::api::methods::{Access, METHODS};
 use bramble::api::roles::{HELPER, TEACHER};
 use bramble::api::{ApiError, methods};
 use bramble::cli::Cli;
-use bramble::service::room::actions::Refused;
+use bramble::service::room::action::Refused;
 use clap::CommandFactory;
 use serde::Serialize;
 use serde_json::json;

@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::{Api, now};
 use crate::proto::agent::act::Words;
 use crate::service::clients::Known;
-use crate::service::room::actions::{Kind, Request};
+use crate::service::room::action::{Kind, Request};
 use crate::types::RoomName;
 use crate::types::time::parse_duration;
 

@@ -17,7 +17,7 @@ pub use crate::service::homes::{Attic, HomeUsage};
 pub use crate::service::images::drafts::DraftSummary;
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::jobs::JobStatus;
-pub use crate::service::room::actions::{ActionStatus, TargetStatus};
+pub use crate::service::room::action::{ActionStatus, TargetStatus};
 pub use crate::service::room::console::ConsoleLine;
 pub use crate::service::room::vitals::Sample;
 pub use crate::service::shares::ShareSummary;

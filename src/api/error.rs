@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::problem::Problems;
 use crate::service::accounts::manage::EditError;
 use crate::service::jobs::JobError;
-use crate::service::room::actions::Refused;
+use crate::service::room::action::Refused;
 use crate::types::{HostName, ImageName, ImageRef, MacAddr, RoomName, SessionId};
 
 /// Why a method was not carried out.

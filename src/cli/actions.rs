@@ -12,7 +12,7 @@ use super::show::NOTHING;
 use super::text::{cut, span, table, wrap};
 use super::{Cli, CliError, ask, print, width};
 use crate::api::answer::{ActionStatus, ActionsList};
-use crate::service::room::actions::{Phase, Progress};
+use crate::service::room::action::{Phase, Progress};
 use crate::types::RoomName;
 
 /// How often the daemon is asked how far it is.
@@ -356,7 +356,7 @@ fn list(list: &ActionsList, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::api::answer::TargetStatus;
-    use crate::service::room::actions::Kind;
+    use crate::service::room::action::Kind;
     use crate::types::{MacAddr, Moment};
 
     #[test]

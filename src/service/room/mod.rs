@@ -8,11 +8,13 @@
 //! | `guard` | switches, other servers and disks that are in the way |
 //! | `plan` | how long a room takes to boot |
 //! | `schedule` | which row of the timetable is due |
+//! | `action` | one action in words: what is wanted, why it is refused, how far it is |
 //! | `actions` | switching off, restarting, messages and so on, for one client or many, followed to their end |
 //!
 //! Nothing here opens a socket: [`crate::serve::agent`] brings agents and takes orders, [`crate::serve::room`] moves
 //! actions on.
 
+pub mod action;
 pub mod actions;
 pub mod agents;
 pub mod console;
