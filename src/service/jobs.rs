@@ -257,15 +257,9 @@ impl Jobs {
         subject: String,
         work: impl FnOnce(u64) -> W,
     ) -> Result<u64, JobError> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(JobError::Closed);
-        }
-        if state.queue.len() >= limits::JOBS_QUEUED {
-            return Err(JobError::TooMany);
-        }
-        let (id, entry) = self.note(&mut state, kind, subject)?;
-        state.queue.push_back(Waiting { entry: Arc::clone(&entry), work: Box::new(work(id)) });
+        let (mut state, entry) =
+            self.admit(|state| state.queue.len() >= limits::JOBS_QUEUED, kind, subject)?;
+        state.queue.push_back(Waiting { entry: Arc::clone(&entry), work: Box::new(work(entry.id)) });
         if !state.worker {
             let shared = Arc::clone(&self.shared);
             if let Err(error) = thread::Builder::new().name("jobs".to_owned()).spawn(move || shared.run()) {
@@ -275,7 +269,7 @@ impl Jobs {
             state.worker = true;
         }
         self.shared.stirred.send_replace(());
-        Ok(id)
+        Ok(entry.id)
     }
 
     /// Begins work that is light on the disk at once, beside the job of the queue, which may take an hour.
@@ -285,15 +279,8 @@ impl Jobs {
         subject: String,
         work: impl FnOnce(u64) -> W,
     ) -> Result<u64, JobError> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(JobError::Closed);
-        }
-        if state.beside >= limits::JOBS_BESIDE {
-            return Err(JobError::TooMany);
-        }
-        let (id, entry) = self.note(&mut state, kind, subject)?;
-        let (shared, work, begun) = (Arc::clone(&self.shared), work(id), Arc::clone(&entry));
+        let (mut state, entry) = self.admit(|state| state.beside >= limits::JOBS_BESIDE, kind, subject)?;
+        let (shared, work, begun) = (Arc::clone(&self.shared), work(entry.id), Arc::clone(&entry));
         let thread = thread::Builder::new().name("job".to_owned()).spawn(move || {
             shared.carry_out(&begun, work);
             lock(&shared.state).beside -= 1;
@@ -305,16 +292,23 @@ impl Jobs {
         state.beside += 1;
         drop(state);
         self.shared.stirred.send_replace(());
-        Ok(id)
+        Ok(entry.id)
     }
 
-    /// Gives a job its number and its row.
-    fn note(
+    /// Gives a job its number and its row, unless there are as many as there may be.
+    fn admit(
         &self,
-        state: &mut State,
+        is_full: fn(&State) -> bool,
         kind: &'static str,
         subject: String,
-    ) -> Result<(u64, Arc<Entry>), JobError> {
+    ) -> Result<(MutexGuard<'_, State>, Arc<Entry>), JobError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(JobError::Closed);
+        }
+        if is_full(&state) {
+            return Err(JobError::TooMany);
+        }
         let queued_at = Moment::from(SystemTime::now());
         let id = self.shared.store.job_add(kind, &subject, queued_at)?;
         let entry =
@@ -326,7 +320,7 @@ impl Jobs {
             };
             state.known.remove(&id);
         }
-        Ok((id, entry))
+        Ok((state, entry))
     }
 
     fn no_thread(&self, mut state: MutexGuard<'_, State>, entry: &Entry, error: std::io::Error) -> JobError {
