@@ -36,32 +36,12 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::store::events::EventRow;
-    use crate::store::sessions::NewSession;
-    use crate::types::{FullName, Gid, Person, Role, SessionKind, Uid};
+    use crate::store::sessions::{self, NewSession};
 
     fn new(client: u8, opened: i64) -> NewSession {
-        NewSession {
-            client: MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, client]),
-            ip: Ipv4Addr::new(192, 168, 1, client),
-            boot_id: "d8f2".to_owned(),
-            person: Person {
-                name: "anna".parse().expect("a name"),
-                uid: Uid(10_000),
-                gid: Gid(10_000),
-                full_name: FullName::nearest("Anna"),
-                role: Role::Pupil,
-                classes: vec![],
-                must_change: false,
-            },
-            kind: SessionKind::Desktop,
-            service: "lightdm".to_owned(),
-            terminal: ":0".to_owned(),
-            opened_at: Moment::from_secs(opened),
-        }
+        NewSession { opened_at: Moment::from_secs(opened), ..sessions::tests::new(client) }
     }
 
     #[test]

@@ -148,11 +148,11 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::types::{FullName, Gid, Role, Uid};
 
-    fn new(client: u8) -> NewSession {
+    pub fn new(client: u8) -> NewSession {
         NewSession {
             client: MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, client]),
             ip: Ipv4Addr::new(192, 168, 1, client),

@@ -49,6 +49,15 @@ pub fn pupils(room: &Classroom, count: usize) {
     store.change_accounts(&steps, Moment::from_secs(1_795_435_200)).expect("stored");
 }
 
+/// Boots the room and logs a pupil in at each seat; every one must get in.
+fn seat_all(room: &mut Classroom, count: usize) -> (Vec<Up>, Vec<Seated>) {
+    pupils(room, count);
+    let ups = boot(room, Options { skip_walk: true });
+    let all: Vec<(usize, &Up)> = ups.iter().enumerate().collect();
+    let seated = room.log_in(&all, |n| (user(n), secret()));
+    (ups, seated.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect())
+}
+
 /// The channel of the client that `up` is.
 pub fn open(room: &Classroom, up: &Up, n: usize, sessions: &[SessionId]) -> Result<Channel, ChannelError> {
     from(room.machine(n).expect("a machine"), up.given.address, up.pin, sessions)
@@ -125,12 +134,7 @@ fn pupils_log_in_and_a_crash_of_the_daemon_takes_nothing_from_them() {
 fn a_home_is_written_at_one_seat_and_found_at_the_next() {
     isolated(|| {
         let (_folder, mut room) = classroom(3);
-        pupils(&room, 3);
-        let ups = boot(&mut room, Options { skip_walk: true });
-        let all: Vec<(usize, &Up)> = ups.iter().enumerate().collect();
-        let seated = room.log_in(&all, |n| (user(n), secret()));
-        let mut seated: Vec<_> =
-            seated.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
+        let (ups, mut seated) = seat_all(&mut room, 3);
         for (n, one) in seated.iter().enumerate() {
             let file = room.server.site().data().join("homes").join(one.user.as_str()).join(FILE);
             assert_eq!(
@@ -181,12 +185,7 @@ fn what_becomes_of_an_account_becomes_of_its_sessions_at_once() {
     }
     isolated(|| {
         let (_folder, mut room) = classroom(3);
-        pupils(&room, 3);
-        let ups = boot(&mut room, Options { skip_walk: true });
-        let all: Vec<(usize, &Up)> = ups.iter().enumerate().collect();
-        let seated = room.log_in(&all, |n| (user(n), secret()));
-        let mut seated: Vec<_> =
-            seated.into_iter().map(|one| one.unwrap_or_else(|e| panic!("{e}"))).collect();
+        let (_ups, mut seated) = seat_all(&mut room, 3);
         let data = room.server.site().data();
         let tell = |args: &[&str]| room.server.tell(args).unwrap_or_else(|e| panic!("{}", chain(&e)));
 

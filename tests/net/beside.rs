@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use bramble::proto::dhcp::{Hardware, Message, MessageType, code, pi};
+use bramble::proto::dhcp::{Hardware, Message, MessageType, Packet, code, pi};
 use bramble::sim::classroom::Classroom;
 use bramble::sim::net::{Machine, SERVER};
 use bramble::sim::pi::Board;
@@ -17,6 +17,19 @@ use bramble::types::MacAddr;
 
 use crate::dhcp_room::{DHCP, Held, LAPTOP, PI, Raw, Room, eventually, pi3, start, told};
 use crate::harness::{isolated, program};
+
+/// What we and the other server offer a Pi 3.
+fn both_offers(raw: &Raw) -> (Packet, Packet) {
+    let (mut ours, mut theirs) = (None, None);
+    eventually("both have answered", || {
+        raw.send(&raw.discover(pi3));
+        while let Some((offer, ..)) = raw.hear(Duration::from_secs(2)) {
+            if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = Some(offer) }
+        }
+        ours.is_some() && theirs.is_some()
+    });
+    (ours.expect("waited for"), theirs.expect("waited for"))
+}
 
 /// dnsmasq on a machine of its own beside us.
 fn dnsmasq(machine: &Machine, folder: &Path, range: &str) -> Option<Held> {
@@ -47,15 +60,7 @@ fn beside_dnsmasq_a_pi_takes_its_address_there_and_its_boot_server_here() {
         let running = room.serve(proxy, DHCP);
         let pi = room.client(PI);
         let raw = Raw::open(&pi, PI);
-        let (mut ours, mut theirs) = (None, None);
-        eventually("both have answered", || {
-            raw.send(&raw.discover(pi3));
-            while let Some((offer, ..)) = raw.hear(Duration::from_secs(2)) {
-                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = Some(offer) }
-            }
-            ours.is_some() && theirs.is_some()
-        });
-        let (ours, theirs) = (ours.expect("waited for"), theirs.expect("waited for"));
+        let (ours, theirs) = both_offers(&raw);
         assert_eq!((ours.yiaddr, ours.siaddr), (Ipv4Addr::UNSPECIFIED, SERVER));
         assert_eq!(ours.options.get(code::VENDOR), Some(pi::ROM_VENDOR_OPTIONS));
         assert_eq!((theirs.server_id, theirs.yiaddr.octets()[3] >= 200), (Some(address), true));
@@ -135,15 +140,7 @@ fn a_relay_brings_both_answers_to_a_pi() {
         let _relay = start(command);
         let pi = room.lab.client(&far, PI).expect("a client");
         let raw = Raw::open(&pi, PI);
-        let (mut ours, mut theirs) = (None, None);
-        eventually("both have answered", || {
-            raw.send(&raw.discover(pi3));
-            while let Some((offer, ..)) = raw.hear(Duration::from_secs(2)) {
-                if offer.server_id == Some(SERVER) { ours = Some(offer) } else { theirs = Some(offer) }
-            }
-            ours.is_some() && theirs.is_some()
-        });
-        let (ours, theirs) = (ours.expect("waited for"), theirs.expect("waited for"));
+        let (ours, theirs) = both_offers(&raw);
         assert_eq!((ours.yiaddr, ours.siaddr, ours.giaddr), (Ipv4Addr::UNSPECIFIED, SERVER, inside));
         assert_eq!(ours.options.get(code::VENDOR), Some(pi::ROM_VENDOR_OPTIONS));
         assert!(theirs.yiaddr.octets().starts_with(&[172, 16, 5]), "{}", theirs.yiaddr);

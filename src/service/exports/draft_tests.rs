@@ -9,7 +9,7 @@ use super::*;
 use crate::proto::nfs3::Args;
 use crate::proto::nfs3::args::{Create, Entry, Node as Special, Stable};
 use crate::proto::nfs3::reply::client;
-use crate::proto::nfs3::types::{SetAttributes, SetTime};
+use crate::proto::nfs3::types::SetAttributes;
 use crate::proto::xdr::Reader;
 use crate::sys::acting::can_act;
 use crate::types::MacAddr;
@@ -17,15 +17,6 @@ use crate::types::MacAddr;
 const ROOT: Identity<'static> = Identity { uid: 0, gid: 0, gids: &[] };
 /// Debian's `www-data`, and a group it is in.
 const WEB: Identity<'static> = Identity { uid: 33, gid: 33, gids: &[2000] };
-
-const NONE: SetAttributes = SetAttributes {
-    mode: None,
-    uid: None,
-    gid: None,
-    size: None,
-    accessed: SetTime::Keep,
-    modified: SetTime::Keep,
-};
 
 struct Maintained {
     house: House,
@@ -84,7 +75,7 @@ impl Maintained {
         directory: &Handle,
         name: &[u8],
     ) -> Option<Handle> {
-        let how = Create::Guarded(SetAttributes { mode: Some(0o644), ..NONE });
+        let how = Create::Guarded(SetAttributes { mode: Some(0o644), ..SetAttributes::default() });
         let out = self.ask(visitor, who, &Args::Create { at: Entry { directory, name }, how });
         client::made(&mut Reader::new(&out)).expect("a reply").ok().map(|(handle, ..)| handle)
     }
@@ -115,14 +106,15 @@ fn the_client_that_maintains_a_draft_has_it_as_its_own_root() {
         assert_eq!(std::fs::read_to_string(maintained.draft.join("etc/shadow")).expect("read"), "ROOT:*:");
         assert!(maintained.create(&visitor, &WEB, &etc, b"evil").is_none());
         let passwd = maintained.create(&visitor, &ROOT, &etc, b"passwd").expect("made");
-        let to = SetAttributes { uid: Some(33), gid: Some(42), mode: Some(0o4755), ..NONE };
+        let to =
+            SetAttributes { uid: Some(33), gid: Some(42), mode: Some(0o4755), ..SetAttributes::default() };
         assert_eq!(
             maintained.status(&visitor, &ROOT, &Args::SetAttr { object: &passwd, to, guard: None }),
             0
         );
         let meta = std::fs::metadata(maintained.draft.join("etc/passwd")).expect("there");
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (33, 42, 0o4755));
-        let to = SetAttributes { uid: Some(0), ..NONE };
+        let to = SetAttributes { uid: Some(0), ..SetAttributes::default() };
         assert_eq!(
             maintained.status(&visitor, &WEB, &Args::SetAttr { object: &passwd, to, guard: None }),
             Status::Perm as u32,
@@ -136,7 +128,7 @@ fn the_client_that_maintains_a_draft_has_it_as_its_own_root() {
         assert_eq!((meta.uid(), meta.gid()), (33, 2000));
 
         let device = |who| {
-            let with = SetAttributes { mode: Some(0o600), ..NONE };
+            let with = SetAttributes { mode: Some(0o600), ..SetAttributes::default() };
             let at = Entry { directory: &maintained.lookup(&visitor, &root, b"tmp"), name: b"null" };
             maintained.status(&visitor, who, &Args::MkNod { at, node: Special::Character(with, (1, 3)) })
         };
@@ -147,7 +139,7 @@ fn the_client_that_maintains_a_draft_has_it_as_its_own_root() {
 
         // The version beside it stays as it is.
         let (version, _) = maintained.house.exports.mount(&visitor, b"/image/trixie/1").expect("mounted");
-        let how = Create::Guarded(NONE);
+        let how = Create::Guarded(SetAttributes::default());
         let args = Args::Create { at: Entry { directory: &version, name: b"new" }, how };
         assert_eq!(maintained.status(&visitor, &ROOT, &args), Status::ReadOnly as u32);
     }
@@ -176,7 +168,7 @@ fn nobody_else_has_the_draft_and_nobody_once_it_is_published() {
     // On the connection it has, without asking who it is again.
     let name = "trixie".parse().expect("a name");
     house.images.withdraw_draft(&name);
-    let how = Create::Guarded(NONE);
+    let how = Create::Guarded(SetAttributes::default());
     let create = Args::Create { at: Entry { directory: &root, name: b"late" }, how };
     for args in [&get, &create] {
         assert_eq!(maintained.status(&visitor, &ROOT, args), Status::Stale as u32);

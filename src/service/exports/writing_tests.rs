@@ -38,17 +38,8 @@ struct Home {
     granted: Granted,
 }
 
-const NONE: SetAttributes = SetAttributes {
-    mode: None,
-    uid: None,
-    gid: None,
-    size: None,
-    accessed: SetTime::Keep,
-    modified: SetTime::Keep,
-};
-
 fn mode(mode: u32) -> SetAttributes {
-    SetAttributes { mode: Some(mode), ..NONE }
+    SetAttributes { mode: Some(mode), ..SetAttributes::default() }
 }
 
 fn home_with(handles: Handles, acts: bool, rights: Rights, quota: Option<ByteSize>) -> Home {
@@ -167,7 +158,10 @@ fn a_file_is_made_written_and_read_back() {
     for (handles, acts) in ways() {
         let home = home(handles, acts);
         let file = home.create(&home.root, b"letter", Create::Guarded(mode(0o640))).expect("made");
-        assert_eq!(home.create(&home.root, b"letter", Create::Guarded(NONE)), Err(status(Status::Exists)));
+        assert_eq!(
+            home.create(&home.root, b"letter", Create::Guarded(SetAttributes::default())),
+            Err(status(Status::Exists))
+        );
         let text: Vec<u8> = (0..60_000_u32).map(|n| (n % 251) as u8).collect();
         for (stable, at) in [(Stable::Unstable, 0), (Stable::Data, 60_000), (Stable::File, 120_000)] {
             assert_eq!(home.write(&file, at, stable, &text), Ok(60_000));
@@ -188,7 +182,7 @@ fn a_file_is_made_written_and_read_back() {
         again.extend_from_slice(&text[..2]);
         assert_eq!(client::read(&mut Reader::new(&out)).expect("a reply").expect("read").0, again);
 
-        let cut = SetAttributes { size: Some(10), ..NONE };
+        let cut = SetAttributes { size: Some(10), ..SetAttributes::default() };
         assert_eq!(home.create(&home.root, b"letter", Create::Unchecked(cut)).as_ref(), Ok(&file));
         assert_eq!(home.getattr(&file).expect("there").size, 10);
         assert_eq!(home.remove(&home.root, b"letter"), Ok(()));
@@ -282,7 +276,7 @@ fn only_the_person_reaches_the_home_and_only_during_the_session() {
         assert_eq!(asked(0, &write), [0; 4], "root on the seat counts as the person");
         let made = home.disk().join("by-root");
         let at = Entry { directory: &home.root, name: b"by-root" };
-        assert_eq!(asked(0, &Args::Create { at, how: Create::Guarded(NONE) }), [0; 4]);
+        assert_eq!(asked(0, &Args::Create { at, how: Create::Guarded(SetAttributes::default()) }), [0; 4]);
         assert_eq!(
             std::fs::metadata(&made).expect("there").uid() == ANNA,
             acts,
@@ -312,10 +306,16 @@ fn what_root_could_do_the_person_cannot() {
     let closed = home.lookup(&home.root, b"closed").expect("found");
     assert_eq!(home.write(&rooted, 0, Stable::File, b"x"), Err(status(Status::Access)));
     assert_eq!(home.set(&rooted, mode(0o777), None), Err(status(Status::Perm)));
-    assert_eq!(home.create(&closed, b"x", Create::Guarded(NONE)), Err(status(Status::Access)));
+    assert_eq!(
+        home.create(&closed, b"x", Create::Guarded(SetAttributes::default())),
+        Err(status(Status::Access))
+    );
     assert_eq!(home.rename((&home.root, b"root's"), (&closed, b"x")), Err(status(Status::Access)));
     let mine = home.create(&home.root, b"mine", Create::Guarded(mode(0o644))).expect("made");
-    for to in [SetAttributes { uid: Some(0), ..NONE }, SetAttributes { gid: Some(0), ..NONE }] {
+    for to in [
+        SetAttributes { uid: Some(0), ..SetAttributes::default() },
+        SetAttributes { gid: Some(0), ..SetAttributes::default() },
+    ] {
         assert_eq!(home.set(&mine, to, None), Err(status(Status::Perm)));
     }
     assert_eq!(home.set(&mine, mode(0o4755), None), Ok(()));
@@ -344,16 +344,19 @@ fn special_files_links_and_what_is_refused() {
             |name, node| home.ask(&Args::MkNod { at: at(name), node }, client::made).map(|made| made.0);
         assert!(make(b"pipe", Special::Fifo(mode(0o600))).is_ok());
         assert!(make(b"socket", Special::Socket(mode(0o600))).is_ok());
-        for device in [Special::Block(NONE, (8, 0)), Special::Character(NONE, (1, 3))] {
+        for device in [
+            Special::Block(SetAttributes::default(), (8, 0)),
+            Special::Character(SetAttributes::default(), (1, 3)),
+        ] {
             assert_eq!(make(b"disk", device), Err(status(Status::Perm)));
         }
-        let link = Args::SymLink { at: at(b"link"), with: NONE, target: b"/etc/shadow" };
+        let link = Args::SymLink { at: at(b"link"), with: SetAttributes::default(), target: b"/etc/shadow" };
         let (link, found, _) = home.ask(&link, client::made).expect("made");
         assert_eq!((found.kind, found.size), (FileType::SymLink, 11));
         let target = home.ask_as(&CALLER, &Args::ReadLink(&link));
         assert_eq!(client::readlink(&mut Reader::new(&target)), Ok(Ok(&b"/etc/shadow"[..])));
         assert_eq!(home.write(&link, 0, Stable::File, b"x"), Err(status(Status::Invalid)), "never followed");
-        let over = home.create(&home.root, b"link", Create::Unchecked(NONE));
+        let over = home.create(&home.root, b"link", Create::Unchecked(SetAttributes::default()));
         assert_eq!(over, Err(status(Status::Exists)), "nor when it is in the way");
         assert!(std::fs::metadata(home.disk().join("pipe")).expect("there").file_type().is_fifo());
 
@@ -370,11 +373,14 @@ fn special_files_links_and_what_is_refused() {
             (b"..", Status::Exists), (&[b'n'; 256], Status::NameTooLong),
         ];
         for (name, expected) in names {
-            let made = home.ask(&Args::MkDir { at: at(name), with: NONE }, client::made);
+            let made = home.ask(&Args::MkDir { at: at(name), with: SetAttributes::default() }, client::made);
             assert_eq!(made.map(|_| ()), Err(status(expected)), "{name:?}");
         }
         let image = home.house.exports.mount(&home.house.visitor(), b"/image/trixie/1").expect("mounted").0;
-        assert_eq!(home.create(&image, b"x", Create::Guarded(NONE)), Err(status(Status::ReadOnly)));
+        assert_eq!(
+            home.create(&image, b"x", Create::Guarded(SetAttributes::default())),
+            Err(status(Status::ReadOnly))
+        );
         let across = home.rename((&home.root, b"again"), (&image, b"x"));
         assert_eq!(across, Err(status(Status::ReadOnly)));
     }
@@ -390,7 +396,7 @@ fn a_guard_protects_what_changed_in_between() {
     assert_eq!(home.write(&file, 0, Stable::Unstable, b"x"), Ok(1));
     assert_eq!(home.set(&file, mode(0o644), Some(seen)), Err(status(Status::NotSync)));
     let at = SetTime::To(Time { secs: 86_400, nanos: 5 });
-    let times = SetAttributes { accessed: at, modified: at, ..NONE };
+    let times = SetAttributes { accessed: at, modified: at, ..SetAttributes::default() };
     assert_eq!(home.set(&file, times, None), Ok(()));
     let found = home.getattr(&file).expect("there");
     assert_eq!((found.modified, found.accessed), (Time { secs: 86_400, nanos: 5 }, found.modified));
@@ -430,7 +436,8 @@ fn a_quota_is_the_size_of_the_disk() {
         assert_eq!(home.remove(&home.root, b"film"), Ok(()));
         assert_eq!(space().bytes_free, before, "and removing gives it back");
         for n in 0.. {
-            let made = home.create(&home.root, format!("{n}").as_bytes(), Create::Guarded(NONE));
+            let made =
+                home.create(&home.root, format!("{n}").as_bytes(), Create::Guarded(SetAttributes::default()));
             if let Err(refused) = made {
                 assert_eq!(refused, status(Status::Quota));
                 break;
@@ -490,7 +497,8 @@ fn in_a_hand_in_box_everybody_sees_their_own() {
         Ok(()),
         "as programs save"
     );
-    let made = Args::MkDir { at: Entry { directory: &home.root, name: b"d" }, with: NONE };
+    let made =
+        Args::MkDir { at: Entry { directory: &home.root, name: b"d" }, with: SetAttributes::default() };
     assert_eq!(home.ask(&made, client::made).map(|_| ()), Err(status(Status::Access)));
 
     let Home { house, root, mut granted } = home;
@@ -511,7 +519,7 @@ fn names_are_bytes() {
     for (handles, acts) in ways() {
         let home = home(handles, acts);
         let name = b"caf\xe9\xff";
-        let file = home.create(&home.root, name, Create::Guarded(NONE)).expect("made");
+        let file = home.create(&home.root, name, Create::Guarded(SetAttributes::default())).expect("made");
         assert!(home.disk().join(OsStr::from_bytes(name)).exists());
         assert_eq!(home.lookup(&home.root, name), Ok(file));
     }

@@ -79,7 +79,11 @@ fn remotely(home: &Home, step: &Step) -> Outcome<()> {
         }
         Step::SymLink { at, name } => {
             let directory = folder(at)?;
-            let args = Args::SymLink { at: entry(&directory, name), with: NONE, target: b"somewhere" };
+            let args = Args::SymLink {
+                at: entry(&directory, name),
+                with: SetAttributes::default(),
+                target: b"somewhere",
+            };
             home.ask(&args, client::made).map(|_| ())
         }
         Step::Remove { at, name } => home.remove(&folder(at)?, NAMES[name].as_bytes()),
@@ -98,7 +102,7 @@ fn remotely(home: &Home, step: &Step) -> Outcome<()> {
             home.write(&file(at, name)?, offset, Stable::Unstable, &vec![b'w'; length]).map(|_| ())
         }
         Step::Truncate { at, name, size } => {
-            home.set(&file(at, name)?, SetAttributes { size: Some(size), ..NONE }, None)
+            home.set(&file(at, name)?, SetAttributes { size: Some(size), ..SetAttributes::default() }, None)
         }
         Step::Mode { at, name, mode: bits } => home.set(&file(at, name)?, mode(bits), None),
     }
