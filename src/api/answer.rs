@@ -123,6 +123,8 @@ pub struct Seat {
     pub state: Word,
     pub since: Option<Moment>,
     pub says: String,
+    /// What is wrong with it and what to do, the gravest first.
+    pub verdicts: Vec<Verdict>,
     pub people: Vec<Sitting>,
 }
 

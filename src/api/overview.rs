@@ -54,6 +54,7 @@ impl Api {
             state: client.state,
             since: client.since,
             says: client.says,
+            verdicts: client.verdicts,
         });
         let (open, ended): (Vec<_>, Vec<_>) = self
             .job_list()?
