@@ -16,9 +16,6 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
-	image_maintain: 'the command line sends a Pi to a draft; no page does yet',
-	room_list: 'overview has the rooms',
-	plan: 'the command line shows what switches on and off by itself',
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
 	health: 'overview has its problems',

@@ -27,7 +27,7 @@ const MOUNTS = { result: [
 ] };
 
 const RECORDED = [
-	'status', 'health', 'check', 'overview', 'takeover', 'events', 'client_list', 'client_get', 'image_list', 'image_show', 'session_list', 'account_list',
+	'status', 'health', 'check', 'overview', 'takeover', 'events', 'client_list', 'client_get', 'room_list', 'plan', 'action_list', 'image_list', 'image_show', 'session_list', 'account_list',
 	'account_add', 'account_remove', 'account_export', 'account_import', 'class_list', 'share_list', 'home_usage', 'job_list'
 ];
 
@@ -84,7 +84,90 @@ test('the overview shows every seat, who sits there, and what is wrong', async (
 
 	const stuck = whole.seats.find((seat) => seat.state == 'stuck');
 
-	assert.ok(node.textContent.includes(stuck.says));
+	assert.ok(stuck.verdicts.length, 'the daemon has a reason');
+
+	for (const { sentence, causes, remedy } of stuck.verdicts)
+		for (const text of [ sentence, remedy ].concat(causes))
+			assert.ok(node.textContent.includes(text), text);
+});
+
+test('a client in detail: why it does not boot, its boots step by step, how it is', async () => {
+	const given = answers();
+	const detail = given.client_get;
+
+	detail.health = { at: detail.now, uptime_s: 600, clock: detail.now, temperature_mc: 61500, throttled: 0, memory_kb: 4000000, available_kb: 3000000,
+		load_centi: 42, link_mbit: 100, root_us: 850, home_us: null, kernel: '6.12.34', eeprom: null };
+	detail.history = [ 50000, 61500 ].map((temperature) => ({ at: detail.now, temperature_mc: temperature, available_kb: 1, load_centi: 1, root_us: 800 }));
+	detail.verdicts = answer('overview').whole.seats.flatMap((seat) => seat.verdicts).slice(0, 1);
+	detail.console = [ { at: detail.now, line: 'Net: IP1 0' } ];
+
+	const page = browser(given);
+
+	page.window.location.hash = '#' + encodeURIComponent(detail.mac);
+
+	const node = await page.open('bramble.clients');
+
+	await settle();
+	assert.ok(detail.verdicts.length);
+
+	for (const text of [ detail.verdicts[0].remedy, 'kernel running', 'until people can log in', '62°C', '50°C to 62°C', '100 Mbit/s', '6.12.34', 'Net: IP1 0' ])
+		assert.ok(node.textContent.includes(text), text + ' is not in: ' + node.textContent.slice(-3000));
+});
+
+test('rooms: how many work, and how long it would take them', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.clients');
+	const room = answer('room_list').rooms[0];
+
+	assert.ok(node.textContent.includes('%s of %s'.format(room.up, room.clients)));
+	await node.all((one) => one.attributes['data-key'] == 'plan-' + room.room)[0].click();
+	await settle();
+
+	const dialog = page.seen.modals[0].node;
+
+	for (const text of [ answer('plan').bottleneck ].concat(answer('plan').says))
+		assert.ok(dialog.textContent.includes(text), text);
+
+	await button(dialog, 'Work it out').click();
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'plan').pop().params, { room: room.room, clients: answer('plan').clients });
+});
+
+test('what was unfolded stays so when the page is drawn again', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.overview');
+	const fold = () => node.all((one) => one.attributes['data-key'] == 'trouble')[0];
+
+	assert.ok('open' in fold().attributes, 'few troubles are shown at once');
+	fold().removeAttribute('open');
+
+	const before = fold();
+
+	await page.tick();
+	assert.ok(fold() !== before && !('open' in fold().attributes));
+});
+
+test('a draft is changed on a client that is told so, and taken from it', async () => {
+	const given = answers();
+	const draft = { base: { name: 'sample', version: 1 }, made_at: 1, client: null, path: '/mnt/sda1/bramble/images/sample/draft' };
+	const seat = answer('overview').whole.seats.find((one) => one.adopted);
+
+	given.image_show.draft = draft;
+	given.image_maintain = { image: 'sample', client: null, says: 'it boots the draft' };
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+
+	await button(node, 'Versions…').click();
+	await settle();
+	await button(page.seen.modals[0].node, 'Change it on a client…').click();
+	await submit(page);
+	draft.client = seat.mac;
+	await button(node, 'Versions…').click();
+	await settle();
+	await button(page.seen.modals[page.seen.modals.length - 1].node, 'Take it from ' + seat.name).click();
+	await settle();
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'image_maintain').map((call) => call.params), [ { image: 'sample', client: seat.mac }, { image: 'sample' } ]);
+	assert.strictEqual(page.seen.notices[0].text, 'it boots the draft');
 });
 
 test('a poll asks one question with the mark, and an answer without news keeps the page', async () => {

@@ -167,11 +167,7 @@ return baseclass.extend({
 			show.table([ _('Log-in name'), _('Name'), _('Password') ], accounts.map((one) => [
 				one.name, one.full_name, E('code', {}, [ one.password ])
 			])),
-			E('div', { 'class': 'right' }, [
-				E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ]),
-				' ',
-				...pages.map((page, n) => act.button(pages.length > 1 ? _('Print slips, part %d').format(n + 1) : _('Print slips'), () => act.print(page), 'action'))
-			])
+			act.closing(pages.map((page, n) => act.button(pages.length > 1 ? _('Print slips, part %d').format(n + 1) : _('Print slips'), () => act.print(page), 'action')))
 		]);
 	},
 
@@ -233,7 +229,7 @@ return baseclass.extend({
 					show.badge({ 'ok': _('good'), 'note': _('note') }[step.outcome] ?? _('failed'), { 'ok': 'up', 'note': 'boot' }[step.outcome] ?? 'stuck'),
 					step.what, step.remedy ?? ''
 				])),
-				E('div', { 'class': 'right' }, [ E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ]) ])
+				act.closing()
 			]);
 
 			return false;

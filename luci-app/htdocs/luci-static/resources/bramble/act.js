@@ -87,6 +87,13 @@ return baseclass.extend({
 		return ui.showModal([ title ], nodes);
 	},
 
+	/* The row that closes a dialog which only shows something. */
+	closing(more) {
+		return E('div', { 'class': 'right' }, [
+			E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ])
+		].concat((more ?? []).flatMap((one) => [ ' ', one ])));
+	},
+
 	/* A dialog: `body` above a row with Cancel and the button that does it. An error stays in the dialog. */
 	dialog(title, body, label, kind, work) {
 		const says = E('div', { 'class': 'bramble-refusal', 'role': 'alert' }, []);

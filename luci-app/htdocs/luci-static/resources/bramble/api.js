@@ -49,6 +49,8 @@ return baseclass.extend({
 	clientAdopt: method('client_adopt', [ 'client', 'name', 'room', 'image', 'ip' ]),
 	clientForget: method('client_forget', [ 'client' ]),
 	clientAction: method('client_action', [ 'action', 'client', 'room', 'all', 'except', 'message', 'force', 'grace', 'router' ]),
+	roomList: method('room_list'),
+	plan: method('plan', [ 'room', 'clients' ]),
 	actionList: method('action_list'),
 	actionStop: method('action_stop', [ 'action' ]),
 
@@ -59,6 +61,7 @@ return baseclass.extend({
 	imageDraft: method('image_draft', [ 'image' ]),
 	imageDiscard: method('image_discard', [ 'image' ]),
 	imagePublish: method('image_publish', [ 'image', 'note', 'skip' ]),
+	imageMaintain: method('image_maintain', [ 'image', 'client' ]),
 	imageTest: method('image_test', [ 'client', 'image' ]),
 	imagePromote: method('image_promote', [ 'image', 'room' ]),
 	imageRollback: method('image_rollback', [ 'image', 'room' ]),

@@ -1,6 +1,5 @@
 'use strict';
 'require baseclass';
-'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
 'require bramble.show as show';
@@ -20,9 +19,9 @@ return baseclass.extend({
 		return Promise.all([ api.imageShow({ image: name }), api.overview() ]).then(([ image, overview ]) => act.modal(image.name, [
 			E('div', { 'class': 'bramble-form' }, [
 				E('p', {}, [ image.clients.length ? _('Booted by %s').format(few(image.clients)) : _('No client boots it.') ]),
-				image.draft ? this.draft(image) : '',
+				image.draft ? this.draft(image, overview.whole) : '',
 				...image.versions.slice().reverse().map((version) => this.version(image, version, overview.whole)),
-				E('div', { 'class': 'right' }, [ E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ]) ])
+				act.closing()
 			])
 		]));
 	},
@@ -64,11 +63,20 @@ return baseclass.extend({
 		]);
 	},
 
-	draft(image) {
+	draft(image, whole) {
+		const changer = whole.seats.find((seat) => seat.mac == image.draft.client);
+
 		return E('div', {}, [
 			E('h4', {}, [ _('Draft'), ' ', show.badge(_('can be changed'), 'new') ]),
-			this.facts([ [ _('Copied from'), '%s'.format(image.draft.base) ], [ _('Made'), show.when(image.draft.made_at) ], [ _('Folder'), image.draft.path ] ]),
+			this.facts([
+				[ _('Copied from'), '%s@%d'.format(image.draft.base.name, image.draft.base.version) ],
+				[ _('Made'), show.when(image.draft.made_at) ],
+				[ _('Changed on'), image.draft.client ? changer?.name ?? image.draft.client : _('no client yet') ],
+				[ _('Folder'), image.draft.path ]
+			]),
 			E('div', { 'class': 'bramble-tools' }, [
+				api.may('image_maintain') ? act.button(_('Change it on a client…'), () => this.maintain(image, whole)) : '',
+				image.draft.client && api.may('image_maintain') ? act.button(_('Take it from %s').format(changer?.name ?? image.draft.client), () => this.endMaintenance(image.name), 'neutral') : '',
 				api.may('image_publish') ? act.button(_('Publish…'), () => this.publish(image), 'positive') : '',
 				api.may('image_discard') ? act.button(_('Throw away…'), () => this.discard(image), 'remove') : ''
 			])
@@ -83,6 +91,23 @@ return baseclass.extend({
 	makeDraft(name) {
 		act.ask(_('Make a draft of %s?').format(name), _('A draft is a copy that can be changed. No client boots it; what runs goes on running. Making it takes some minutes.'), [],
 			_('Make the draft'), () => api.imageDraft({ image: name }).then(this.begun(_('The draft is being made.'))));
+	},
+
+	/* One Pi boots the draft itself: what is done there at its screen is done to the draft. */
+	maintain(image, whole) {
+		const seats = whole.seats.filter((seat) => seat.adopted).map((seat) => [ seat.mac, seat.people.length ? _('%s (in use)').format(seat.name) : seat.name ]);
+
+		if (!seats.length)
+			throw new Error(_('Adopt a Pi first: the draft is changed on its screen.'));
+
+		act.form(_('Change the draft of %s on a client').format(image.name),
+			_('That Pi boots the draft when it is switched on the next time, with root logged in. Install and arrange what you like on its screen: everything that is changed there is kept. Shut it down afterwards, and publish the draft. No other client notices.'), [
+				{ name: 'client', label: _('Client'), kind: 'choice', choices: seats, value: image.draft.client }
+			], _('Boot the draft there'), (values) => api.imageMaintain({ image: image.name, client: values.client }).then((answer) => act.done(answer.says)));
+	},
+
+	endMaintenance(name) {
+		return api.imageMaintain({ image: name }).then((answer) => act.done(answer.says));
 	},
 
 	publish(image) {

@@ -2,9 +2,10 @@
 'require baseclass';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.boots as boots';
 'require bramble.show as show';
 
-/* One client in detail: where its boot is, and how it came there. */
+/* Clients and rooms in detail: where a boot is and how it came there, how a room fares, lists of clients. */
 
 /* Marks in the timeline, for the eye. */
 const KINDS = {
@@ -45,8 +46,11 @@ return baseclass.extend({
 			[ _('State'), [ show.badge(show.state(client.state), show.stateClass(client.state).slice(8)), ' ', client.says ] ],
 			[ _('Room'), [ client.room ?? _('none') ] ],
 			[ _('Boots next'), [ client.image ?? _('nothing: give it or its room an image') ] ],
-			[ _('Tries out'), [ client.trial ?? '' ] ],
-			[ _('Booted last'), [ client.booted ?? _('nothing yet') ] ],
+			[ _('Tries out'), [ client.trial ? this.version(client.trial) : '' ] ],
+			[ _('Changes the draft of'), [ client.maintains ?? '' ] ],
+			[ _('Booted last'), [ client.booted ? this.version(client.booted) : _('nothing yet') ] ],
+			[ _('Last log-in'), [ client.last_session ? '%s, %s'.format(client.last_session.full_name || client.last_session.user, show.when(client.last_session.since)) : '' ] ],
+			[ _('Agent'), [ client.agent ?? '' ] ],
 			[ _('Address'), [ client.ip ?? _('none') ] ],
 			[ _('Model'), [ [ client.model ?? _('unknown'), client.memory ? show.size(client.memory) : null ].filter((part) => part).join(', ') ] ],
 			[ _('Serial number'), [ client.serial ?? _('unknown') ] ],
@@ -56,15 +60,67 @@ return baseclass.extend({
 		].filter(([ , [ value ] ]) => value !== '');
 	},
 
+	version(image) {
+		return '%s@%d'.format(image.name, image.version);
+	},
+
 	detail(client) {
 		return [
 			E('h3', {}, [ client.name ]),
+			...boots.verdicts(client.verdicts),
 			E('dl', { 'class': 'bramble-facts' }, this.facts(client).flatMap(([ title, value ]) => [
 				E('dt', {}, [ title ]),
 				E('dd', {}, value)
 			])),
+			...boots.boots(client.boots),
+			...boots.health(client.health, client.history, client.now),
+			...boots.console(client.console),
+			E('h4', {}, [ _('What happened') ]),
 			this.timeline(client.timeline)
 		];
+	},
+
+	/* Every room: how many work, and how long they took. */
+	summary(rooms) {
+		return show.table([ _('Room'), _('Boots'), _('Ready'), _('Logged in'), _('Usual boot'), _('All together'), _('Slowest'), '' ], rooms.map((room) => [
+			room.room ?? _('none'),
+			room.image ?? '',
+			[
+				_('%s of %s').format(show.number(room.up), show.number(room.clients)), ' ',
+				room.stopped ? show.badge(N_(room.stopped, '%s in trouble', '%s in trouble').format(show.number(room.stopped)), 'stuck') : ''
+			],
+			show.number(room.people),
+			room.median_ms == null ? '' : boots.took(room.median_ms),
+			room.together_ms == null ? '' : boots.took(room.together_ms),
+			room.slowest ? '%s, %s'.format(room.slowest, boots.took(room.slowest_ms)) : '',
+			room.room && api.may('plan') ? act.button(_('How long would it take?'), () => this.askPlan(room.room), 'neutral', { 'data-key': 'plan-' + room.room }) : ''
+		]), _('There is no room yet.'));
+	},
+
+	/* How long the room takes when all are switched on together, and what holds it up. */
+	askPlan(room) {
+		return api.plan({ room: room }).then((plan) => this.showPlan(room, plan));
+	},
+
+	showPlan(room, plan) {
+		const number = E('input', { 'type': 'number', 'min': '1', 'max': '1000', 'class': 'cbi-input-text', 'id': 'bramble-plan', 'value': '%d'.format(plan.clients) });
+
+		act.modal(_('%s: switched on together').format(room), [
+			E('div', { 'class': 'bramble-form' }, [
+				E('p', { 'class': 'bramble-good' }, [ N_(plan.clients, '%s client: the log-in screen is there after %s.', '%s clients: the last log-in screen is there after %s.').format(show.number(plan.clients), boots.took(plan.total_ms)) ]),
+				E('p', {}, [ _('What holds it up: %s.').format(plan.bottleneck), ' ', plan.measured ? _('One client alone takes %s.').format(boots.took(plan.alone_ms)) : '' ]),
+				show.table([ _('On the way'), _('Carries'), _('Is busy for') ], plan.parts.map((part) => [
+					part.name, _('%s per second').format(show.size(part.rate)), boots.took(part.ms)
+				]), _('Nothing could be measured.')),
+				...plan.says.map((one) => E('p', {}, [ E('small', {}, [ one ]) ])),
+				E('div', { 'class': 'bramble-tools' }, [
+					E('label', { 'for': 'bramble-plan' }, [ _('As if there were so many clients') ]),
+					number,
+					act.button(_('Work it out'), () => api.plan({ room: room, clients: +number.value }).then((other) => this.showPlan(room, other)))
+				]),
+				act.closing()
+			])
+		]);
 	},
 
 	forget(client, done) {

@@ -1,9 +1,9 @@
 'use strict';
 'require baseclass';
-'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
 'require bramble.actions as actions';
+'require bramble.boots as boots';
 'require bramble.show as show';
 
 /* The seat map: a tile for each client, and what can be done about one. */
@@ -15,12 +15,17 @@ function who(seat) {
 return baseclass.extend({
 	who: who,
 
+	/* In which kind of state a seat is: what keeps it from working goes before how far its boot is. */
+	kind(seat) {
+		return seat.adopted && seat.verdicts?.some((one) => one.stops) ? 'stuck' : show.stateClass(seat.state).slice(8);
+	},
+
 	/* Of many seats: how many are in which kind of state, worst first. */
 	counts(seats) {
 		const kinds = [ [ 'stuck', _('trouble') ], [ 'new', _('new') ], [ 'boot', _('starting') ], [ 'up', _('ready') ], [ 'off', _('off') ] ];
 
 		return kinds.map(([ kind, word ]) => {
-			const count = seats.filter((seat) => show.stateClass(seat.state) == 'bramble-' + kind).length;
+			const count = seats.filter((seat) => this.kind(seat) == kind).length;
 
 			return count ? show.badge('%s %s'.format(show.number(count), word), kind) : null;
 		}).filter((badge) => badge);
@@ -30,20 +35,22 @@ return baseclass.extend({
 		const people = who(seat);
 		const step = show.step(seat.state);
 		const word = people || show.state(seat.state);
+		/* What is wrong, or not as good as it could be; a Pi that nobody adopted has its own place on the page. */
+		const trouble = seat.adopted ? seat.verdicts[0]?.sentence ?? (seat.state == 'stuck' ? seat.says : null) : null;
 
 		return E('button', {
 			'type': 'button',
-			'class': 'bramble-seat %s%s'.format(show.stateClass(seat.state), people ? ' bramble-busy-seat' : ''),
+			'class': 'bramble-seat bramble-%s%s'.format(this.kind(seat), people ? ' bramble-busy-seat' : ''),
 			'data-key': 'seat-' + seat.mac,
-			'title': seat.says,
+			'title': trouble ?? seat.says,
 			'aria-label': '%s: %s'.format(seat.name, people ? _('%s is logged in').format(people) : show.state(seat.state)),
 			'click': () => this.open(seat, now)
 		}, [
 			E('strong', {}, [ seat.name ]),
 			E('span', {}, [ word ]),
 			step != null ? show.bar(step, show.state(seat.state)) : '',
-			seat.state == 'stuck' ? E('small', {}, [ seat.says ]) : '',
-			seat.state != 'stuck' && !people && seat.since ? E('small', {}, [ show.ago(seat.since, now) ]) : ''
+			trouble ? E('small', {}, [ trouble ]) : '',
+			!trouble && !people && seat.since ? E('small', {}, [ show.ago(seat.since, now) ]) : ''
 		]);
 	},
 
@@ -82,11 +89,10 @@ return baseclass.extend({
 					E('dt', {}, [ title ]),
 					E('dd', {}, [ value ])
 				])),
+				...boots.verdicts(seat.verdicts),
 				E('div', {}, people),
 				E('div', { 'class': 'bramble-tools' }, tools),
-				E('div', { 'class': 'right' }, [
-					E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ])
-				])
+				act.closing()
 			])
 		]);
 	},

@@ -170,11 +170,22 @@ return baseclass.extend({
 		].concat(children));
 	},
 
-	/* Replaces what is in `node`, and keeps the keyboard where it was: nodes that can be reached carry a `data-key`. */
+	/* Replaces what is in `node`, and keeps the keyboard where it was and folded what was folded: nodes that can be reached
+	   carry a `data-key`. */
 	fill(node, children) {
 		const at = node.contains?.(document.activeElement) ? document.activeElement.getAttribute('data-key') : null;
+		const folds = new Map([ ...node.querySelectorAll('details') ].map((one) => [ one.getAttribute('data-key'), one.getAttribute('open') != null ]));
 
 		node.replaceChildren(...children.filter((child) => child != null && child !== ''));
+
+		for (const one of node.querySelectorAll('details')) {
+			const open = folds.get(one.getAttribute('data-key'));
+
+			if (open === true)
+				one.setAttribute('open', '');
+			else if (open === false)
+				one.removeAttribute('open');
+		}
 
 		if (at != null)
 			for (const one of node.querySelectorAll('[data-key]'))

@@ -24,6 +24,7 @@ return view.extend({
 
 			return Promise.all([
 				api.clientList().catch((error) => error),
+				maybe(api.roomList()),
 				edits ? maybe(api.imageList()) : null,
 				edits ? maybe(api.classList()) : null,
 				edits ? uci.load('bramble') : null
@@ -31,7 +32,7 @@ return view.extend({
 		});
 	},
 
-	render([ answer, images, classes ]) {
+	render([ answer, states, images, classes ]) {
 		const edits = api.may('client_adopt');
 
 		this.list = E('div', {}, []);
@@ -40,7 +41,9 @@ return view.extend({
 		window.addEventListener('hashchange', () => this.choose(decodeURIComponent(window.location.hash.slice(1)) || null));
 
 		const live = E('div', { 'data-tab': 'live', 'data-tab-title': _('Now') }, [ this.list, this.one ]);
-		const tabs = E('div', {}, [ live ]);
+		this.rooms = E('div', {}, []);
+
+		const tabs = E('div', {}, [ live, E('div', { 'data-tab': 'rooms', 'data-tab-title': _('Rooms') }, [ this.rooms ]) ]);
 		const node = show.page(_('Clients and rooms'), null, [ tabs ]);
 
 		if (answer instanceof Error)
@@ -48,8 +51,10 @@ return view.extend({
 		else
 			this.update(answer);
 
-		show.follow(node, EVERY, () => Promise.all([ api.clientList(), this.ask() ]), ([ reply, client ]) => {
+		this.showRooms(states);
+		show.follow(node, EVERY, () => Promise.all([ api.clientList(), api.roomList(), this.ask() ]), ([ reply, now, client ]) => {
 			this.update(reply);
+			this.showRooms(now);
 			this.detail(client);
 		});
 		this.choose(this.chosen);
@@ -94,14 +99,19 @@ return view.extend({
 			show.table([ _('Name'), _('Room'), _('State'), _('Boots next'), _('Address'), _('Model'), _('Last seen'), '' ], reply.clients.map((client) => [
 				E('a', { 'href': '#' + encodeURIComponent(client.mac), 'data-key': 'open-' + client.mac }, [ client.name ]),
 				client.room ?? '',
-				[ show.badge(show.state(client.state), show.stateClass(client.state).slice(8)), ' ', E('small', {}, [ client.says ]) ],
-				client.image ?? '',
+				[ show.badge(show.state(client.state), seats.kind(client)), ' ', E('small', {}, [ client.verdicts[0]?.sentence ?? client.says ]) ],
+				[ client.maintains ? _('the draft of %s').format(client.maintains) : client.trial ? rooms.version(client.trial) : client.image ?? '' ],
 				client.ip ?? '',
 				client.model ?? '',
 				show.ago(client.last_seen, reply.now),
 				this.buttons(client)
 			]), _('No Pi has been seen yet. Switch one on that is connected to a served network.'))
 		]);
+	},
+
+	showRooms(answer) {
+		if (answer)
+			show.fill(this.rooms, [ rooms.summary(answer.rooms) ]);
 	},
 
 	/* Without waiting for the next poll. */
@@ -114,6 +124,7 @@ return view.extend({
 
 		return [
 			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
+			client.maintains && api.may('image_maintain') ? act.button(_('End the maintenance'), () => life.endMaintenance(client.maintains).then(done), 'action', { 'data-key': 'maintain-' + client.mac }) : '',
 			client.trial && api.may('image_test') ? act.button(_('End the trial'), () => life.endTrial(client).then(done), 'action', { 'data-key': 'trial-' + client.mac }) : '',
 			api.may('client_forget') ? act.button(_('Forget…'), () => rooms.forget(client, done), 'remove', { 'data-key': 'forget-' + client.mac }) : ''
 		];

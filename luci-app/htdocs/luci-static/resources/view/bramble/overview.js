@@ -3,6 +3,7 @@
 'require bramble.api as api';
 'require bramble.act as act';
 'require bramble.actions as actions';
+'require bramble.boots as boots';
 'require bramble.jobs as jobs';
 'require bramble.seats as seats';
 'require bramble.show as show';
@@ -10,6 +11,10 @@
 /* Overview: the room at a glance. One question every two seconds, whose answer is a mark if nothing has changed. */
 
 const EVERY = 2;
+
+/* Up to so many troubles are open at first, and so many are shown at all. */
+const OPEN = 2;
+const SHOWN = 20;
 
 /* What a whole room can be told. */
 const ROOM = [ 'message', 'lock', 'logout', 'reboot', 'shutdown' ];
@@ -74,6 +79,7 @@ return view.extend({
 
 		return [
 			this.health(whole),
+			this.trouble(ours),
 			...rooms.map(([ room, here ]) => this.room(room.name, room.image, here, now, { room: room.name })),
 			homeless.length ? this.room(_('No room'), null, homeless, now) : '',
 			strangers.length ? this.strangers(strangers, now) : '',
@@ -109,6 +115,22 @@ return view.extend({
 				E('dd', {}, [ _('%s, version %s').format(show.when(whole.since), whole.version) ])
 			])
 		]);
+	},
+
+	/* Clients with something wrong, each with its reason and what to do; those that do not work come first. */
+	trouble(ours) {
+		const found = ours.flatMap((seat) => seat.verdicts.map((verdict) => [ seat, verdict ]))
+			.sort(([ , one ], [ , other ]) => other.stops - one.stops);
+
+		return found.length ? E('div', { 'class': 'cbi-section' }, [
+			E('details', { 'data-key': 'trouble', 'open': found.length <= OPEN ? '' : null }, [
+				E('summary', {}, [ N_(found.length, '%s client needs a look', '%s clients need a look').format(show.number(found.length)) ]),
+				...found.slice(0, SHOWN).map(([ seat, verdict ]) => E('div', {}, [
+					E('button', { 'type': 'button', 'class': 'btn cbi-button', 'data-key': 'trouble-%s-%s'.format(seat.mac, verdict.code), 'click': () => seats.open(seat, this.now) }, [ seat.name ]),
+					boots.verdict(verdict)
+				]))
+			])
+		]) : '';
 	},
 
 	/* `room` is whom an action is for; none where the clients are no room. */

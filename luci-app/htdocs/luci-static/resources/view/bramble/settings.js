@@ -2,6 +2,8 @@
 'require view';
 'require form';
 'require uci';
+'require bramble.accounts as accounts';
+'require bramble.act as act';
 'require bramble.api as api';
 'require bramble.options as options';
 'require bramble.show as show';
@@ -16,7 +18,7 @@ return view.extend({
 		/* Bramble need not run for this page. */
 		const maybe = (promise) => promise.catch(() => null);
 
-		return Promise.all([ uci.load('bramble'), uci.load('network'), maybe(api.imageList()), maybe(api.classList()), maybe(api.check()) ]);
+		return Promise.all([ uci.load('bramble'), uci.load('network'), maybe(api.imageList()), maybe(api.classList()), maybe(api.check()), api.loadRights() ]);
 	},
 
 	render([ , , images, classes, check ]) {
@@ -35,6 +37,12 @@ return view.extend({
 
 			for (const problem of check?.problems ?? [])
 				node.insertBefore(E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem.text ]), node.firstElementChild.nextSibling);
+
+			/* A directory is set up by trying: what is saved, step by step, with somebody's name. */
+			if (api.may('account_test'))
+				node.querySelector('#cbi-bramble-directory')?.appendChild(E('div', { 'class': 'bramble-tools' }, [
+					act.button(_('Test a log-in…'), () => accounts.test(), 'action')
+				]));
 
 			return node;
 		});
