@@ -18,7 +18,6 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 const UNUSED = {
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
-	health: 'overview has its problems',
 	job_status: 'job_list has the same of each task',
 	takeover: 'set-up asks the program, which can answer before the daemon runs'
 };

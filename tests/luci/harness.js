@@ -63,6 +63,7 @@ class Element {
 	addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }
 	focus() { this.ownerDocument.activeElement = this; }
 	scrollIntoView() {}
+	submit() { this.ownerDocument.sent.push(this); }
 	remove() { const all = this.parentNode?.childNodes; all?.splice(all.indexOf(this), 1); }
 	click() { return this.fire('click'); }
 	contains(node) { return node === this || this.children.some((child) => child.contains(node)); }
@@ -118,7 +119,7 @@ class Element {
 function browser(answers = {}) {
 	const seen = { calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
-	const document = { body, hidden: false, activeElement: null, documentElement: new Element('html') };
+	const document = { body, sent: [], hidden: false, activeElement: null, documentElement: new Element('html') };
 
 	Element.prototype.ownerDocument = document;
 
@@ -213,6 +214,7 @@ function browser(answers = {}) {
 	};
 
 	const rpc = {
+		getSessionID: () => '0123456789abcdef0123456789abcdef',
 		declare(what) {
 			if (what.reject !== true)
 				throw new Error(what.object + '.' + what.method + ' is declared without reject');
@@ -288,12 +290,13 @@ function browser(answers = {}) {
 	const modules = {
 		baseclass: { extend }, view: { extend }, rpc, ui, uci, form,
 		poll: { add(work, seconds) { seen.polls.push({ work, seconds }); } },
-		fs: { exec: (program, args) => { seen.calls.push({ method: program, params: args }); return Promise.resolve(answers[program] ?? { code: 1, stderr: 'no such program' }); } }
+		fs: { list: (folder) => { seen.calls.push({ method: 'fs.list', params: { folder } }); return answers.files?.[folder] ? Promise.resolve(answers.files[folder]) : Promise.reject(new Error('Permission denied')); }, exec: (program, args) => { seen.calls.push({ method: program, params: args }); return Promise.resolve(answers[program] ?? { code: 1, stderr: 'no such program' }); } }
 	};
 	const window = {
 		location: { hash: '' }, addEventListener() {}, setTimeout: () => 0, clearTimeout() {}
 	};
 	const L = {
+		env: { cgi_base: '/cgi-bin' },
 		resource: (name) => '/luci-static/resources/' + name,
 		url: (name) => '/cgi-bin/luci/' + name,
 		hasViewPermission: () => true,

@@ -1,5 +1,6 @@
 'use strict';
 'require baseclass';
+'require fs';
 'require rpc';
 
 /* The only file that names a method of the daemon. Views call these functions with an object of arguments and get data
@@ -39,6 +40,7 @@ let rights = null;
 
 return baseclass.extend({
 	status: method('status'),
+	health: method('health'),
 	check: method('check'),
 	overview: method('overview', [ 'mark' ]),
 	takeover: method('takeover'),
@@ -111,6 +113,19 @@ return baseclass.extend({
 	},
 
 	/* What the router itself is asked. */
+	files: (folder) => fs.list(folder),
+
+	/* Has the browser fetch a file of the router and keep it; it comes in pieces, and no memory holds it. */
+	download(path) {
+		const fields = { sessionid: rpc.getSessionID(), path: path, filename: path.slice(path.lastIndexOf('/') + 1), mimetype: 'application/octet-stream' };
+		const form = E('form', { 'method': 'post', 'action': '%s/cgi-download'.format(L.env.cgi_base), 'enctype': 'application/x-www-form-urlencoded' },
+			Object.entries(fields).map(([ name, value ]) => E('input', { 'type': 'hidden', 'name': name, 'value': value })));
+
+		document.body.appendChild(form);
+		form.submit();
+		form.remove();
+	},
+
 	mounts: () => callMounts().catch((error) => { throw understand(error); }),
 	service: (action) => callInit('bramble', action).catch((error) => { throw understand(error); })
 });

@@ -14,17 +14,29 @@
 const EVERY = 3;
 const SHOWN = 100;
 
+/* Where backups are looked for, and what they are called. */
+const DISK = /^\/mnt\/./;
+const ARCHIVE = /^bramble-.*\.tar$/;
+
 return view.extend({
 	load() {
 		return Promise.all([
-			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), api.loadRights(), uci.load('bramble')
+			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), this.archives(), api.loadRights(), uci.load('bramble')
 		]);
 	},
 
-	render([ shares, homes, tasks, classes ]) {
+	/* Backups on mounted disks, newest first. Disks that do not answer have none. */
+	archives() {
+		return api.mounts().catch(() => []).then((mounts) => Promise.all(mounts.filter((mount) => DISK.test(mount.mount)).map((mount) => api.files(mount.mount)
+			.then((files) => files.filter((file) => file.type == 'file' && ARCHIVE.test(file.name)).map((file) => Object.assign({ path: '%s/%s'.format(mount.mount, file.name) }, file)), () => []))))
+			.then((lists) => lists.flat().sort((one, other) => other.mtime - one.mtime));
+	},
+
+	render([ shares, homes, tasks, classes, archives ]) {
 		this.problems = E('div', {}, []);
 		this.homes = E('div', {}, []);
 		this.tasks = E('div', {}, []);
+		this.kept = E('div', {}, []);
 		this.search = '';
 
 		const map = new form.Map('bramble', null, null);
@@ -33,6 +45,7 @@ return view.extend({
 		this.showShares(shares);
 		this.showHomes(homes);
 		this.showTasks(tasks);
+		this.showArchives(archives);
 
 		return map.render().then((node) => {
 			const tabs = E('div', {}, [
@@ -112,9 +125,27 @@ return view.extend({
 			E('p', {}, [ _('A backup holds accounts, homes, shares and settings, and no images: they can be imported again. Keep it on another disk than the data.') ]),
 			E('div', { 'class': 'bramble-tools' }, [
 				api.may('home_backup') ? act.button(_('Back up…'), () => this.startBackup(), 'add') : '',
-				api.may('home_restore') ? act.button(_('Restore…'), () => this.startRestore(), 'negative') : ''
+				api.may('home_restore') ? act.button(_('Restore…'), () => this.startRestore(), 'negative') : '',
+				act.button(_('Look again'), () => this.look(), 'neutral')
 			]),
+			this.kept,
 			E('p', {}, [ _('To keep it on your own computer, without space on the router:'), ' ', E('code', {}, [ 'ssh root@router bramble backup - > bramble.tar' ]) ])
+		]);
+	},
+
+	look() {
+		return this.archives().then((found) => this.showArchives(found));
+	},
+
+	showArchives(found) {
+		show.fill(this.kept, [
+			show.table([ _('File'), _('Size'), _('Made'), '' ], found.map((file) => [
+				file.path, show.size(file.size), show.when(1000 * file.mtime),
+				[
+					act.button(_('Download'), () => api.download(file.path), 'action', { 'data-key': 'load-' + file.path }),
+					api.may('home_restore') ? act.button(_('Restore…'), () => this.startRestore(file.path), 'negative', { 'data-key': 'restore-' + file.path }) : ''
+				]
+			]), _('No backup is on a disk that is mounted below /mnt.'))
 		]);
 	},
 
@@ -122,20 +153,28 @@ return view.extend({
 		const day = new Date().toISOString().slice(0, 10);
 
 		act.form(_('Back up'), null, [
-			{ name: 'to', label: _('File'), value: '/mnt/backup/bramble-%s.tar'.format(day), help: _('A new file on a mounted disk.') },
+			{ name: 'to', label: _('File'), value: '/mnt/backup/bramble-%s.tar'.format(day), help: _('A new file on a mounted disk. It is found here again if its name begins with “bramble-” and ends with “.tar”.') },
 			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') },
 			{ name: 'since', label: _('Only what is newer than'), kind: 'date', help: _('For a small backup between two whole ones.') }
 		], _('Back up'), (values) => api.homeBackup(values).then(() => act.done(_('The backup has begun.'))));
 	},
 
-	startRestore() {
+	startRestore(path) {
 		act.form(_('Restore a backup'), _('Files that are in the backup replace those that are there. What came later stays.'), [
-			{ name: 'from', label: _('File'), placeholder: '/mnt/backup/bramble-2026-11-27.tar' },
+			{ name: 'from', label: _('File'), value: path, placeholder: '/mnt/backup/bramble-2026-11-27.tar' },
 			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') }
 		], _('Restore'), (values) => api.homeRestore(values).then(() => act.done(_('The restoring has begun.'))));
 	},
 
 	showTasks(answer) {
+		const ended = answer.jobs.filter((job) => job.kind == 'backup' && job.state == 'done').length;
+
+		/* One more is there now. */
+		if (this.ended != null && ended > this.ended)
+			this.look();
+
+		this.ended = ended;
+
 		const shown = answer.jobs.filter((job) => [ 'backup', 'restore', 'measure', 'return' ].indexOf(job.kind) >= 0);
 
 		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));

@@ -2,6 +2,7 @@
 'require view';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.report as report';
 'require bramble.show as show';
 
 /* Log: what clients did and what was done to them, with filters; and a report for whoever helps. */
@@ -90,54 +91,8 @@ return view.extend({
 		]);
 	},
 
-	/* Everything that helps to find a fault. Names of people and of clients, addresses and serial numbers are replaced, in
-	   texts as well; passwords are in none of these answers. */
 	report() {
-		return Promise.all([ api.status(), api.check(), api.clientList(), api.events({ count: COUNT }), api.jobList(), api.imageList() ])
-			.then(([ status, check, clients, events, tasks, images ]) => {
-				const report = { status: status, check: check, clients: clients.clients, events: events.events, jobs: tasks.jobs, images: images.images };
-
-				act.save('bramble-report.json', 'application/json', this.hide(report, clients.clients, events.events));
-			});
-	},
-
-	hide(report, clients, events) {
-		const secrets = new Map();
-		const add = (kind, value) => {
-			if (value && !secrets.has(value))
-				secrets.set(value, '%s-%d'.format(kind, secrets.size + 1));
-		};
-
-		for (const client of clients) {
-			add('client', client.name);
-			add('mac', client.mac);
-			add('serial', client.serial);
-		}
-
-		for (const event of events) {
-			add('person', event.user);
-			add('client', event.name);
-			add('mac', event.client);
-		}
-
-		/* Longest first, or the rest of a name would stay; whole words only, so that no key of the JSON is torn. */
-		const words = [ ...secrets.keys() ].sort((a, b) => b.length - a.length);
-		const escape = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-		const pattern = words.length ? new RegExp('(^|[^A-Za-z0-9])(' + words.map(escape).join('|') + ')(?![A-Za-z0-9])', 'g') : null;
-		const walk = (value) => {
-			if (typeof(value) == 'string')
-				return pattern ? value.replace(pattern, (whole, before, word) => before + secrets.get(word)) : value;
-
-			if (Array.isArray(value))
-				return value.map(walk);
-
-			if (value && typeof(value) == 'object')
-				return Object.fromEntries(Object.entries(value).map(([ key, one ]) => [ key, walk(one) ]));
-
-			return value;
-		};
-
-		return JSON.stringify(walk(report), null, '\t') + '\n';
+		return report.make().then((text) => act.save('bramble-report.json', 'application/json', text));
 	},
 
 	handleSave: null,
