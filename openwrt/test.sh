@@ -147,7 +147,9 @@ BRAMBLE_CROSS=$work/cross cross/package aarch64 >"$work/first"
 (cd "$work/cross/packages" && sha256sum -- * >"$work/sums")
 BRAMBLE_CROSS=$work/cross cross/package aarch64 aarch64_generic aarch64_cortex-a53 >"$work/second"
 (cd "$work/cross/packages" && sha256sum --quiet -c "$work/sums")
-openwrt/check_packages "$work/cross/packages"/* --content usr/bin/bramble "program aarch64/bramble"
+openwrt/check_packages "$work/cross/packages"/* --content usr/bin/bramble "program aarch64/bramble" \
+	--content usr/lib/bramble/agent-arm64.xz "program agent-arm64/bramble-agent" \
+	--content usr/lib/bramble/agent-armhf.xz "program agent-armhf/bramble-agent"
 passed=$((passed + 2))
 # The web pages, and a translation read back as LuCI does: by the hash of the original.
 BRAMBLE_CROSS=$work/cross cross/package luci-app >"$work/third"

@@ -451,6 +451,12 @@ pub const WORDS: usize = 400;
 /// Orders of an administrator that wait for one agent; an agent takes each within milliseconds.
 pub const AGENT_ACTS: usize = 8;
 
+/// Largest agent that is unpacked, in bytes: six of today's. The file is root's own, but it may be damaged.
+pub const AGENT: u64 = 8 << 20;
+
+/// Memory for unpacking it, in bytes: the package's has a dictionary of 2 MiB.
+pub const AGENT_DECODER: u64 = 16 << 20;
+
 /// Boots of a client that are remembered, condensed: a week of one a day.
 pub const BOOTS_KEPT: usize = 8;
 

@@ -15,6 +15,7 @@ mod demo;
 mod dhcp;
 mod dhcp_room;
 mod directory;
+mod dns;
 mod guard;
 mod harness;
 mod homes;

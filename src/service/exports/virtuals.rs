@@ -23,7 +23,7 @@ pub type Personality = Box<dyn Fn(&Seat, &Tree) -> Vec<u8> + Send + Sync>;
 
 /// Where the virtual files come from.
 pub struct Sources {
-    /// Folder with `agent-armhf`, `agent-arm64` and `agent-amd64`.
+    /// Folder with `agent-armhf`, `agent-arm64` and `agent-amd64`, or these with `.xz`.
     pub agents: PathBuf,
     /// Folder where builds that clients were given are kept.
     pub kept: PathBuf,
