@@ -49,6 +49,7 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_promote", Ok(&["image", "promote"])),
     ("image_rollback", Ok(&["image", "rollback"])),
     ("image_clone", Ok(&["image", "clone"])),
+    ("image_export", Ok(&["image", "export"])),
     ("home_usage", Ok(&["home", "list"])),
     ("home_measure", Ok(&["home", "measure"])),
     ("home_return", Ok(&["home", "return"])),

@@ -7,6 +7,7 @@
 mod images {
     pub mod archives;
     pub mod disks;
+    pub mod exports;
     pub mod hostile;
     pub mod inspection;
     pub mod library;

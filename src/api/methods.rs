@@ -276,6 +276,20 @@ pub const METHODS: &[Method] = &[
         help: "Start making another image of a version, which shares its files; answers with a job",
     },
     Method {
+        name: "image_export",
+        access: Access::Write,
+        params: &[
+            IMAGE,
+            must("to", Kind::Text, "give the path of the archive that is to be made, on another disk"),
+            may(
+                "form",
+                Kind::Text,
+                "`zst`, or `xz`, which is smaller and takes longer; as `to` ends unless told",
+            ),
+        ],
+        help: "Start writing a version to an archive that another Bramble imports; answers with a job",
+    },
+    Method {
         name: "home_usage",
         access: Access::Read,
         params: &[],

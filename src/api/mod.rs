@@ -11,6 +11,7 @@ mod args;
 mod backup;
 mod clients;
 mod homes;
+mod image_forms;
 mod image_life;
 mod images;
 mod overview;
@@ -144,6 +145,7 @@ impl Api {
             "image_promote" => value(self.image_promote(&args)?),
             "image_rollback" => value(self.image_rollback(&args)?),
             "image_clone" => value(self.image_clone(&args)?),
+            "image_export" => value(self.image_export(&args)?),
             "home_usage" => value(self.home_usage()?),
             "home_measure" => value(self.home_measure()?),
             "home_return" => value(self.home_return(&args)?),

@@ -50,12 +50,7 @@ impl Backup {
         if self.to != Path::new("-") {
             return start(cli, "home_backup", &params(&absolute(&self.to)));
         }
-        through(cli, "home_backup", params, |fifo| {
-            let mut from = File::open(fifo)?;
-            let mut out = io::stdout().lock();
-            io::copy(&mut from, &mut out)?;
-            out.flush()
-        })
+        through(cli, "home_backup", params, to_output)
     }
 }
 
@@ -72,14 +67,22 @@ impl Restore {
     }
 }
 
+/// Carries what comes out of a FIFO to standard output.
+pub(super) fn to_output(fifo: &Path) -> io::Result<()> {
+    let mut from = File::open(fifo)?;
+    let mut out = io::stdout().lock();
+    io::copy(&mut from, &mut out)?;
+    out.flush()
+}
+
 /// The daemon has another working folder than the person.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Starts a job whose archive goes through a FIFO that `carry` holds the other end of. Says how it ended on standard
 /// error.
-fn through(
+pub(super) fn through(
     cli: &Cli,
     method: &str,
     params: impl FnOnce(&Path) -> Value,
@@ -98,7 +101,7 @@ fn through(
             JobState::Queued | JobState::Running => {}
             JobState::Done => {
                 // What is on its way arrives; when restoring, what is behind the archive's end is not read.
-                if method == "home_backup" {
+                if method != "home_restore" {
                     let _ = carrier.join();
                 }
                 complain(&status.message);

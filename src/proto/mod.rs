@@ -7,6 +7,7 @@ pub mod agent;
 pub mod dhcp;
 #[cfg(feature = "daemon")]
 pub mod ldap;
+pub mod manifest;
 pub mod mbr;
 pub mod mount;
 pub mod netconsole;

@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod keys;
 pub mod leases;
 mod neighbours;
+pub mod pax;
 pub mod personality;
 pub mod published;
 pub mod room;

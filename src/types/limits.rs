@@ -330,6 +330,9 @@ pub const DPKG_STATUS: u64 = 16 << 20;
 /// Longest remark about a version, in bytes.
 pub const IMAGE_NOTE: usize = 500;
 
+/// Longest note in an exported image, in bytes: real ones have 500.
+pub const IMAGE_MANIFEST: u64 = 16 * 1024;
+
 /// Pieces that a decoder hands on, in bytes; up to six are in memory.
 pub const UNPACKED_PIECE: usize = 256 * 1024;
 

@@ -12,7 +12,7 @@
 //! before it. Restoring adds and replaces, and removes nothing, so that doing it again is harmless: that is also how one
 //! that was interrupted is completed. `write.rs` makes an archive, `restore.rs` takes one as a stranger's.
 
-mod pipe;
+pub(in crate::service) mod pipe;
 mod restore;
 mod write;
 
@@ -223,8 +223,8 @@ impl Backups {
         written
     }
 
-    /// A place where a backup is of use, and where nothing is overwritten.
-    fn check_target(&self, to: &Path) -> Result<(), BackupError> {
+    /// A place where an archive is of use, and where nothing is overwritten.
+    pub fn check_target(&self, to: &Path) -> Result<(), BackupError> {
         if !to.is_absolute() || to.file_name().is_none() {
             return Err(BackupError::Relative(to.to_owned()));
         }
@@ -261,7 +261,7 @@ fn count(many: u64, noun: &str) -> String {
     format!("{many} {noun}{}", if many == 1 { "" } else { "s" })
 }
 
-fn is_fifo(path: &Path) -> bool {
+pub(in crate::service) fn is_fifo(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
 }
 

@@ -1,4 +1,4 @@
-//! Writes an archive: headers as POSIX pax has them, so that any tar reads it, and sparse files as GNU tar writes them.
+//! Writes an archive; its headers are [`pax`](crate::service::pax)'s.
 //!
 //! People go on working while their homes are read: a file that shrinks is filled up with zeros, one that grows is cut,
 //! one that vanishes is left out.
@@ -7,24 +7,23 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write};
-use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::unistd::{Whence, lseek64};
 use serde::Serialize;
 use tar::{EntryType, Header};
 use xattr::FileExt as _;
 
 use super::{
-    ACCOUNTS, BackupError, BackupRequest, Backups, END, End, FORMAT, HEAD, Head, SETTINGS, count, file,
+    ACCOUNTS, BackupError, BackupRequest, Backups, END, End, FORMAT, HEAD, Head as Beginning, SETTINGS,
+    count, file,
 };
 use crate::service::jobs::Task;
+use crate::service::pax::{self, About, Head, Records};
 use crate::service::walk::{self, Met};
-use crate::types::{ByteSize, Moment, limits};
+use crate::types::{ByteSize, Moment};
 
 impl Backups {
     /// Writes the archive that `request` asks for. Answers with what to tell people.
@@ -53,8 +52,10 @@ impl Backups {
         task.phase("backing up", if since.is_some() { 0 } else { bytes })?;
         let mut archive = Archive { output, to, task, since: *since, now, end: End::default(), written: 0 };
         let bramble = env!("CARGO_PKG_VERSION").to_owned();
-        archive
-            .note(HEAD, &Head { format: FORMAT, bramble, made_at: now, since: *since, home: home.clone() })?;
+        archive.note(
+            HEAD,
+            &Beginning { format: FORMAT, bramble, made_at: now, since: *since, home: home.clone() },
+        )?;
         if home.is_none() {
             if let Ok(settings) = std::fs::read(&self.settings) {
                 archive.text(SETTINGS, &settings)?;
@@ -66,8 +67,7 @@ impl Backups {
         }
         let end = archive.end.clone();
         archive.note(END, &end)?;
-        // Two empty blocks end an archive.
-        archive.put(&[0; 1024])?;
+        archive.put(&pax::END)?;
         let mut says = format!("{}, {}", count(end.files, "file"), ByteSize(archive.written));
         if let Some(since) = since {
             let _ = write!(says, ", changed since {since} UTC");
@@ -89,9 +89,6 @@ struct Archive<'a> {
     written: u64,
 }
 
-/// Where data lies in a file: offset and length.
-type Pieces = Vec<(u64, u64)>;
-
 impl Archive<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
         self.task.go_on()?;
@@ -101,8 +98,7 @@ impl Archive<'_> {
 
     /// Fills the last block of `len` bytes.
     fn pad(&mut self, len: u64) -> Result<(), BackupError> {
-        let rest = len.next_multiple_of(512) - len;
-        self.put([0; 512].get(..usize::try_from(rest).unwrap_or(0)).unwrap_or_default())
+        self.put(pax::padding(len))
     }
 
     /// A small file of ours.
@@ -206,17 +202,10 @@ impl Archive<'_> {
             return Ok(false);
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let Some(pieces) = pieces(&opened, size) else { return Ok(false) };
-        let whole = pieces == [(0, size)] || size == 0;
-        let stored: u64 = pieces.iter().map(|(_, len)| len).sum();
-        let map = if whole { String::new() } else { map(&pieces, size) };
-        let mut records = attributes(&opened);
-        if !whole {
-            for (key, value) in [("major", "1"), ("minor", "0"), ("realsize", &size.to_string())] {
-                records.push((format!("GNU.sparse.{key}").into_bytes(), value.as_bytes().to_vec()));
-            }
-            records.push((b"GNU.sparse.name".to_vec(), path.as_os_str().as_bytes().to_vec()));
-        }
+        let Some(pieces) = pax::pieces(&opened, size) else { return Ok(false) };
+        let stored = pax::stored(&pieces);
+        let (mut records, map) = pax::sparse(path, &pieces, size);
+        records.extend(attributes(&opened));
         self.head(path, EntryType::Regular, &stat, stored + map.len() as u64, None, records)?;
         self.put(map.as_bytes())?;
         for (offset, len) in pieces {
@@ -249,7 +238,6 @@ impl Archive<'_> {
         Ok(())
     }
 
-    /// A header, with an extended one before it for what does not fit.
     fn head(
         &mut self,
         path: &Path,
@@ -257,167 +245,22 @@ impl Archive<'_> {
         stat: &FileStat,
         size: u64,
         link: Option<&Path>,
-        mut records: Vec<(Vec<u8>, Vec<u8>)>,
+        records: Records,
     ) -> Result<(), BackupError> {
-        let mut record = |key: &str, value: &[u8]| records.push((key.as_bytes().to_vec(), value.to_vec()));
-        let name = path.as_os_str().as_bytes();
-        let mut header = Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(stat.st_mode & 0o7777);
-        header.set_size(size);
-        if name.len() > 99 {
-            record("path", name);
-        }
-        let short =
-            |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes.get(..99).unwrap_or(bytes)));
-        if header.set_path(short(name)).is_err() {
-            header.set_path("long").map_err(file(self.to, "written"))?;
-            record("path", name);
-        }
-        if let Some(link) = link {
-            let target = link.as_os_str().as_bytes();
-            if target.len() > 99 {
-                record("linkpath", target);
-            }
-            header
-                .set_link_name_literal(target.get(..99).unwrap_or(target))
-                .map_err(file(self.to, "written"))?;
-        }
-        for (key, id) in [("uid", stat.st_uid), ("gid", stat.st_gid)] {
-            // Seven octal digits.
-            if id > 0o7_777_777 {
-                record(key, id.to_string().as_bytes());
-            }
-        }
-        header.set_uid(u64::from(stat.st_uid.min(0o7_777_777)));
-        header.set_gid(u64::from(stat.st_gid.min(0o7_777_777)));
-        if size > 0o77_777_777_777 {
-            record("size", size.to_string().as_bytes());
-            header.set_size(0);
-        }
-        #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
-        let (secs, nanos) = (i64::from(stat.st_mtime), i64::from(stat.st_mtime_nsec));
-        if secs < 0 || nanos != 0 {
-            record("mtime", pax_time(secs, nanos).as_bytes());
-        }
-        header.set_mtime(u64::try_from(secs).unwrap_or(0).min(0o77_777_777_777));
-        header.set_cksum();
-        if !records.is_empty() {
-            let text: Vec<u8> = records.iter().flat_map(|(key, value)| pax_record(key, value)).collect();
-            let mut extension = Header::new_ustar();
-            extension.set_entry_type(EntryType::XHeader);
-            extension.set_path("PaxHeader").map_err(file(self.to, "written"))?;
-            extension.set_mode(0o600);
-            extension.set_uid(0);
-            extension.set_gid(0);
-            extension.set_mtime(0);
-            extension.set_size(text.len() as u64);
-            extension.set_cksum();
-            self.put(extension.as_bytes())?;
-            self.put(&text)?;
-            self.pad(text.len() as u64)?;
-        }
-        self.put(header.as_bytes())
-    }
-}
-
-/// `length key=value\n`, where the length counts itself.
-fn pax_record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut len = rest + 1;
-    while rest + len.to_string().len() != len {
-        len = rest + len.to_string().len();
-    }
-    let mut record = format!("{len} ").into_bytes();
-    record.extend_from_slice(key);
-    record.push(b'=');
-    record.extend_from_slice(value);
-    record.push(b'\n');
-    record
-}
-
-/// Seconds with a fraction. Nanoseconds count forwards, also before 1970.
-fn pax_time(secs: i64, nanos: i64) -> String {
-    if secs < 0 && nanos > 0 {
-        format!("-{}.{:09}", -(secs + 1), 1_000_000_000 - nanos)
-    } else {
-        format!("{secs}.{nanos:09}")
+        let head = Head { path, kind, about: About::from(stat), size, link, device: None, records };
+        let head = head.encode().map_err(file(self.to, "written"))?;
+        self.put(&head)
     }
 }
 
 /// Attributes of the user's own; those of the system are not a person's to bring back.
-fn attributes(file: &File) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn attributes(file: &File) -> Records {
     let Ok(names) = file.list_xattr() else { return Vec::new() };
     names
         .filter(|name| name.as_bytes().starts_with(b"user."))
         .filter_map(|name| {
             let value = file.get_xattr(&name).ok()??;
-            Some(([b"SCHILY.xattr.", name.as_bytes()].concat(), value))
+            Some((pax::attribute_key(&name), value))
         })
         .collect()
-}
-
-/// Where data lies in the file; `None` where it is in more pieces than an archive takes.
-fn pieces(file: &File, size: u64) -> Option<Pieces> {
-    let seek = |offset: u64, whence| -> Result<u64, Errno> {
-        let found = lseek64(file.as_fd(), i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?, whence)?;
-        u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
-    };
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let data = match seek(at, Whence::SeekData) {
-            Ok(data) => data,
-            Err(Errno::ENXIO) => break,
-            // A file system that does not tell has no holes.
-            Err(_) => return Some(vec![(0, size)]),
-        };
-        let end = seek(data, Whence::SeekHole).unwrap_or(size).min(size);
-        if end <= data {
-            break;
-        }
-        pieces.push((data, end - data));
-        if pieces.len() >= limits::TAR_SPARSE {
-            return None;
-        }
-        at = end;
-    }
-    Some(pieces)
-}
-
-/// GNU's sparse format 1.0: how many pieces, then offset and length of each, filled up to a block. Ends with an empty
-/// piece at the end of the file, as GNU tar writes it.
-fn map(pieces: &Pieces, size: u64) -> String {
-    let mut text = format!("{}\n", pieces.len() + 1);
-    for (offset, len) in pieces.iter().chain(&[(size, 0)]) {
-        let _ = write!(text, "{offset}\n{len}\n");
-    }
-    let full = text.len().next_multiple_of(512);
-    text.extend(std::iter::repeat_n('\0', full - text.len()));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_length_of_a_record_counts_itself() {
-        for len in 1..300 {
-            let record = pax_record(b"path", &vec![b'x'; len]);
-            let said: usize = record
-                .split(|b| *b == b' ')
-                .next()
-                .and_then(|n| std::str::from_utf8(n).ok()?.parse().ok())
-                .expect("a length");
-            assert_eq!(said, record.len());
-        }
-    }
-
-    #[test]
-    fn times_before_1970_count_backwards() {
-        assert_eq!(pax_time(5, 7), "5.000000007");
-        assert_eq!(pax_time(-2, 500_000_000), "-1.500000000");
-        assert_eq!(pax_time(-2, 0), "-2.000000000");
-    }
 }

@@ -15,11 +15,16 @@ use std::path::{Path, PathBuf};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
+use super::digest::TreeDigest;
 use super::plant::{Meta, Node, PlantError, Planter, entry_path, write_error};
+use crate::proto::manifest::{BadManifest, HEAD, Head, TAIL, Tail};
 use crate::service::jobs::{Cancelled, Task};
-use crate::types::limits;
+use crate::types::{ByteSize, limits};
 
 const BLOCK: usize = 512;
+
+/// How the keys of extended attributes begin.
+const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,18 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "the image ends in the middle{}: the note that a whole export ends with (`{TAIL}`) is missing; copy or export it again",
+        after(.0.as_ref())
+    )]
+    NoTail(Option<PathBuf>),
+    #[error(
+        "the image is not what was exported: {} in {} entries with the SHA-256 {} were, and {} in {} entries with {} arrived; it was damaged or changed on its way, export it again",
+        ByteSize(.meant.bytes), .meant.entries, .meant.sha256, ByteSize(.found.bytes), .found.entries, .found.sha256
+    )]
+    Changed { meant: Tail, found: Tail },
+    #[error(transparent)]
+    Manifest(#[from] BadManifest),
     #[error(transparent)]
     Plant(#[from] PlantError),
     #[error(transparent)]
@@ -46,17 +63,39 @@ fn after(entry: Option<&PathBuf>) -> String {
     entry.map(|entry| format!(" after `{}`", entry.display())).unwrap_or_default()
 }
 
-/// Unpacks everything `input` holds with `planter`.
+/// Unpacks everything `input` holds with `planter`. If that is an image that a Bramble exported, answers with what it says
+/// of itself, and only if it arrived as it was sent.
 ///
 /// Reads `input` to the end of the archive, not further. `task` counts nothing here: the reader under `input` knows
 /// the compressed bytes, which are what progress is told in.
-pub fn unpack(input: &mut dyn Read, planter: &mut Planter, task: &Task) -> Result<(), ArchiveError> {
+pub fn unpack(
+    input: &mut dyn Read,
+    planter: &mut Planter,
+    task: &Task,
+) -> Result<Option<Head>, ArchiveError> {
     let mut archive = Archive::new(input);
-    while let Some(entry) = archive.next_entry()? {
+    let mut next = archive.next_entry()?;
+    let head = match &next {
+        Some(first) if first.path == Path::new(HEAD) => {
+            let head = Head::decode(&archive.small(first, limits::IMAGE_MANIFEST)?)?;
+            archive.digest = Some(TreeDigest::default());
+            next = archive.next_entry()?;
+            Some(head)
+        }
+        _ => None,
+    };
+    while let Some(entry) = next {
         task.go_on()?;
+        if head.is_some() && entry.path == Path::new(TAIL) {
+            let meant = Tail::decode(&archive.small(&entry, limits::IMAGE_MANIFEST)?)?;
+            let found = archive.digest.take().unwrap_or_default().tail();
+            let whole = archive.next_entry()?.is_none() && meant == found;
+            return if whole { Ok(head) } else { Err(ArchiveError::Changed { meant, found }) };
+        }
         archive.plant(&entry, planter, task)?;
+        next = archive.next_entry()?;
     }
-    Ok(())
+    if head.is_some() { Err(ArchiveError::NoTail(archive.last)) } else { Ok(None) }
 }
 
 /// An archive that is read entry by entry.
@@ -68,6 +107,8 @@ pub struct Archive<'a> {
     /// The entry before, for messages.
     last: Option<PathBuf>,
     buffer: Vec<u8>,
+    /// Of what is planted, where somebody asks.
+    digest: Option<TreeDigest>,
 }
 
 /// What the archive has next; its content, if it has one, is read by [`Archive::plant`] or [`Archive::small`].
@@ -124,7 +165,7 @@ impl std::fmt::Debug for Archive<'_> {
 
 impl<'a> Archive<'a> {
     pub fn new(input: &'a mut dyn Read) -> Self {
-        Self { input, left: 0, padding: 0, last: None, buffer: vec![0; 256 * 1024] }
+        Self { input, left: 0, padding: 0, last: None, buffer: vec![0; 256 * 1024], digest: None }
     }
 
     /// The content of a small file, whole.
@@ -256,6 +297,9 @@ impl<'a> Archive<'a> {
     /// Writes the entry, content and all.
     pub fn plant(&mut self, entry: &Entry, planter: &mut Planter, task: &Task) -> Result<(), ArchiveError> {
         let Entry { path, kind, meta } = entry;
+        if let Some(digest) = &mut self.digest {
+            digest.entry(path, kind, meta);
+        }
         match kind {
             Kind::Folder => planter.folder(path, meta.clone())?,
             Kind::Symlink(target) => planter.symlink(path, target, meta)?,
@@ -274,7 +318,11 @@ impl<'a> Archive<'a> {
                         if got < want {
                             return Err(ArchiveError::Truncated(Some(path.clone())));
                         }
-                        sink.put(offset + done, self.buffer.get(..got).unwrap_or_default())
+                        let bytes = self.buffer.get(..got).unwrap_or_default();
+                        if let Some(digest) = &mut self.digest {
+                            digest.content(bytes);
+                        }
+                        sink.put(offset + done, bytes)
                             .map_err(|source| write_error(path, "write its content", source))?;
                         done += got as u64;
                     }
@@ -475,7 +523,8 @@ fn pax_records(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
         let (key, value) = (record.get(..equals)?, record.get(equals + 1..)?);
         if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
             extensions.old_map.push(std::str::from_utf8(value).ok()?.parse().ok()?);
-        } else if value.is_empty() {
+        } else if value.is_empty() && !key.starts_with(ATTRIBUTE) {
+            // It takes back what stands in the header of all that follow; an attribute may be empty.
             extensions.records.remove(key);
         } else {
             extensions.records.insert(key.to_vec(), value.to_vec());
@@ -487,7 +536,7 @@ fn pax_records(mut bytes: &[u8], extensions: &mut Extensions) -> Option<()> {
 
 fn attributes(extensions: &Extensions) -> Vec<(OsString, Vec<u8>)> {
     let of = |(key, value): (&Vec<u8>, &Vec<u8>)| {
-        let name = key.strip_prefix(b"SCHILY.xattr.")?;
+        let name = key.strip_prefix(ATTRIBUTE)?;
         (!name.is_empty() && !name.contains(&0)).then(|| (OsStr::from_bytes(name).to_owned(), value.clone()))
     };
     extensions.records.iter().filter_map(of).collect()

@@ -25,6 +25,7 @@ use super::library::{Library, LibraryError, Ready};
 use super::plant::{PlantError, Planted, Planter, Sink};
 use super::publish::PublishError;
 use super::source::{self, Opened, Source, SourceError, Sum, Sums};
+use crate::proto::manifest::Head;
 use crate::proto::packed::Packing;
 use crate::service::jobs::{Cancelled, JobError, Stopped, Task};
 use crate::types::{ByteSize, ImageName, Moment, Version, limits};
@@ -174,9 +175,10 @@ impl Library {
     fn run(&self, request: &Request, opened: Opened, job: u64, task: &Task) -> Result<String, ImportError> {
         let staging = Staging::new(self.folder.join(format!(".incoming-{job}")))?;
         let tree = staging.folder("tree", 0o755)?;
+        let mut exported = None;
         let written = match opened {
             Opened::Folder(from) => self.take_folder(request, &from, &tree, task),
-            Opened::File(file) => self.take_file(request, file, &staging, &tree, task),
+            Opened::File(file) => self.take_file(request, file, &staging, &tree, &mut exported, task),
         };
         let (planted, sums) = written.map_err(|error| self.full_or_else(&request.source, error))?;
         task.phase("inspecting", 0)?;
@@ -196,7 +198,7 @@ impl Library {
             tree: &tree,
             name: &request.name,
             source: &request.source,
-            note: "",
+            note: exported.as_ref().map_or("", |exported| exported.note.as_str()),
             current: true,
             sha256: sums.file.map(hex).as_deref(),
             bytes: planted.bytes,
@@ -205,7 +207,14 @@ impl Library {
             at: Moment::from(SystemTime::now()),
         })?;
         self.measure(&Task::unwatched());
-        Ok(told(&image.to_string(), &facts, planted, before))
+        let mut told = told(&image.to_string(), &facts, planted, before);
+        if let Some(Head { name, version, bramble, made_at, .. }) = exported {
+            let _ = write!(
+                told,
+                "\nNote: it is {name}@{version} as Bramble {bramble} exported it on {made_at} UTC, whole and unchanged."
+            );
+        }
+        Ok(told)
     }
 
     fn take_folder(
@@ -230,6 +239,7 @@ impl Library {
         file: Source,
         staging: &Staging,
         tree: &Path,
+        exported: &mut Option<Head>,
         task: &Task,
     ) -> Result<(Planted, Sums), ImportError> {
         let damaged = |source| ImportError::Unpack { source_name: request.source.clone(), source };
@@ -247,7 +257,7 @@ impl Library {
         if archive::is_header(&first) {
             let mut planter = self.planter(tree)?;
             let mut whole = first.as_slice().chain(&mut content);
-            archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
+            *exported = archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
                 // What the decoder says, not what it made of the archive.
                 ArchiveError::Read { source, .. } => damaged(source),
                 other => other.into(),
@@ -458,7 +468,7 @@ fn hex(sum: Sum) -> String {
 }
 
 /// Memory that can be had without pushing others out, in bytes (proc(5), `MemAvailable`).
-fn available_memory() -> u64 {
+pub(super) fn available_memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text
         .lines()

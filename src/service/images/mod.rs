@@ -3,8 +3,10 @@
 pub mod archive;
 pub mod clean;
 pub mod copy;
+pub mod digest;
 pub mod disk;
 pub mod drafts;
+pub mod export;
 pub mod fat;
 pub mod fit;
 pub mod import;
