@@ -113,6 +113,11 @@ return baseclass.extend({
 			slips: 'html'
 		})).then((made) => {
 			done();
+
+			/* Whoever typed the password knows it. */
+			if (values.password)
+				return act.done(_('%s can log in now, and is asked for a password of their own then.').format(values.account));
+
 			this.passwords(made.accounts, made.page ? [ made.page ] : []);
 
 			return false;
@@ -284,6 +289,6 @@ return baseclass.extend({
 		], _('Remove the class'), (values) => api.classRemove({ 'class': one.name, members: values.members ? '1' : null }).then((gone) => {
 			done();
 			act.done(N_(gone.accounts.length, 'Class removed, with %s account.', 'Class removed, with %s accounts.').format(show.number(gone.accounts.length)));
-		}));
+		}), 'negative');
 	}
 });

@@ -141,8 +141,8 @@ return baseclass.extend({
 	},
 
 	/* A dialog of fields `{ name, label, kind, value, choices, help }`. `work` gets the values; a refusal that names a field
-	   is shown beside it. */
-	form(title, intro, fields, label, work) {
+	   is shown beside it. `kind` is that of its button: `negative` where something is lost. */
+	form(title, intro, fields, label, work, kind) {
 		const nodes = {}, notes = {};
 		const rows = fields.map((field) => {
 			const id = 'bramble-field-' + field.name;
@@ -160,7 +160,7 @@ return baseclass.extend({
 			]);
 		});
 
-		return this.dialog(title, (intro ? [ E('p', {}, [ intro ]) ] : []).concat(rows), label, 'positive', () => {
+		return this.dialog(title, (intro ? [ E('p', {}, [ intro ]) ] : []).concat(rows), label, kind ?? 'positive', () => {
 			const values = {};
 
 			for (const field of fields) {

@@ -95,7 +95,7 @@ return baseclass.extend({
 		}, target)).then((action) => {
 			begun = Date.now();
 			act.done(action.of == 0 ? _('Nobody could be told.') : N_(action.of, '%s client is told.', '%s clients are told.').format(show.number(action.of)));
-		}));
+		}), CLOSES.indexOf(kind) >= 0 ? 'negative' : 'positive');
 	},
 
 	/* To how many it is done, and who loses what. */

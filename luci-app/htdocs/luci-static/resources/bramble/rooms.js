@@ -76,7 +76,11 @@ return baseclass.extend({
 			...boots.health(client.health, client.history, client.now),
 			...boots.console(client.console),
 			E('h4', {}, [ _('What happened') ]),
-			this.timeline(client.timeline)
+			this.timeline(client.timeline.filter((line) => line.kind != 'file')),
+			E('details', { 'data-key': 'files' }, [
+				E('summary', {}, [ _('Each file that it asked for') ]),
+				this.timeline(client.timeline.filter((line) => line.kind == 'file'))
+			])
 		];
 	},
 

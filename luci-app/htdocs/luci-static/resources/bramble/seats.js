@@ -102,7 +102,7 @@ return baseclass.extend({
 			_('Programs are closed. What was not saved is lost; the files in the home stay.'), [
 				{ name: 'message', label: _('Message'), help: _('What the person is shown. A general sentence if left empty.') }
 			], _('Log out'), (values) => api.sessionEnd({ session: person.session, message: values.message })
-				.then(() => act.done(_('%s is being logged out.').format(person.full_name || person.user))));
+				.then(() => act.done(_('%s is being logged out.').format(person.full_name || person.user))), 'negative');
 	},
 
 	/* Makes a Pi one of ours; `rooms` and `images` are asked for, so that the dialog is never out of date. */

@@ -163,7 +163,7 @@ return view.extend({
 		act.form(_('Restore a backup'), _('Files that are in the backup replace those that are there. What came later stays.'), [
 			{ name: 'from', label: _('File'), value: path, placeholder: '/mnt/backup/bramble-2026-11-27.tar' },
 			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') }
-		], _('Restore'), (values) => api.homeRestore(values).then(() => act.done(_('The restoring has begun.'))));
+		], _('Restore'), (values) => api.homeRestore(values).then(() => act.done(_('The restoring has begun.'))), 'negative');
 	},
 
 	showTasks(answer) {

@@ -47,20 +47,30 @@ return view.extend({
 	ask() {
 		return api.overview({ mark: this.mark }).then((reply) => actions.busy(this.known)
 			? api.actionList().then((list) => { this.known = list.actions; return reply; })
-			: reply);
+			: reply).catch((error) => {
+			/* There is nothing yet that could be out of date. */
+			if (!this.whole)
+				show.fill(this.content, this.absent(error));
+			else
+				throw error;
+		});
 	},
 
 	/* Nothing to show yet: Bramble does not run. */
 	absent(error) {
 		return [
 			E('p', { 'class': 'bramble-problem' }, [ error.message ]),
+			error.code == 'not_running' && api.may('image_import') ? E('p', {}, [ _('If it is new here: five steps lead to a room whose Pis start from this router.') ]) : '',
 			error.code == 'not_running' && api.may('image_import')
-				? E('p', {}, [ E('a', { 'class': 'btn cbi-button cbi-button-positive', 'href': L.url('admin/bramble/setup') }, [ _('Set Bramble up') ]) ])
+				? E('p', {}, [ E('a', { 'class': 'btn cbi-button cbi-button-positive important', 'href': L.url('admin/bramble/setup'), 'data-key': 'setup' }, [ _('Set Bramble up') ]) ])
 				: ''
 		];
 	},
 
 	update(reply) {
+		if (!reply)
+			return;
+
 		/* Times such as “2 minutes ago” move on even if nothing else does. */
 		this.mark = reply.mark;
 		this.whole = reply.whole ?? this.whole;

@@ -176,7 +176,7 @@ return view.extend({
 			_('Programs are closed. What was not saved is lost; the files in the home stay.'), [
 				{ name: 'message', label: _('Message'), help: _('What the person is shown. A general sentence if left empty.') }
 			], _('Log out'), (values) => api.sessionEnd({ session: one.session, message: values.message })
-				.then(() => api.sessionList()).then((answer) => this.showSessions(answer)));
+				.then(() => api.sessionList()).then((answer) => this.showSessions(answer)), 'negative');
 	},
 
 	showPast() {

@@ -19,7 +19,7 @@ const EVERY = 3;
 const DISKS = /^\/(mnt|media|srv|data)\//;
 
 /* Devices whose data does not outlive a restart, or that wear out. */
-const FLASH = /^(\/dev\/(mtd|ubi|root|loop)|overlay|tmpfs|rootfs|mtd:|ubi|ramfs)/;
+const FLASH = /^(\/dev\/(mtd|ubi|root)|overlay|tmpfs|rootfs|mtd:|ubi|ramfs)/;
 
 /* Space that one image and its unpacking need at least, in bytes. */
 const LEAST = 8e9;
@@ -331,6 +331,7 @@ return view.extend({
 					act.button(_('Adopt…'), () => seats.adopt(seat), 'positive', { 'data-key': 'adopt-' + seat.mac })
 				]), _('No new Pi has been seen.')),
 				all.length > strangers.length ? E('h3', {}, [ _('Adopted') ]) : '',
+				all.length > strangers.length ? E('p', {}, [ _('Switch each off and on once more: it starts the image of its room then.') ]) : '',
 				seats.map(all.filter((seat) => seat.adopted), answer.now),
 				E('div', { 'class': 'right' }, [ E('a', { 'class': 'btn cbi-button cbi-button-positive important', 'href': L.url('admin/bramble/overview') }, [ _('To the overview') ]) ])
 			];
