@@ -108,6 +108,10 @@ class Page {
 			this.asked.push(params.request.url);
 		else if (method == 'Page.javascriptDialogOpening')
 			this.troubles.push('a dialog of the browser: ' + params.message);
+
+		/* Nothing else goes on before it is closed. */
+		if (method == 'Page.javascriptDialogOpening')
+			this.ask('Page.handleJavaScriptDialog', { accept: false }).catch(() => {});
 	}
 
 	ask(method, params) {

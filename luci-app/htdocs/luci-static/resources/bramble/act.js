@@ -84,7 +84,12 @@ return baseclass.extend({
 
 	/* The title goes in as a text, as everything else. */
 	modal(title, nodes) {
-		return ui.showModal([ title ], nodes);
+		const modal = ui.showModal([ title ], nodes);
+
+		/* The keyboard goes where the eyes are. */
+		modal?.querySelector('input, select, textarea, button, a')?.focus();
+
+		return modal;
 	},
 
 	/* The row that closes a dialog which only shows something. */

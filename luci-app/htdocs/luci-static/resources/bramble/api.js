@@ -67,6 +67,7 @@ return baseclass.extend({
 	imageTest: method('image_test', [ 'client', 'image' ]),
 	imagePromote: method('image_promote', [ 'image', 'room' ]),
 	imageRollback: method('image_rollback', [ 'image', 'room' ]),
+	imageExport: method('image_export', [ 'image', 'to', 'form' ]),
 	imageClone: method('image_clone', [ 'image', 'name' ]),
 
 	homeUsage: method('home_usage'),

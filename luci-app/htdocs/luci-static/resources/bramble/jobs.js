@@ -17,7 +17,8 @@ const KINDS = {
 	'people': _('List of people'),
 	'draft': _('Draft'),
 	'publish': _('Publication'),
-	'clone': _('Clone')
+	'clone': _('Clone'),
+	'export': _('Export')
 };
 
 const ENDS = {

@@ -2,6 +2,7 @@
 'require baseclass';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.archives as archives';
 'require bramble.show as show';
 
 /* The life of an image: what can be done with it, with one of its versions, and with its draft. Each dialog says to whom it
@@ -57,6 +58,7 @@ return baseclass.extend({
 				!current && api.may('image_promote') ? act.button(_('Make current…'), () => this.promote(image, name, whole), 'positive') : '',
 				!current && api.may('image_test') ? act.button(_('Try on one client…'), () => this.test(name, whole)) : '',
 				!image.draft && api.may('image_draft') ? act.button(_('Draft…'), () => this.makeDraft(name), 'neutral') : '',
+				api.may('image_export') ? act.button(_('Export…'), () => this.export(image, version), 'neutral') : '',
 				api.may('image_clone') ? act.button(_('Clone…'), () => this.clone(name), 'neutral') : '',
 				api.may('image_remove') && image.versions.length > 1 ? act.button(_('Remove this version…'), () => this.removeVersion(image, version, name), 'remove') : ''
 			])
@@ -154,6 +156,15 @@ return baseclass.extend({
 
 	endTrial(client) {
 		return api.imageTest({ client: client.mac }).then((effect) => act.done(effect.says));
+	},
+
+	/* An archive of one version that can be imported elsewhere. */
+	export(image, version) {
+		return archives.place('bramble-image-%s-%d.tar.zst'.format(image.name, version.version)).then((to) => act.form(_('Export %s').format('%s@%d'.format(image.name, version.version)),
+			_('One file with everything that another Bramble needs to import it, bit for bit. Clients notice nothing. It is offered for download on this page if its name begins with “bramble-image-”.'), [
+				{ name: 'to', label: _('File'), value: to, help: _('A new file on a disk that is not that of the data.') },
+				{ name: 'form', label: _('Packed'), kind: 'choice', choices: [ [ 'zst', _('quickly') ], [ 'xz', _('small; takes much longer') ] ] }
+			], _('Export'), (values) => api.imageExport({ image: '%s@%d'.format(image.name, version.version), to: values.to, form: values.form }).then(this.begun(_('The export has begun.')))));
 	},
 
 	clone(name) {

@@ -5,6 +5,7 @@
 'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.archives as archives';
 'require bramble.jobs as jobs';
 'require bramble.options as options';
 'require bramble.show as show';
@@ -14,25 +15,14 @@
 const EVERY = 3;
 const SHOWN = 100;
 
-/* Where backups are looked for, and what they are called. */
-const DISK = /^\/mnt\/./;
-const ARCHIVE = /^bramble-.*\.tar$/;
-
 return view.extend({
 	load() {
 		return Promise.all([
-			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), this.archives(), api.loadRights(), uci.load('bramble')
+			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), archives.backups(), api.loadRights(), uci.load('bramble')
 		]);
 	},
 
-	/* Backups on mounted disks, newest first. Disks that do not answer have none. */
-	archives() {
-		return api.mounts().catch(() => []).then((mounts) => Promise.all(mounts.filter((mount) => DISK.test(mount.mount)).map((mount) => api.files(mount.mount)
-			.then((files) => files.filter((file) => file.type == 'file' && ARCHIVE.test(file.name)).map((file) => Object.assign({ path: '%s/%s'.format(mount.mount, file.name) }, file)), () => []))))
-			.then((lists) => lists.flat().sort((one, other) => other.mtime - one.mtime));
-	},
-
-	render([ shares, homes, tasks, classes, archives ]) {
+	render([ shares, homes, tasks, classes, found ]) {
 		this.problems = E('div', {}, []);
 		this.homes = E('div', {}, []);
 		this.tasks = E('div', {}, []);
@@ -45,7 +35,7 @@ return view.extend({
 		this.showShares(shares);
 		this.showHomes(homes);
 		this.showTasks(tasks);
-		this.showArchives(archives);
+		this.showArchives(found);
 
 		return map.render().then((node) => {
 			const tabs = E('div', {}, [
@@ -134,29 +124,25 @@ return view.extend({
 	},
 
 	look() {
-		return this.archives().then((found) => this.showArchives(found));
+		return archives.backups().then((found) => this.showArchives(found));
 	},
 
 	showArchives(found) {
 		show.fill(this.kept, [
-			show.table([ _('File'), _('Size'), _('Made'), '' ], found.map((file) => [
-				file.path, show.size(file.size), show.when(1000 * file.mtime),
-				[
-					act.button(_('Download'), () => api.download(file.path), 'action', { 'data-key': 'load-' + file.path }),
-					api.may('home_restore') ? act.button(_('Restore…'), () => this.startRestore(file.path), 'negative', { 'data-key': 'restore-' + file.path }) : ''
-				]
-			]), _('No backup is on a disk that is mounted below /mnt.'))
+			archives.table(found, (file) => api.may('home_restore')
+				? [ act.button(_('Restore…'), () => this.startRestore(file.path), 'negative', { 'data-key': 'restore-' + file.path }) ]
+				: [], _('No backup is on a disk that is mounted below /mnt.'))
 		]);
 	},
 
 	startBackup() {
 		const day = new Date().toISOString().slice(0, 10);
 
-		act.form(_('Back up'), null, [
-			{ name: 'to', label: _('File'), value: '/mnt/backup/bramble-%s.tar'.format(day), help: _('A new file on a mounted disk. It is found here again if its name begins with “bramble-” and ends with “.tar”.') },
+		return archives.place('bramble-%s.tar'.format(day)).then((to) => act.form(_('Back up'), null, [
+			{ name: 'to', label: _('File'), value: to, help: _('A new file on a mounted disk. It is found here again if its name begins with “bramble-” and ends with “.tar”.') },
 			{ name: 'home', label: _('Only the home of'), help: _('The log-in name of one person; everything if left empty.') },
 			{ name: 'since', label: _('Only what is newer than'), kind: 'date', help: _('For a small backup between two whole ones.') }
-		], _('Back up'), (values) => api.homeBackup(values).then(() => act.done(_('The backup has begun.'))));
+		], _('Back up'), (values) => api.homeBackup(values).then(() => act.done(_('The backup has begun.')))));
 	},
 
 	startRestore(path) {

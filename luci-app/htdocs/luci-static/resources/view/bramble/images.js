@@ -2,6 +2,7 @@
 'require view';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.archives as archives';
 'require bramble.jobs as jobs';
 'require bramble.life as life';
 'require bramble.show as show';
@@ -15,23 +16,26 @@ const OTHERS = [ 'backup', 'restore', 'measure', 'return', 'people' ];
 
 return view.extend({
 	load() {
-		return Promise.all([ api.imageList(), api.jobList(), api.loadRights() ]);
+		return Promise.all([ api.imageList(), api.jobList(), archives.images(), api.loadRights() ]);
 	},
 
-	render([ images, tasks ]) {
+	render([ images, tasks, found ]) {
+		this.exported = E('div', {}, []);
 		this.list = E('div', {}, []);
 		this.tasks = E('div', {}, []);
 
 		const node = show.page(_('Images'), _('An image is an operating system that Pis boot. Its versions never change: what runs from one goes on running.'), [
 			E('div', { 'class': 'cbi-section' }, [
 				E('div', { 'class': 'bramble-tools' }, [
-					api.may('image_import') ? act.button(_('Import…'), () => this.import(), 'add') : ''
+					api.may('image_import') ? act.button(_('Import…'), () => this.import(null), 'add') : ''
 				]),
 				this.list
 			]),
+			this.exported,
 			show.section(_('Tasks'), [ this.tasks ])
 		]);
 
+		this.showExported(found);
 		this.update([ images, tasks ]);
 		show.follow(node, EVERY, () => Promise.all([ api.imageList(), api.jobList() ]), (answer) => this.update(answer));
 
@@ -60,12 +64,29 @@ return view.extend({
 			]), _('There is no image yet. Import one; Raspberry Pi OS as it is offered for download will do.'))
 		]);
 		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));
+
+		const exports = shown.filter((job) => job.kind == 'export' && job.state == 'done').length;
+
+		/* One more is there now. */
+		if (this.exports != null && exports > this.exports)
+			archives.images().then((found) => this.showExported(found));
+
+		this.exports = exports;
 	},
 
-	import() {
+	/* Archives of images, as they were made here or brought on a disk. */
+	showExported(found) {
+		show.fill(this.exported, found.length ? [ show.section(_('Exported images'), [
+			archives.table(found, (file) => api.may('image_import')
+				? [ act.button(_('Import…'), () => this.import(file), 'action', { 'data-key': 'import-' + file.path }) ]
+				: [])
+		]) ] : []);
+	},
+
+	import(file) {
 		act.form(_('Import an image'), _('Unpacking takes some minutes; you can watch it here and go on with something else.'), [
-			{ name: 'source', label: _('File on the router'), placeholder: '/mnt/sda1/raspios.img.xz', help: _('A disk image (.img) or an archive of a root file system (.tar), compressed or not.') },
-			{ name: 'name', label: _('Name'), placeholder: 'trixie', help: _('A name that is there already gets a new version, which the Pis boot the next time.') },
+			{ name: 'source', label: _('File on the router'), value: file?.path, placeholder: '/mnt/sda1/raspios.img.xz', help: _('A disk image (.img) or an archive of a root file system (.tar), compressed or not.') },
+			{ name: 'name', label: _('Name'), value: file?.name.match(/^bramble-image-(.*)-\d+\.tar/)?.[1], placeholder: 'trixie', help: _('A name that is there already gets a new version, which the Pis boot the next time.') },
 			{ name: 'sha256', label: _('Checksum'), help: _('SHA-256 of the file, if you have it: nothing else is imported then.') }
 		], _('Import'), (values) => api.imageImport(values).then(() => act.done(_('The import has begun.'))));
 	},

@@ -1,0 +1,189 @@
+'use strict';
+
+/* The pages, unmodified, in a real browser: no error, no sideways scrolling on a telephone, the keyboard alone is enough,
+   nothing from the network becomes markup, nothing is loaded from elsewhere, and set-up takes eight clicks. */
+
+const assert = require('node:assert');
+const { after, before, test } = require('node:test');
+
+const { answer } = require('./harness.js');
+const { EVIL, VIEWS, answers, poison } = require('./given.js');
+const { Chrome, PROGRAM } = require('./chrome.js');
+const { serve } = require('./standin/server.js');
+
+/* In CI a missing browser is a failure. */
+const SKIP = PROGRAM || process.env.BRAMBLE_REQUIRE_PEERS ? false : 'chromium is not installed';
+
+let chrome = null, site = null, given = null;
+
+/* What the router answers: what was recorded, or what a test puts in its place. */
+function reply(object, method, params) {
+	if (object == 'uci')
+		return method == 'get' ? given.uci : (Object.assign(given.uci, params), {});
+
+	const found = given[object == 'bramble' ? method : object + '.' + method];
+
+	return typeof(found) == 'function' ? found(params) : found;
+}
+
+before(async () => {
+	if (SKIP)
+		return;
+
+	site = await serve(reply);
+	chrome = await Chrome.start();
+});
+
+after(async () => {
+	await chrome?.stop();
+	await site?.stop();
+});
+
+async function open(view, look) {
+	const page = await chrome.page(look);
+
+	await page.open(site.url + '/cgi-bin/luci/admin/bramble/' + view);
+	await page.wait(() => document.body.dataset.ready);
+
+	return page;
+}
+
+for (const view of VIEWS)
+	test('in a browser: ' + view, { skip: SKIP }, async () => {
+		for (const [ width, dark ] of [ [ 1280, false ], [ 400, true ] ]) {
+			given = answers();
+
+			const page = await open(view, { width, height: 900, dark });
+			const wide = await page.run(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+
+			assert.ok(wide <= 0, 'at ' + width + ' px it is ' + wide + ' px too wide');
+			assert.deepStrictEqual(page.troubles, []);
+			assert.deepStrictEqual(page.asked.filter((url) => !url.startsWith(site.url) && !/^(data|blob|about):/.test(url)), []);
+
+			/* Whoever cannot see it hears what each control is. */
+			const dumb = await page.run(() => [ ...document.querySelectorAll('#view button, #view a, #view input, #view select, #view textarea') ]
+				.filter((node) => !(node.textContent.trim() || node.getAttribute('aria-label') || node.labels?.length || node.title))
+				.map((node) => node.outerHTML));
+
+			assert.deepStrictEqual(dumb, []);
+			await page.close();
+		}
+	});
+
+for (const view of VIEWS)
+	test('in a browser, markup in every field of every answer stays text: ' + view, { skip: SKIP }, async () => {
+		given = answers('administrator', (name, value) => poison(value));
+
+		const page = await open(view, { width: 1280, height: 900 });
+		const pressed = await page.run(async () => {
+			let count = 0;
+
+			for (const node of document.querySelectorAll('#view button')) {
+				node.click();
+				await new Promise((resolve) => setTimeout(resolve, 15));
+				count += document.querySelectorAll('.modal').length;
+			}
+
+			return count;
+		});
+
+		/* An image that was made by mistake asks for its source and then runs what it says. */
+		await new Promise((resolve) => setTimeout(resolve, 100));
+		assert.strictEqual(await page.run(() => document.querySelectorAll('img, script[src*="x"]').length), 0);
+		assert.deepStrictEqual(page.troubles.filter((trouble) => /dialog of the browser|alert/.test(trouble)), []);
+		assert.ok(!page.asked.some((url) => /\/x$/.test(url)), page.asked.join(' '));
+
+		if (view == 'overview')
+			assert.ok((await page.says()).includes(EVIL) && pressed > 0);
+
+		await page.close();
+	});
+
+test('the keyboard alone is enough', { skip: SKIP }, async () => {
+	given = answers();
+
+	const page = await open('overview', { width: 1280, height: 900 });
+	const at = () => page.run(() => document.activeElement?.getAttribute('data-key') ?? document.activeElement?.textContent ?? '');
+	const reach = async (wanted) => {
+		for (let n = 0; n < 80; n++) {
+			await page.key('Tab');
+
+			if (wanted(await at()))
+				return;
+		}
+
+		assert.fail('the keyboard does not get there; it is at ' + await at());
+	};
+
+	await reach((key) => key.startsWith('seat-'));
+
+	/* It can be seen where one is. */
+	const outline = await page.run(() => getComputedStyle(document.activeElement).outlineStyle);
+
+	assert.notStrictEqual(outline, 'none');
+
+	/* And one stays there while the page draws itself anew. */
+	const seat = await at();
+
+	await new Promise((resolve) => setTimeout(resolve, 2500));
+	assert.strictEqual(await at(), seat);
+	await page.key('Enter');
+	await page.wait(() => document.querySelector('.modal'));
+	assert.ok(await page.run(() => document.querySelector('.modal').contains(document.activeElement)), 'a dialog takes the keyboard');
+	await reach((text) => text == 'Close');
+	await page.key('Enter');
+	await page.wait(() => !document.querySelector('.modal'));
+	assert.deepStrictEqual(page.troubles, []);
+	await page.close();
+});
+
+/* A router on which Bramble was just installed. */
+function fresh() {
+	const all = answers();
+	const { overview, takeover, image_list: images, job_list: jobs } = all;
+	const seat = Object.assign({}, overview.whole.seats.find((one) => !one.adopted));
+	const now = { running: false, imported: false, adopted: false };
+	const running = (value) => (now.running ? value : undefined);
+
+	return Object.assign(all, {
+		now,
+		uci: { bramble: { main: { '.name': 'main', '.type': 'bramble', enabled: '0', data: '/mnt/sda1/bramble', network: [ 'lan' ] } }, network: all.uci.network },
+		'file.exec': { code: 0, stdout: JSON.stringify(takeover) },
+		'rc.init': ({ action }) => { now.running ||= action == 'start'; return {}; },
+		overview: () => running(Object.assign({}, overview, { whole: Object.assign({}, overview.whole, {
+			rooms: all.uci.bramble.lab ? [ { name: 'lab', image: all.uci.bramble.lab.image ?? null } ] : [],
+			seats: [ Object.assign(seat, { adopted: now.adopted, room: now.adopted ? 'lab' : null }) ]
+		}) })),
+		image_list: () => running(now.imported ? images : { images: [] }),
+		image_import: () => { now.imported = true; return { job: 1 }; },
+		job_list: () => running(now.imported ? jobs : { jobs: [] }),
+		client_adopt: (asked) => { now.adopted = asked; return all.client_get; }
+	});
+}
+
+test('from a new package to a Pi that boots are eight clicks at most', { skip: SKIP }, async () => {
+	given = fresh();
+
+	const page = await open('setup', { width: 1280, height: 900 });
+	let clicks = 0;
+	const press = async (label) => { clicks++; await page.press(label); };
+
+	await press('Next');
+	await press('Show what changes');
+	await press('Start Bramble');
+	await page.text('What do the Pis start?');
+	await press('Import a file…');
+	await page.fill('source', '/mnt/sda1/raspios.img.xz');
+	await press('Import');
+	await page.wait(() => !document.querySelector('.modal'));
+	await press('5. Pis');
+	await press('Adopt…');
+	await press('Adopt');
+	await page.wait(() => !document.querySelector('.modal'));
+	assert.ok(clicks <= 8, clicks + ' clicks');
+	assert.strictEqual(given.uci.bramble.main.enabled, '1');
+	assert.strictEqual(given.now.adopted.room, 'lab', 'the Pi is in the room that the image was made for');
+	assert.strictEqual(given.uci.bramble.lab.image, 'trixie');
+	assert.deepStrictEqual(page.troubles, []);
+	await page.close();
+});
