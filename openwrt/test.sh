@@ -90,9 +90,9 @@ init start NETWORKS="lan lab" ZONES=$'lan ACCEPT lan\nclosed REJECT lab other\nw
 told "string src closed" "string dest_port 67" "string dest_port 2049" "string name Bramble tcp:8467"
 never "string src lan" "string src wan"
 ports() { sed -n 's/^string name Bramble //p' "$diary" | sort | tr '\n' ' '; }
-[ "$(ports)" = "tcp:111 tcp:2049 tcp:8467 udp:111 udp:123 udp:2049 udp:4011 udp:67 udp:69 udp:8467 " ] || { ports; exit 1; }
+[ "$(ports)" = "tcp:111 tcp:2049 tcp:8467 udp:111 udp:123 udp:2049 udp:4011 udp:6666 udp:67 udp:69 udp:8467 " ] || { ports; exit 1; }
 init start NETWORKS=lan LDAP=1 NFS_PORT=20490 ZONES='lan REJECT lan'
-[ "$(ports)" = "tcp:20490 tcp:389 tcp:636 tcp:8467 udp:123 udp:20490 udp:4011 udp:67 udp:69 udp:8467 " ] || { ports; exit 1; }
+[ "$(ports)" = "tcp:20490 tcp:389 tcp:636 tcp:8467 udp:123 udp:20490 udp:4011 udp:6666 udp:67 udp:69 udp:8467 " ] || { ports; exit 1; }
 init start INVALID=1
 told "procd_open_instance"
 grep -q "^logger .*main is not right" "$diary"

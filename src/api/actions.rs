@@ -57,7 +57,7 @@ impl Api {
     }
 
     /// Who is meant: the adopted ones of `client`, `room` or `all`, without those of `except`.
-    fn targets(&self, args: &Args) -> Result<Vec<Known>, ApiError> {
+    pub(super) fn targets(&self, args: &Args) -> Result<Vec<Known>, ApiError> {
         let named: Option<String> = args.get("client")?;
         let room: Option<RoomName> = args.get("room")?;
         let all = switch(args, "all")?.unwrap_or(false);

@@ -63,6 +63,7 @@ impl Api {
         }
         self.clients.forget(known.mac);
         self.vitals.forget(known.mac);
+        self.eeproms.forget(known.mac);
         self.consoles.forget(known.mac);
         self.events.forget(known.mac, &self.store).map_err(|error| self.failed(&error))?;
         tracing::info!(client = %known.mac, name = %known.name, "client forgotten");

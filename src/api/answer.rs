@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::eeprom::{Eeprom, EepromFate, EepromPlan, Eeproms, Medium};
 pub use crate::config::problem::Problem;
 use crate::proto::agent::health::Health as AgentHealth;
 pub use crate::service::accounts::import::{Fate, LineFate};

@@ -7,10 +7,12 @@ use super::answer::{
     Boot, Client, ClientDetail, ClientEvent, Clients, Events, HealthNow, Line, RoomState, Rooms,
 };
 use super::args::Args;
+use super::eeprom::boot_order;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::service::boots::of_room;
 use crate::service::clients::Known;
+use crate::service::eeprom::State as RolloutState;
 use crate::service::room::vitals::Vital;
 use crate::service::state::{self, Facts, State, Word};
 use crate::service::verdicts;
@@ -108,6 +110,8 @@ impl Api {
     fn judged(&self, known: &Known, facts: &Facts, vital: Option<&Vital>) -> verdicts::Facts {
         let tree = known.image.as_ref().and_then(|image| self.images.resolve(image));
         let heard = known.last_seen.is_some_and(|seen| now().since(seen) < RIVALS) || facts.link.open > 0;
+        let eeprom = self.eeproms.get(known.mac);
+        let failed = eeprom.rollout.filter(|rollout| rollout.state == RolloutState::Failed);
         verdicts::Facts {
             adopted: facts.adopted,
             model: known.revision.map(Revision::model),
@@ -118,6 +122,8 @@ impl Api {
             rival: known.ip.filter(|_| heard).and_then(|ip| Some((ip, self.clients.rival(known.mac, ip)?))),
             health: vital.map(|vital| (vital.at, vital.health.clone())),
             agent: self.agents.get(known.mac).is_some(),
+            boot_order: eeprom.said.as_ref().and_then(boot_order),
+            eeprom_failed: failed.map(|rollout| rollout.why),
         }
     }
 

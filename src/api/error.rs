@@ -61,6 +61,10 @@ pub enum ApiError {
     #[error("{0}")]
     Job(JobError),
     #[error("{0}")]
+    Eeprom(String),
+    #[error("{0}")]
+    Medium(String),
+    #[error("{0}")]
     Takeover(String),
     #[error("{0}")]
     NoDisk(String),
@@ -96,6 +100,8 @@ impl ApiError {
             Self::NoSuchJob(_) => "no_such_job",
             Self::NoSuchImport(_) => "no_such_import",
             Self::Job(_) => "job",
+            Self::Eeprom(_) => "eeprom",
+            Self::Medium(_) => "medium",
             Self::Takeover(_) => "takeover",
             Self::NoDisk(_) => "no_disk",
             Self::Stopping => "stopping",
@@ -107,13 +113,14 @@ impl ApiError {
     pub const fn field(&self) -> Option<&'static str> {
         match self {
             Self::Missing { field, .. } | Self::BadValue { field, .. } => Some(field),
-            Self::NoSuchClient { .. } => Some("client"),
+            Self::NoSuchClient { .. } | Self::Eeprom(_) => Some("client"),
             Self::NameTaken { .. } | Self::ImageTaken(_) => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
             Self::NoSuchImage { .. } | Self::ImageInUse(_) | Self::ImageState(_) => Some("image"),
             Self::NoSuchSession(_) => Some("session"),
             Self::NoSuchJob(_) | Self::NoSuchImport(_) => Some("job"),
             Self::NoSuchAction(_) => Some("action"),
+            Self::Medium(_) => Some("to"),
             Self::Action(refused) => refused.field(),
             Self::Account(error) => error.field(),
             Self::NoSuchMethod { .. }

@@ -50,6 +50,8 @@ const JOB: Param = must("job", Kind::Number, "give the number that `job_list` sh
 
 const IMAGE: Param = must("image", Kind::Text, "give a name, or a name and a version, such as `trixie@3`");
 const IMAGE_NAME: Param = must("image", Kind::Text, "give the name of an image, such as `trixie`");
+const RELEASE: Param =
+    may("release", Kind::Text, "which bootloaders of the image: `default` (unless told) or `latest`");
 const ROOM: Param = may("room", Kind::Text, "only this room; without it, all clients that pin no version");
 
 const ACCOUNT: Param = must("account", Kind::Text, "give the name somebody logs in with, such as `anna`");
@@ -189,6 +191,54 @@ pub const METHODS: &[Method] = &[
         access: Access::Write,
         params: &[ACTION],
         help: "Call an action off for the clients that were not told yet",
+    },
+    Method {
+        name: "eeprom_list",
+        access: Access::Read,
+        params: &[],
+        help: "What is in the EEPROM of each Pi 4 and 5, and what becomes of updates",
+    },
+    Method {
+        name: "eeprom_set",
+        access: Access::Write,
+        params: &[
+            must("settings", Kind::Text, "give such as `BOOT_ORDER=0xf21,NET_INSTALL_ENABLED=0`"),
+            may("client", Kind::Text, "whom, by hardware address, name or IP address; several with commas"),
+            may("room", Kind::Text, "or the clients of a room"),
+            may("all", Kind::Text, "or `1` for every client"),
+            may("except", Kind::Text, "whom not, as in `client`"),
+            RELEASE,
+            may(
+                "confirm",
+                Kind::Text,
+                "`1` to do it; without it the answer says what would be done, and what the danger is",
+            ),
+        ],
+        help: "Offer clients settings for their EEPROM at their next start",
+    },
+    Method {
+        name: "eeprom_undo",
+        access: Access::Write,
+        params: &[CLIENT, may("confirm", Kind::Text, "`1` to do it, as in `eeprom_set`")],
+        help: "Take an update back: what was not fetched is not offered, what was written is written back",
+    },
+    Method {
+        name: "enrol_medium",
+        access: Access::Write,
+        params: &[
+            must(
+                "to",
+                Kind::Text,
+                "give the path of a card or stick, such as `/dev/sdb`, or of a file that is to be made",
+            ),
+            must("models", Kind::Text, "give `pi3`, `pi4` or `pi5`, or `pi3,pi4` or `pi3,pi5`"),
+            IMAGE,
+            may("settings", Kind::Text, "of the EEPROM, as in `eeprom_set`"),
+            RELEASE,
+            may("erase", Kind::Text, "`1` if what is there may go"),
+            may("confirm", Kind::Text, "`1` to do it; without it the answer says what would be done"),
+        ],
+        help: "Start writing a card that makes Pis boot from the network which cannot yet; answers with a job",
     },
     Method { name: "image_list", access: Access::Read, params: &[], help: "Every image and who boots it" },
     Method {

@@ -10,6 +10,7 @@ mod adopt;
 mod args;
 mod backup;
 mod clients;
+mod eeprom;
 mod homes;
 mod image_forms;
 mod image_life;
@@ -44,6 +45,7 @@ use crate::config::problem::Problems;
 use crate::service::accounts::Accounts;
 use crate::service::backup::Backups;
 use crate::service::clients::Clients;
+use crate::service::eeprom::Eeproms;
 use crate::service::events::Events;
 use crate::service::health::Health;
 use crate::service::homes::Homes;
@@ -91,6 +93,7 @@ pub struct Api {
     pub agents: Arc<Agents>,
     pub vitals: Arc<Vitals>,
     pub consoles: Arc<Consoles>,
+    pub eeproms: Arc<Eeproms>,
     pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
@@ -133,6 +136,10 @@ impl Api {
             "action_list" => value(self.action_list()),
             "action_get" => value(self.action_get(&args)?),
             "action_stop" => value(self.action_stop(&args)?),
+            "eeprom_list" => value(self.eeprom_list()),
+            "eeprom_set" => value(self.eeprom_set(&args)?),
+            "eeprom_undo" => value(self.eeprom_undo(&args)?),
+            "enrol_medium" => value(self.enrol_medium(&args)?),
             "image_list" => value(self.image_list()?),
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),

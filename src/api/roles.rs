@@ -12,6 +12,7 @@ pub const HELPER: &[&str] = &[
     "events",
     "client_list",
     "client_get",
+    "eeprom_list",
     "action_list",
     "action_get",
     "room_list",

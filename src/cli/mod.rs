@@ -16,6 +16,7 @@ mod actions;
 mod backup;
 mod completion;
 pub mod demo;
+mod eeprom;
 mod exports;
 mod homes;
 mod images;
@@ -118,6 +119,11 @@ pub enum Command {
     /// Actions: what clients were told to do
     #[command(subcommand)]
     Action(actions::ActionCommand),
+    /// EEPROMs: the settings of the bootloaders of Pi 4 and 5
+    #[command(subcommand)]
+    Eeprom(eeprom::EepromCommand),
+    /// Write a card that makes Pis boot from the network which cannot yet
+    EnrolMedium(eeprom::EnrolMedium),
     /// Images: the operating systems that clients boot
     #[command(subcommand)]
     Image(images::ImageCommand),
@@ -343,6 +349,8 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
             ask(cli, "plan", &json!({ "room": room, "clients": clients }), room::plan)
         }
         Command::Action(command) => actions::action(cli, command),
+        Command::Eeprom(command) => command.run(cli),
+        Command::EnrolMedium(options) => options.run(cli),
         Command::Image(command) => images::run(cli, command),
         Command::Account(command) => accounts::account(cli, command),
         Command::Class(command) => accounts::class(cli, command),

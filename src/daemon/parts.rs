@@ -17,6 +17,7 @@ use crate::service::backup::Backups;
 use crate::service::boot_tree::BootTree;
 use crate::service::clients::Clients;
 use crate::service::directory::External;
+use crate::service::eeprom::{EepromError, Eeproms};
 use crate::service::events::Events;
 use crate::service::exports::Exports;
 use crate::service::exports::tree::Handles;
@@ -59,6 +60,8 @@ pub enum StartError {
     Homes(#[source] HomeError),
     #[error("shares cannot be kept")]
     Shares(#[source] ShareError),
+    #[error("updates of EEPROMs cannot be kept")]
+    Eeproms(#[source] EepromError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("the key of the agents' channel cannot be used; move `<data>/keys` away, and a new one is made")]
@@ -80,6 +83,7 @@ pub struct Parts {
     pub directory: External,
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
+    pub eeproms: Arc<Eeproms>,
     pub images: Arc<Images>,
     pub library: Library,
     pub jobs: Jobs,
@@ -148,7 +152,8 @@ impl Parts {
             config.subscribe(),
             now,
         )?);
-        let agent = agent::Shared::new(
+        let eeproms = Arc::new(Eeproms::open(&data, &store).map_err(StartError::Eeproms)?);
+        let mut agent = agent::Shared::new(
             Arc::clone(&clients),
             Arc::clone(&events),
             Arc::clone(&sessions),
@@ -157,6 +162,7 @@ impl Parts {
             config.subscribe(),
             clock,
         );
+        agent.eeproms = Arc::clone(&eeproms);
         let health = Arc::new(Health::default());
         let actions = Actions::new(
             Arc::clone(&agent.agents),
@@ -190,7 +196,11 @@ impl Parts {
             nfs: nfs::Shared::new(exports, Arc::clone(&events)),
             clock,
             started_at: now.civil,
-            boot_tree: Arc::new(BootTree::new(Arc::clone(&clients), Arc::clone(&images), channel_key.pin())),
+            boot_tree: Arc::new(
+                BootTree::new(Arc::clone(&clients), Arc::clone(&images), channel_key.pin())
+                    .with_eeproms(Arc::clone(&eeproms)),
+            ),
+            eeproms,
             leases: Arc::new(leases),
             health,
             store,

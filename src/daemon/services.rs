@@ -80,6 +80,7 @@ impl Services {
         let records = Records {
             clients: Arc::clone(&parts.clients),
             events: Arc::clone(&parts.events),
+            eeproms: Arc::clone(&parts.eeproms),
             store: parts.store.clone(),
             health: Arc::clone(&parts.health),
         };
@@ -138,6 +139,7 @@ impl Services {
             agents: Arc::clone(&parts.agent.agents),
             vitals: Arc::clone(&parts.agent.vitals),
             consoles: Arc::clone(&parts.consoles),
+            eeproms: Arc::clone(&parts.eeproms),
             clock: api::Clock(Box::new(move || clock.now())),
             config: parts.watch(),
             config_path: options.config.clone(),

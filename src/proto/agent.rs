@@ -9,6 +9,7 @@
 
 pub mod act;
 pub mod channel;
+pub mod eeprom;
 pub mod health;
 #[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod pinned;

@@ -91,6 +91,25 @@ pub fn partitions(sector: &[u8; SECTOR], disk: u64) -> Result<Vec<Partition>, Ba
     if table.is_empty() { Err(BadTable::NoTable) } else { Ok(table) }
 }
 
+/// The first sector of a disk with these partitions. Cylinders and heads, which nothing looks at any more, say "beyond what
+/// fits". At most four, each below 2 TiB and at whole sectors.
+pub fn table(partitions: &[Partition]) -> [u8; SECTOR] {
+    let mut sector = [0; SECTOR];
+    let entries = sector.get_mut(446..510).unwrap_or_default().chunks_exact_mut(16);
+    for (entry, partition) in entries.zip(partitions) {
+        let sectors = |bytes: u64| u32::try_from(bytes / SECTOR as u64).unwrap_or(u32::MAX).to_le_bytes();
+        let head = [0, 0xfe, 0xff, 0xff, partition.kind, 0xfe, 0xff, 0xff];
+        let [start, len] = [sectors(partition.start), sectors(partition.len)];
+        for (byte, value) in entry.iter_mut().zip(head.into_iter().chain(start).chain(len)) {
+            *byte = value;
+        }
+    }
+    if let Some(end) = sector.get_mut(510..) {
+        end.copy_from_slice(&[0x55, 0xaa]);
+    }
+    sector
+}
+
 /// Why a boot partition cannot be read as FAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a FAT file system, or a damaged one ({0})")]
@@ -208,6 +227,12 @@ mod tests {
             assert_eq!(layout(&table(&entries), GIB + 512), expected, "{shows}");
         }
         assert_eq!(layout(&[0; SECTOR], GIB), Err(BadTable::NoTable));
+    }
+
+    #[test]
+    fn a_table_that_is_written_is_read() {
+        let card = [Partition { number: 1, kind: 0x0c, start: 1 << 20, len: 63 << 20 }];
+        assert_eq!(partitions(&super::table(&card), 64 << 20), Ok(card.to_vec()));
     }
 
     /// A FAT32 of 256 MiB with clusters of one sector, as pi-gen makes them since 2026.

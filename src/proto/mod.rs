@@ -5,6 +5,7 @@
 pub mod agent;
 #[cfg(feature = "daemon")]
 pub mod dhcp;
+pub mod eeprom;
 #[cfg(feature = "daemon")]
 pub mod ldap;
 pub mod manifest;

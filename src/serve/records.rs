@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::supervisor::{Stop, stopped};
 use crate::service::clients::Clients;
+use crate::service::eeprom::Eeproms;
 use crate::service::events::Events;
 use crate::service::health::Health;
 use crate::store::{Store, StoreError};
@@ -28,6 +29,7 @@ const RECOVER: Duration = Duration::from_secs(30);
 pub struct Records {
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
+    pub eeproms: Arc<Eeproms>,
     pub store: Store,
     pub health: Arc<Health>,
 }
@@ -41,6 +43,7 @@ impl Records {
                 () = stopped(&mut stop) => true,
                 () = self.clients.changed() => false,
                 () = self.events.changed() => false,
+                () = self.eeproms.changed() => false,
             };
             if !stopping {
                 tokio::select! {
@@ -72,6 +75,7 @@ impl Records {
 
     fn save(&self) -> Result<(), StoreError> {
         self.clients.save(&self.store, Moment::from(SystemTime::now()))?;
+        self.eeproms.save(&self.store)?;
         self.events.save(&self.store)
     }
 }

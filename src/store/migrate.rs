@@ -52,6 +52,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "the client that maintains a draft",
         sql: "ALTER TABLE draft ADD COLUMN client TEXT;   -- MacAddr; NULL: nobody does",
     },
+    Migration { name: "EEPROMs of clients", sql: EEPROMS },
 ];
 
 const FIRST: &str = "
@@ -245,6 +246,15 @@ const IMAGE_LIFE: &str = "
         CREATE TABLE room_before (
             room   TEXT PRIMARY KEY,
             before TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    ";
+
+const EEPROMS: &str = "
+        -- What each client's bootloader is, and what is to be written into it.
+        CREATE TABLE eeprom (
+            mac     TEXT PRIMARY KEY,
+            report  TEXT,               -- what its agent said last, as JSON
+            rollout TEXT                -- the last update, as JSON
         ) STRICT, WITHOUT ROWID;
     ";
 

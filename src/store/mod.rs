@@ -14,6 +14,7 @@ pub mod backup;
 pub mod clients;
 pub mod directory;
 pub mod drafts;
+pub mod eeproms;
 pub mod events;
 pub mod homes;
 pub mod image_life;

@@ -489,3 +489,18 @@ pub const ACTIONS: usize = 20;
 
 /// Actions under way at once: a person starts a few, a schedule one a room.
 pub const ACTIONS_RUNNING: usize = 8;
+
+/// Longest text of settings in an EEPROM, in bytes: one block of the flash without the header.
+pub const EEPROM_CONFIG: usize = 4076;
+
+/// Sections of an EEPROM image that are looked at: those of 2026 have some thirty.
+pub const EEPROM_SECTIONS: usize = 256;
+
+/// Files of bootloaders that are read from an image, in bytes: the EEPROM of a Pi 5.
+pub const EEPROM_FILE: u64 = 2 << 20;
+
+/// Longest file of the firmware that is put on a card, in bytes: `start.elf` of a Pi 3 has 3 MiB.
+pub const FIRMWARE_FILE: u64 = 8 << 20;
+
+/// Clients whose EEPROM is remembered that the configuration does not have: those that were just taken out.
+pub const EEPROMS: usize = 400;

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::proto::agent::channel::{
     Ask, Hello, Inbox, Order, PORT, People, Pin, Reply, SILENCE, ToAgent, ToServer, VERSION, encode,
 };
+use crate::proto::agent::eeprom::Report;
 use crate::proto::agent::health::Health;
 use crate::proto::agent::pinned;
 use crate::types::chain;
@@ -147,6 +148,13 @@ impl Link {
     /// Tells the server how this client is.
     pub fn health(&self, health: Health) {
         if let Ok(frame) = encode(&ToServer::Health(health)) {
+            self.send(&mut self.state(), frame);
+        }
+    }
+
+    /// Tells the server what this client's bootloader is.
+    pub fn eeprom(&self, report: Report) {
+        if let Ok(frame) = encode(&ToServer::Eeprom(report)) {
             self.send(&mut self.state(), frame);
         }
     }

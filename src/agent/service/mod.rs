@@ -14,6 +14,7 @@ mod accounts;
 mod acts;
 mod desktop;
 mod door;
+mod eeprom;
 mod fullness;
 mod health;
 mod homes;
@@ -42,7 +43,7 @@ use self::sessions::{Session, Sessions};
 use super::console::Console;
 use super::socket::{Answer, Request, Wish};
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
-use crate::proto::agent::{Phase, act, health as health_word};
+use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word};
 use crate::types::{Person, Secret, SessionId, UserName, chain};
 
 /// How long the log-in prompts wait for the people at boot.
@@ -156,7 +157,7 @@ impl Service {
             agent: env!("CARGO_PKG_VERSION").into(),
             boot_id: boot_id.as_str().into(),
             sessions: locked(&self.sessions).ids(),
-            can: vec![act::CAN.into(), health_word::CAN.into()],
+            can: [act::CAN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec(),
         }
     }
 
@@ -186,6 +187,7 @@ impl Service {
                     }
                 });
             }
+            Event::Order { order: Order::Eeprom, .. } => self.link.eeprom(eeprom::report(Path::new("/"))),
             Event::Order { id, order: Order::Act(act) } => {
                 let service = Arc::clone(self);
                 std::thread::spawn(move || acts::carry_out(&service, id, act));

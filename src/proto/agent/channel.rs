@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::act::Act;
+use super::eeprom::Report;
 use super::health::Health;
 use crate::types::{ClassName, Gid, Person, Secret, SessionId, SessionKind, UserName, limits};
 
@@ -50,6 +51,8 @@ pub enum ToServer {
     Pong,
     /// The answer to [`Order::Health`].
     Health(Health),
+    /// The answer to [`Order::Eeprom`].
+    Eeprom(Report),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +172,8 @@ pub enum Order {
     Act(Act),
     /// Answered with [`ToServer::Health`]; only for an agent that [`super::health::CAN`].
     Health,
+    /// Answered with [`ToServer::Eeprom`]; only for an agent that [`super::eeprom::CAN`].
+    Eeprom,
 }
 
 /// A tree of the server that belongs to a session.

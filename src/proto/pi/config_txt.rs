@@ -11,6 +11,9 @@ pub struct Additions<'a> {
     /// Whether the kernel gets its initramfs. Off where it can mount the root over NFS itself: that is faster, and an
     /// initramfs of a card image was made for that card.
     pub initramfs: bool,
+    /// Whether the bootloader may look for an update of its EEPROM. Else it must not, because all clients of an image share
+    /// this file.
+    pub update: bool,
     /// Lines of the room and the client.
     pub extra: &'a [String],
 }
@@ -27,8 +30,10 @@ pub fn compose(original: &[u8], additions: &Additions<'_>) -> Vec<u8> {
     if !text.is_empty() && !text.ends_with(b"\n") {
         text.push(b'\n');
     }
+    let update = u8::from(additions.update);
     text.extend(
-        format!("\n# Added by Bramble for {}\n[all]\nbootloader_update=0\n", additions.client).as_bytes(),
+        format!("\n# Added by Bramble for {}\n[all]\nbootloader_update={update}\n", additions.client)
+            .as_bytes(),
     );
     let named = settings(original).any(|(key, _)| is(key, "initramfs") || is(key, "ramfsfile"));
     if !additions.initramfs {
@@ -90,7 +95,8 @@ mod tests {
     const ALONE: &str = "\n# Added by Bramble for lab-01\n[all]\nbootloader_update=0\n";
 
     fn composed(original: &str, initramfs: bool, extra: &[String]) -> String {
-        let text = compose(original.as_bytes(), &Additions { client: "lab-01", initramfs, extra });
+        let text =
+            compose(original.as_bytes(), &Additions { client: "lab-01", initramfs, update: false, extra });
         String::from_utf8(text).expect("text in, text out")
     }
 
@@ -136,7 +142,7 @@ mod tests {
         #[test]
         fn the_images_lines_are_kept(original in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assume!(cmdline_file(&original).is_none() && !settings(&original).any(|(key, _)| is(key, "cmdline")));
-            let text = compose(&original, &Additions { client: "lab-01", initramfs: true, extra: &[] });
+            let text = compose(&original, &Additions { client: "lab-01", initramfs: true, update: false, extra: &[] });
             prop_assert!(text.starts_with(&original));
         }
     }

@@ -38,6 +38,7 @@ use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::proto::agent::channel::PORT;
 use crate::service::clients::{Clients, Seat};
+use crate::service::eeprom::Eeproms;
 use crate::service::events::Events;
 use crate::service::room::agents::Agents;
 use crate::service::room::vitals::Vitals;
@@ -66,6 +67,8 @@ pub struct Shared {
     pub agents: Arc<Agents>,
     /// How their clients are.
     pub vitals: Arc<Vitals>,
+    /// What their bootloaders are.
+    pub eeproms: Arc<Eeproms>,
     /// Passwords that are checked at this moment.
     checks: Semaphore,
     /// Passwords that are checked or wait for it.
@@ -98,6 +101,7 @@ impl Shared {
             clock,
             agents,
             vitals,
+            eeproms: Arc::default(),
             checks,
             waiting,
             lists,

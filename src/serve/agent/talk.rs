@@ -19,7 +19,7 @@ use crate::proto::agent::channel::{
     BadFrame, Hello, Inbox, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent, ToServer,
     VERSION, encode,
 };
-use crate::proto::agent::health;
+use crate::proto::agent::{eeprom, health};
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket};
@@ -88,13 +88,16 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
         heard: Instant::now(),
         given: Given::default(),
         health_asked: false,
+        eeprom_asked: false,
     };
-    let can_health = hello.can.iter().any(|word| word.as_str() == health::CAN);
+    let can = |what| hello.can.iter().any(|word| word.as_str() == what);
+    let (can_health, can_eeprom) = (can(health::CAN), can(eeprom::CAN));
     let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
     let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
     let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
     let number = greet(shared, place, hello, orders).await;
-    let wishes = Wishes { orders: orders_here, commands: commands_here, health: can_health };
+    let wishes =
+        Wishes { orders: orders_here, commands: commands_here, health: can_health, eeprom: can_eeprom };
     let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, wishes, stop).await;
     shared.agents.disconnected(place.mac, line);
     let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
@@ -121,6 +124,8 @@ struct Wishes {
     commands: mpsc::Receiver<Command>,
     /// Whether it can be asked how its client is.
     health: bool,
+    /// Whether it can be asked, once, what its bootloader is.
+    eeprom: bool,
 }
 
 /// Orders that the agent has been given and has not answered.
@@ -164,6 +169,8 @@ struct Talk {
     given: Given,
     /// It was asked how its client is and has not answered.
     health_asked: bool,
+    /// The same of its bootloader.
+    eeprom_asked: bool,
 }
 
 impl Talk {
@@ -220,7 +227,15 @@ impl Talk {
                     }
                     mouth.say(&ToAgent::Ping).await?;
                 }
-                _ = health.tick(), if wishes.health => {
+                _ = health.tick(), if wishes.health || wishes.eeprom => {
+                    if std::mem::take(&mut wishes.eeprom) {
+                        let id = self.given.number();
+                        self.eeprom_asked = true;
+                        mouth.say(&ToAgent::Order { id, order: Order::Eeprom }).await?;
+                    }
+                    if !wishes.health {
+                        continue;
+                    }
                     let id = self.given.number();
                     self.health_asked = true;
                     mouth.say(&ToAgent::Order { id, order: Order::Health }).await?;
@@ -265,7 +280,12 @@ impl Talk {
                 let (client, now) = (self.asker.place.mac, self.shared.clock.now().civil);
                 self.shared.vitals.record(client, health, now);
             }
-            ToServer::Health(_) | ToServer::Pong => {}
+            ToServer::Eeprom(report) if self.eeprom_asked => {
+                self.eeprom_asked = false;
+                let (client, now) = (self.asker.place.mac, self.shared.clock.now().civil);
+                self.shared.eeproms.reported(client, &self.asker.boot_id, report, now);
+            }
+            ToServer::Health(_) | ToServer::Eeprom(_) | ToServer::Pong => {}
         }
         Ok(None)
     }

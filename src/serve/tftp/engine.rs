@@ -493,6 +493,7 @@ impl Engine {
         let outcome = match outcome {
             Outcome::Complete => {
                 tracing::debug!(%client, file, bytes, ms, "file sent");
+                self.tree.sent(client, file, Moment::from(SystemTime::now()));
                 FileOutcome::Complete
             }
             Outcome::Probe => {

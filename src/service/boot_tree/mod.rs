@@ -12,12 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::clients::{Clients, Seat};
+use super::eeprom::Eeproms;
 use super::exports::{draft_path, path_of};
 use super::images::{Images, Kernel, Tree};
 use crate::proto::agent::channel::Pin;
 use crate::proto::dhcp::pi::looks_like_a_pi;
 use crate::proto::pi::{self, cmdline, config_txt, path, pxelinux};
-use crate::types::{Arch, ImageRef, ImageVersion, Moment, limits};
+use crate::types::{Arch, ImageRef, ImageVersion, MacAddr, Moment, limits};
 use lookup::Root;
 
 /// Answers what clients ask for.
@@ -27,6 +28,7 @@ pub struct BootTree {
     images: Arc<Images>,
     /// What clients know the server of the agents' channel by.
     pin: Pin,
+    eeproms: Arc<Eeproms>,
 }
 
 /// One request for a file.
@@ -83,7 +85,18 @@ const DEVICE_TREES: &str = "usr/lib/linux-image-";
 
 impl BootTree {
     pub fn new(clients: Arc<Clients>, images: Arc<Images>, pin: Pin) -> Self {
-        Self { clients, images, pin }
+        Self { clients, images, pin, eeproms: Arc::default() }
+    }
+
+    /// With updates of EEPROMs that clients were asked to take.
+    #[must_use]
+    pub fn with_eeproms(self, eeproms: Arc<Eeproms>) -> Self {
+        Self { eeproms, ..self }
+    }
+
+    /// A file was sent to `client`, to its last byte; `name` is as it was asked for.
+    pub fn sent(&self, client: MacAddr, name: &str, now: Moment) {
+        self.eeproms.sent(client, name, now);
     }
 
     /// The client at `ip`; `None` for an address that was given to nobody.
@@ -140,6 +153,9 @@ impl BootTree {
         ask: Ask<'_>,
         path: &str,
     ) -> io::Result<Option<Content>> {
+        if let Some(update) = self.eeproms.answer(seat.mac, path) {
+            return Ok(update);
+        }
         let image = &shelf.tree.image;
         let root = nfs_root(shelf.tree, ask, self.pin);
         if pxelinux::is_config(path, seat.mac) {
@@ -159,6 +175,7 @@ impl BootTree {
             let additions = config_txt::Additions {
                 client: seat.name.as_str(),
                 initramfs: needs_initramfs(&shelf.tree.facts.kernels, &original),
+                update: self.eeproms.is_offered(seat.mac),
                 extra: &seat.config_txt,
             };
             return Ok(Some(Content::Text(config_txt::compose(&original, &additions))));

@@ -1,6 +1,7 @@
 //! Operating systems that clients boot: import, inspection, list, removal.
 
 pub mod archive;
+pub mod bootloader;
 pub mod clean;
 pub mod copy;
 pub mod digest;

@@ -14,6 +14,7 @@ use crate::proto::agent::channel::{
     Ask, BadFrame, Code, Hello, Inbox, Mount, Order, PORT, People, Pin, Reply, ToAgent, ToServer, TooLong,
     VERSION, encode,
 };
+use crate::proto::agent::eeprom::{self, Report};
 use crate::proto::agent::health::{self, Health};
 use crate::proto::agent::pinned;
 use crate::types::{Person, Secret, SessionId, SessionKind, UserName};
@@ -53,6 +54,8 @@ pub struct Channel {
     pub orders: VecDeque<(u32, Order)>,
     /// What it answers when asked how it is.
     pub health: Health,
+    /// What it answers when asked about its bootloader.
+    pub eeprom: Report,
     /// How often it was asked.
     pub asked_health: u32,
 }
@@ -90,6 +93,7 @@ impl Channel {
             people: None,
             orders: VecDeque::new(),
             health: Health::default(),
+            eeprom: Report::default(),
             asked_health: 0,
         };
         let sessions = sessions.to_vec();
@@ -98,7 +102,7 @@ impl Channel {
             agent: "simulated".into(),
             boot_id: boot_id.into(),
             sessions,
-            can: [act::CAN, health::CAN].map(Into::into).to_vec(),
+            can: [act::CAN, health::CAN, eeprom::CAN].map(Into::into).to_vec(),
         };
         channel.say(&ToServer::Hello(hello))?;
         while channel.people.is_none() {
@@ -170,6 +174,10 @@ impl Channel {
                 Some(ToAgent::Order { order: Order::Health, .. }) => {
                     self.asked_health += 1;
                     self.say(&ToServer::Health(self.health.clone()))?;
+                    return Ok(None);
+                }
+                Some(ToAgent::Order { order: Order::Eeprom, .. }) => {
+                    self.say(&ToServer::Eeprom(self.eeprom.clone()))?;
                     return Ok(None);
                 }
                 Some(ToAgent::Order { id, order }) => {

@@ -159,6 +159,10 @@ fn each_weakness_that_an_agent_tells_has_its_advice() {
         (with(|health| health.clock = at(4000)), &["clock_wrong"]),
         (with(|health| health.eeprom = Some(Moment::from_secs(1_580_000_000))), &["old_eeprom"]),
         (Facts { agent: false, ..with(|_| {}) }, &["agent_not_connected"]),
+        (Facts { boot_order: Some("0xf21".to_owned()), ..with(|_| {}) }, &[]),
+        (Facts { boot_order: Some("0xf241".to_owned()), ..with(|_| {}) }, &["usb_first"]),
+        (Facts { boot_order: Some("0xf41".to_owned()), ..with(|_| {}) }, &["network_never"]),
+        (Facts { eeprom_failed: Some("it was not written".to_owned()), ..with(|_| {}) }, &["eeprom_update_failed"]),
         (with(|health| { health.link_mbit = Some(10); health.throttled = Some(0x5) }), &["undervoltage", "throttled", "slow_link"]),
     ];
     let mut said: Vec<String> = Vec::new();

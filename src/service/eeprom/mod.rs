@@ -1,0 +1,339 @@
+//! The EEPROMs of Pi 4 and Pi 5: what each says of itself, and settings that are rolled out over TFTP.
+//!
+//! A Pi whose `config.txt` allows it asks at each start for `pieeprom.sig`, and if that is of a later time than its EEPROM, for
+//! `pieeprom.upd`; it writes that and starts again. Nothing is offered unless a person asked for it, and then only to that
+//! client and until it took the file once: a bootloader that cannot write must not try for ever. What became of it is read
+//! from what the client's agent says after the next start.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `check` | whether a client can be given settings, and why not |
+//! | `rollout` | one update of one client, from asked to applied |
+
+pub mod check;
+pub mod rollout;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+pub use self::rollout::{Rollout, State};
+use super::images::bootloader::Bootloader;
+use crate::proto::agent::channel::Label;
+use crate::proto::agent::eeprom::Report;
+use crate::proto::eeprom::image::{self, hex};
+use crate::proto::eeprom::settings::Settings;
+use crate::service::boot_tree::Content;
+use crate::store::eeproms::EepromRow;
+use crate::store::{Store, StoreError};
+use crate::types::{ImageVersion, MacAddr, Moment, chain, limits};
+
+/// What a bootloader asks for.
+const SIGNATURE: &str = "pieeprom.sig";
+const UPDATE: &str = "pieeprom.upd";
+
+/// Files that would be written into an EEPROM, or started instead of it: never served from an image, where the image's own
+/// update service may have left them.
+const NEVER: [&str; 6] = [SIGNATURE, UPDATE, "pieeprom.bin", "vl805.bin", "vl805.sig", "recovery.bin"];
+
+/// What is known of the EEPROMs of all clients.
+#[derive(Debug, Default)]
+pub struct Eeproms {
+    /// `<data>/eeprom`, where images wait to be fetched; `None` in a test.
+    folder: Option<PathBuf>,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    of: BTreeMap<MacAddr, Entry>,
+    unsaved: HashSet<MacAddr>,
+}
+
+/// What is known of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub said: Option<Said>,
+    pub rollout: Option<Rollout>,
+}
+
+/// What a client's agent said, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    pub at: Moment,
+    /// In which start of the client.
+    pub boot_id: Label,
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// Why an update was not prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum EepromError {
+    #[error("the file for the client cannot be written; is there room on the disk?")]
+    File(#[source] io::Error),
+    #[error(transparent)]
+    Image(#[from] image::BadImage),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is to be written into one client.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub mac: MacAddr,
+    /// `None`: back to what it had.
+    pub settings: Option<Settings>,
+    /// The whole text.
+    pub config: String,
+    pub image: ImageVersion,
+    pub bootloader: &'a Bootloader,
+}
+
+impl Eeproms {
+    /// As the last run left them. Images that nobody waits for are deleted.
+    pub fn open(data: &Path, store: &Store) -> Result<Self, EepromError> {
+        let folder = data.join("eeprom");
+        fs::create_dir_all(&folder).map_err(EepromError::File)?;
+        let mut of = BTreeMap::new();
+        for EepromRow { mac, report, rollout } in store.eeproms()? {
+            // What an older or newer package wrote differently is forgotten; the next start of the client tells it anew.
+            let said = report.and_then(|text| serde_json::from_str(&text).ok());
+            let rollout = rollout.and_then(|text| serde_json::from_str(&text).ok());
+            of.insert(mac, Entry { said, rollout });
+        }
+        let eeproms = Self {
+            folder: Some(folder),
+            inner: Mutex::new(Inner { of, unsaved: HashSet::new() }),
+            changed: Notify::new(),
+        };
+        eeproms.tidy();
+        Ok(eeproms)
+    }
+
+    pub fn get(&self, mac: MacAddr) -> Entry {
+        self.lock().of.get(&mac).cloned().unwrap_or_default()
+    }
+
+    /// Whether some client was written with these settings, from this file, and said so afterwards.
+    pub fn is_tried(&self, settings: &Settings, file: &str) -> bool {
+        let tried = |rollout: &Rollout| {
+            rollout.state == State::Applied
+                && rollout.settings.as_ref() == Some(settings)
+                && rollout.file == file
+        };
+        self.lock().of.values().any(|entry| entry.rollout.as_ref().is_some_and(tried))
+    }
+
+    /// An agent has told what its client's bootloader is.
+    pub fn reported(&self, mac: MacAddr, boot_id: &Label, report: Report, at: Moment) {
+        let mut inner = self.lock();
+        if inner.of.len() >= limits::EEPROMS && !inner.of.contains_key(&mac) {
+            let oldest = inner.of.iter().min_by_key(|(_, entry)| entry.said.as_ref().map(|said| said.at));
+            let _ = oldest.map(|(mac, _)| *mac).and_then(|mac| inner.of.remove(&mac));
+        }
+        let entry = inner.of.entry(mac).or_default();
+        let said = Said { at, boot_id: boot_id.clone(), report };
+        if let Some(rollout) = &mut entry.rollout {
+            rollout.heard(&said);
+            if !rollout.is_open() {
+                tracing::info!(client = %mac, state = ?rollout.state, why = rollout.why, "EEPROM update is over");
+            }
+        }
+        entry.said = Some(said);
+        inner.unsaved.insert(mac);
+        drop(inner);
+        self.changed.notify_one();
+        self.tidy();
+    }
+
+    /// Prepares the update of one client, in place of what was prepared before. Returns when it is on the disk.
+    pub fn roll_out(&self, wanted: Wanted<'_>, store: &Store, now: Moment) -> Result<Rollout, EepromError> {
+        let Wanted { mac, settings, config, image, bootloader } = wanted;
+        let before = self.get(mac);
+        let said = before.said.unwrap_or_else(|| Said {
+            at: now,
+            boot_id: Label::default(),
+            report: Report::default(),
+        });
+        // An update of an earlier time would not be taken; one of the same second is the same update.
+        let last = said.report.updated.unwrap_or_default();
+        let at = Moment::from_secs(now.secs().max(last.secs() + 1));
+        let bytes = bootloader.image.with(&config, at)?;
+        let sha256 = sum(&bytes);
+        if let Some(path) = self.path(&hex(&sha256)) {
+            write(&path, &bytes).map_err(EepromError::File)?;
+        }
+        let rollout = Rollout {
+            settings,
+            image,
+            file: bootloader.file.clone(),
+            chip: bootloader.image.chip(),
+            built: bootloader.image.built(),
+            at,
+            asked_at: now,
+            boot_id: said.boot_id,
+            sha256: hex(&sha256),
+            before: said.report.config.unwrap_or_default(),
+            after: config.as_str().into(),
+            state: State::Asked,
+            since: now,
+            why: String::new(),
+        };
+        self.lock().of.entry(mac).or_default().rollout = Some(rollout.clone());
+        self.lock().unsaved.insert(mac);
+        self.save(store)?;
+        tracing::info!(client = %mac, file = rollout.file, "EEPROM update is offered at its next start");
+        self.tidy();
+        Ok(rollout)
+    }
+
+    /// Forgets an update that the client has not fetched, or that did not work. Whether there was one.
+    pub fn cancel(&self, mac: MacAddr, store: &Store) -> Result<bool, EepromError> {
+        let mut inner = self.lock();
+        let unwritten = |rollout: &Rollout| matches!(rollout.state, State::Asked | State::Failed);
+        let entry = inner.of.get_mut(&mac).filter(|entry| entry.rollout.as_ref().is_some_and(unwritten));
+        let Some(entry) = entry else { return Ok(false) };
+        entry.rollout = None;
+        inner.unsaved.insert(mac);
+        drop(inner);
+        self.save(store)?;
+        self.tidy();
+        Ok(true)
+    }
+
+    /// Forgets a client that is no more of ours.
+    pub fn forget(&self, mac: MacAddr) {
+        let mut inner = self.lock();
+        inner.of.remove(&mac);
+        inner.unsaved.insert(mac);
+        drop(inner);
+        self.changed.notify_one();
+        self.tidy();
+    }
+
+    /// Whether the client's `config.txt` lets its bootloader look for an update.
+    pub fn is_offered(&self, mac: MacAddr) -> bool {
+        self.lock()
+            .of
+            .get(&mac)
+            .is_some_and(|entry| entry.rollout.as_ref().is_some_and(|r| r.state == State::Asked))
+    }
+
+    /// What `mac` gets for a file that concerns its EEPROM: `None` for other files, `Some(None)` for one it does not get.
+    pub fn answer(&self, mac: MacAddr, path: &str) -> Option<Option<Content>> {
+        let name = NEVER.into_iter().find(|name| name.eq_ignore_ascii_case(path))?;
+        let rollout = self.get(mac).rollout.filter(|rollout| rollout.state == State::Asked);
+        Some(rollout.and_then(|rollout| match name {
+            SIGNATURE => Some(Content::Text(rollout.signature().into_bytes())),
+            UPDATE => {
+                let file = std::fs::File::open(self.path(&rollout.sha256)?).inspect_err(|error| {
+                    tracing::warn!(client = %mac, error = chain(error), "the image for its EEPROM cannot be read");
+                });
+                let file = file.ok()?;
+                let len = file.metadata().ok()?.len();
+                Some(Content::File { file, len })
+            }
+            _ => None,
+        }))
+    }
+
+    /// A file was sent to `mac`, to its last byte.
+    pub fn sent(&self, mac: MacAddr, name: &str, now: Moment) {
+        if !name.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(UPDATE)) {
+            return;
+        }
+        let mut inner = self.lock();
+        let rollout = inner.of.get_mut(&mac).and_then(|entry| entry.rollout.as_mut());
+        let Some(rollout) = rollout.filter(|rollout| rollout.state == State::Asked) else { return };
+        rollout.enter(State::Fetched, "", now);
+        inner.unsaved.insert(mac);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Returns when something waits to be stored.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Stores what changed since the last call. After an error it is stored by the next one.
+    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+        let (rows, unsaved) = {
+            let mut inner = self.lock();
+            let unsaved = std::mem::take(&mut inner.unsaved);
+            let rows: Vec<EepromRow> = unsaved
+                .iter()
+                .map(|mac| {
+                    let entry = inner.of.get(mac);
+                    EepromRow {
+                        mac: *mac,
+                        report: entry.and_then(|entry| entry.said.as_ref()).map(json),
+                        rollout: entry.and_then(|entry| entry.rollout.as_ref()).map(json),
+                    }
+                })
+                .collect();
+            (rows, unsaved)
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        store.write_eeproms(&rows).inspect_err(|_| self.lock().unsaved.extend(unsaved))
+    }
+
+    /// Deletes images that no client waits for.
+    fn tidy(&self) {
+        let Some(folder) = &self.folder else { return };
+        let wanted: HashSet<String> = {
+            let inner = self.lock();
+            let open = inner
+                .of
+                .values()
+                .filter_map(|entry| entry.rollout.as_ref())
+                .filter(|rollout| rollout.is_open());
+            open.map(|rollout| format!("{}.upd", rollout.sha256)).collect()
+        };
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !entry.file_name().to_str().is_some_and(|name| wanted.contains(name)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, sha256: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(format!("{sha256}.upd")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and strings are always JSON")
+}
+
+pub fn sum(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).into()
+}
+
+/// All of it is on the disk before it has its name.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let beside = path.with_extension("part");
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    fs::File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
