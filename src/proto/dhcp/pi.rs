@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use super::{Packet, code};
+use crate::types::revision::Model;
 use crate::types::{MacAddr, Revision, Serial, Stage};
 
 /// What the ROM and EEPROM of every Pi send as option 60, and PC BIOSes too.
@@ -67,22 +68,19 @@ impl Rom {
             let serial = Serial(u32::from_le_bytes(*prefix));
             return (serial.0 != 0 && serial.0 != u32::MAX).then_some(Self::Serial(serial));
         }
-        let little = is_tail(u32::from_le_bytes(*tail), mac);
-        let big = is_tail(u32::from_be_bytes(*tail), mac);
-        // Before March 2020 the address was zero, and only the little-endian form existed; the prefix must do.
+        // No capture tells in which order the octets of the address come, so both are taken. Before March 2020 they were zero,
+        // and the prefix must do.
         let known = has_prefix(id);
-        let word: fn([u8; 4]) -> u32 = match (little, big) {
-            (true, _) => u32::from_le_bytes,
-            (false, true) => u32::from_be_bytes,
-            (false, false) if known && tail == &[0; 4] => {
-                if is_reversed(*prefix) {
-                    u32::from_be_bytes
-                } else {
-                    u32::from_le_bytes
-                }
-            }
-            (false, false) => return None,
+        if !(is_tail(*tail, mac) || known && tail == &[0; 4]) {
+            return None;
+        }
+        // The order of the prefix is that of the numbers, unless they only make sense in the other one.
+        let orders: [fn([u8; 4]) -> u32; 2] = [u32::from_le_bytes, u32::from_be_bytes];
+        let [usual, other] = if is_reversed(*prefix) { [orders[1], orders[0]] } else { orders };
+        let names_a_board = |word: fn([u8; 4]) -> u32| {
+            Revision::new(word(*revision)).is_some_and(|revision| revision.model() != Model::Unknown)
         };
+        let word = if !names_a_board(usual) && names_a_board(other) { other } else { usual };
         let revision = Revision::new(word(*revision));
         // `DHCP_OPTION97` replaces the prefix with any other; then the rest must be convincing.
         (known || revision.is_some()).then_some(Self::Eeprom { revision, serial: Serial(word(*serial)) })
@@ -123,10 +121,10 @@ fn is_reversed(prefix: [u8; 4]) -> bool {
     matches!(&prefix, b"4iPR" | b"5iPR")
 }
 
-/// Whether `word` is the last four octets of `mac`, as a number.
-fn is_tail(word: u32, mac: MacAddr) -> bool {
-    let [_, _, tail @ ..] = mac.octets();
-    word == u32::from_be_bytes(tail)
+/// Whether `word` is the last four octets of `mac`, from either end.
+fn is_tail(word: [u8; 4], mac: MacAddr) -> bool {
+    let [_, _, a, b, c, d] = mac.octets();
+    word == [a, b, c, d] || word == [d, c, b, a]
 }
 
 /// Up to the Pi 3B+ the address is b8:27:eb and the last three octets of the serial number.

@@ -30,6 +30,8 @@ fn option_97_in_every_form_that_was_seen() {
         ("Pi 4, big endian",                      id([*b"4iPR", be[0], be[1], be[2]]),    PI4, Some(eeprom(rev, ser))),
         ("Pi 5 prefix",                           id([*b"RPi5", le[0], le[1], le[2]]),    PI4, Some(eeprom(rev, ser))),
         ("text in order, numbers not",            id([*b"RPi5", be[0], be[1], be[2]]),    PI4, Some(eeprom(rev, ser))),
+        ("the address copied as it is",           id([*b"RPi4", le[0], be[1], le[2]]),    PI4, Some(eeprom(rev, ser))),
+        ("the same, big endian",                  id([*b"5iPR", be[0], le[1], be[2]]),    PI4, Some(eeprom(rev, ser))),
         ("before 2020-03-16: address is zero",    id([*b"RPi4", le[0], [0; 4], le[2]]),   PI4, Some(eeprom(rev, ser))),
         ("the same, big endian",                  id([*b"4iPR", be[0], [0; 4], be[2]]),   PI4, Some(eeprom(rev, ser))),
         ("DHCP_OPTION97 set by somebody",         id([word, le[0], le[1], le[2]]),        PI4, Some(eeprom(rev, ser))),
