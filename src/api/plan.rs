@@ -1,5 +1,6 @@
 //! The method that says how long a room takes to boot.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -9,8 +10,8 @@ use super::Api;
 use super::args::Args;
 use super::error::ApiError;
 use crate::service::clients::Known;
-use crate::service::room::plan::{Measured, Plan, plan};
-use crate::types::{ByteSize, RoomName};
+use crate::service::room::plan::{Measured, Plan, Port, plan};
+use crate::types::{ByteSize, MacAddr, RoomName};
 
 /// How much is read from the disk to measure it, and in what pieces.
 const SAMPLE: usize = 16 << 20;
@@ -38,7 +39,8 @@ impl Api {
             Some((known.name.to_string(), mbit))
         });
         let config = self.config.borrow().clone();
-        let ports = config.networks.iter().flat_map(|network| ports(&network.device)).collect();
+        let macs: HashSet<MacAddr> = members.iter().map(|known| known.mac).collect();
+        let ports = config.networks.iter().flat_map(|network| ports(&network.device, &macs)).collect();
         let folder = trees.first().and_then(|tree| Some(tree.root.join(tree.facts.boot_dir.as_ref()?)));
         Ok(plan(&Measured {
             clients,
@@ -51,22 +53,48 @@ impl Api {
     }
 }
 
-/// The ports of `device` that are up, with their speed: of a bridge each, else the device itself.
-fn ports(device: &str) -> Vec<(String, u32)> {
+/// The ports of `device` that are up, with their speed and how many of `clients` are behind each: of a bridge, as it has
+/// learned them; else the device itself, behind which all are.
+fn ports(device: &str, clients: &HashSet<MacAddr>) -> Vec<Port> {
+    let read = |path: String| fs_err::read_to_string(path).ok();
+    // A port without a cable says -1, one in a namespace nothing.
     let speed = |name: &str| -> Option<u32> {
-        // A port without a cable says -1, one in a namespace nothing.
-        fs_err::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?.trim().parse().ok()
+        read(format!("/sys/class/net/{name}/speed"))?.trim().parse().ok().filter(|mbit| *mbit > 0)
     };
-    let members: Vec<String> = fs_err::read_dir(format!("/sys/class/net/{device}/brif"))
+    let names: Vec<String> = fs_err::read_dir(format!("/sys/class/net/{device}/brif"))
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    let names = if members.is_empty() { vec![device.to_owned()] } else { members };
-    names
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), speed(&name).filter(|mbit| *mbit > 0)?)))
-        .collect()
+    if names.is_empty() {
+        let all = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        return speed(device)
+            .map(|mbit| Port { name: device.to_owned(), mbit, clients: all })
+            .into_iter()
+            .collect();
+    }
+    let learned = fs_err::read(format!("/sys/class/net/{device}/brforward")).unwrap_or_default();
+    let at = |number: u16| {
+        let entries = learned.as_chunks::<16>().0.iter();
+        let here = entries.filter(|entry| learned_at(entry) == Some(number)).filter_map(learned_mac);
+        u32::try_from(here.filter(|mac| clients.contains(mac)).count()).unwrap_or(u32::MAX)
+    };
+    let port = |name: String| {
+        let number = read(format!("/sys/class/net/{name}/brport/port_no"))?;
+        let number = u16::from_str_radix(number.trim().trim_start_matches("0x"), 16).ok()?;
+        Some(Port { mbit: speed(&name)?, clients: at(number), name })
+    };
+    names.into_iter().filter_map(port).collect()
+}
+
+/// The port of an entry of a bridge's table (`struct __fdb_entry` of linux/if_bridge.h); `None` for the bridge's own.
+fn learned_at(entry: &[u8; 16]) -> Option<u16> {
+    let [_, _, _, _, _, _, low, is_local, _, _, _, _, high, ..] = *entry;
+    (is_local == 0).then(|| u16::from_le_bytes([low, high]))
+}
+
+fn learned_mac(entry: &[u8; 16]) -> Option<MacAddr> {
+    entry.first_chunk::<6>().map(|octets| MacAddr::new(*octets))
 }
 
 /// How fast the files of `folder` come from the disk, read around the kernel's memory of them. `None` if too little could be
@@ -91,4 +119,18 @@ fn read_rate(folder: &Path) -> Option<u64> {
     let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
     let bytes = u64::try_from(bytes).unwrap_or(0);
     (bytes >= 1 << 20).then(|| bytes.saturating_mul(1_000_000) / micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_tells_behind_which_port_a_machine_is() {
+        let entry = [0xdc, 0xa6, 0x32, 1, 2, 3, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        assert_eq!(learned_at(&entry), Some(0x104));
+        assert_eq!(learned_mac(&entry), Some(MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3])));
+        let own = [2, 0, 0, 0, 0, 1, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(learned_at(&own), None);
+    }
 }
