@@ -3,7 +3,9 @@
 //!
 //! Another DHCP server is found by asking, as a machine without an address would: one DISCOVER with this router's own
 //! hardware address every few minutes. It goes out as a frame, which our own server does not hear, and the offer is
-//! answered by nobody, so it costs the other server an address for a minute.
+//! answered by nobody, so it costs the other server an address for a minute. The question is put a second time as a Pi puts
+//! it, because some servers answer only those. Who answers is asked, once each time, whether it has boot files and NFS; no
+//! other machine of the network is.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -24,6 +26,7 @@ use crate::config::{Config, DhcpMode, Network};
 use crate::proto::dhcp::encode::Message;
 use crate::proto::dhcp::wire::{Hardware, Op};
 use crate::proto::dhcp::{CLIENT_PORT, MessageType, Packet, SERVER_PORT, code, frame};
+use crate::proto::portmap::NFS_PORT;
 use crate::proto::stp;
 use crate::service::room::guard::{Guard, Offer};
 use crate::sys::packet::PacketSocket;
@@ -36,6 +39,9 @@ const EVERY: Duration = Duration::from_mins(5);
 
 /// How long offers are waited for: a server that probes the address first takes a second or two.
 const OFFERS_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long another server is waited for that is asked what it has.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often bridges and the disk are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -120,15 +126,19 @@ async fn ask(guard: &Guard, clock: Clock, network: &Network, own: &[Ipv4Addr]) -
     let Some(mac) = frames.mac() else { return Ok(()) };
     let xid = u32::from_be_bytes(random::random()?);
     let anybody = (Ipv4Addr::BROADCAST, SERVER_PORT);
-    let packet = frame::udp((Ipv4Addr::UNSPECIFIED, CLIENT_PORT), anybody, &discover(xid, mac));
-    frames.send(MacAddr::BROADCAST, frame::IPV4, &packet)?;
+    for as_pi in [false, true] {
+        let packet = frame::udp((Ipv4Addr::UNSPECIFIED, CLIENT_PORT), anybody, &discover(xid, mac, as_pi));
+        frames.send(MacAddr::BROADCAST, frame::IPV4, &packet)?;
+    }
     // All that answer within the time, and no more than can be listed.
     let _ = timeout(OFFERS_WITHIN, async {
         for _ in 0..limits::OTHER_SERVERS {
             let offer = offer(&socket, xid, own).await?;
+            let place = offer.boot.unwrap_or(offer.server);
+            let (tftp, nfs) = tokio::join!(has_boot_files(place), has_nfs(place));
             // Known if the kernel has had to do with it.
             let mac = arp::find(&network.device, offer.server).ok().flatten();
-            guard.heard_server(&network.name, Offer { mac, ..offer }, clock.now().up);
+            guard.heard_server(&network.name, Offer { mac, tftp, nfs, ..offer }, clock.now().up);
         }
         Ok::<(), io::Error>(())
     })
@@ -151,11 +161,36 @@ async fn offer(socket: &UdpSocket, xid: u32, own: &[Ipv4Addr]) -> io::Result<Off
     }
 }
 
-fn discover(xid: u32, mac: MacAddr) -> Vec<u8> {
+/// Whether a TFTP server answers there, be it with a file or that it has none.
+async fn has_boot_files(place: Ipv4Addr) -> bool {
+    let ask = async {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        socket.send_to(b"\0\x01bootcode.bin\0octet\0", (place, super::tftp::PORT)).await?;
+        let mut buffer = [0; 4 + 512];
+        let (length, from) = socket.recv_from(&mut buffer).await?;
+        // So that it does not repeat a block for which nobody waits.
+        socket.send_to(b"\0\x05\0\0only asked\0", from).await?;
+        Ok::<_, io::Error>(length >= 4 && matches!(buffer, [0, 3 | 5, ..]))
+    };
+    timeout(ANSWER_WITHIN, ask).await.is_ok_and(|answer| answer.unwrap_or(false))
+}
+
+async fn has_nfs(place: Ipv4Addr) -> bool {
+    timeout(ANSWER_WITHIN, TcpStream::connect((place, NFS_PORT)))
+        .await
+        .is_ok_and(|connected| connected.is_ok())
+}
+
+/// The question of a machine without an address; a Pi says more of itself.
+fn discover(xid: u32, mac: MacAddr, as_pi: bool) -> Vec<u8> {
     let mut message = Message::request(xid, Hardware::ethernet(mac));
     message.broadcast = true;
     message.push_kind(MessageType::Discover);
-    message.push_raw(code::WANTED, [code::ROUTER]);
+    message.push_raw(code::WANTED, [code::ROUTER, code::TFTP_SERVER]);
+    if as_pi {
+        message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00000:UNDI:002001");
+        message.push_raw(code::ARCHITECTURE, [0, 0]);
+    }
     message.encode(None).bytes
 }
 

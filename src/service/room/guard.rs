@@ -30,8 +30,14 @@ const STORAGE_LOW: (u64, u64) = (1 << 30, 10 << 30);
 pub struct Offer {
     pub server: Ipv4Addr,
     pub mac: Option<MacAddr>,
-    pub offers: Ipv4Addr,
+    /// Nothing for a server that leaves addresses to another one and only adds how to boot (proxy DHCP).
+    pub offers: Option<Ipv4Addr>,
     pub router: Option<Ipv4Addr>,
+    /// Where it sends clients for their boot files, if it does.
+    pub boot: Option<Ipv4Addr>,
+    /// Whether boot files are served there, and whether there is an NFS server, as far as they were asked.
+    pub tftp: bool,
+    pub nfs: bool,
 }
 
 impl Offer {
@@ -40,7 +46,10 @@ impl Offer {
         let server = packet.server_id.filter(|server| packet.xid == xid && !own.contains(server))?;
         let router = packet.options.get(crate::proto::dhcp::code::ROUTER);
         let router = router.and_then(|bytes| bytes.first_chunk::<4>()).map(|bytes| Ipv4Addr::from(*bytes));
-        Some(Self { server, mac: None, offers: packet.yiaddr, router })
+        let set = |address: Ipv4Addr| Some(address).filter(|address| !address.is_unspecified());
+        let boot = set(packet.siaddr).filter(|boot| !own.contains(boot));
+        let offers = set(packet.yiaddr);
+        Some(Self { server, mac: None, offers, router, boot, tftp: false, nfs: false })
     }
 }
 
@@ -166,12 +175,25 @@ fn own_bridge(device: &str, delay: Duration) -> String {
 }
 
 fn server(network: &str, offer: &Offer) -> String {
-    let Offer { server, mac, offers, router } = offer;
+    let Offer { server, mac, offers, router, boot, tftp, nfs } = offer;
     let mac = mac.map(|mac| format!(" ({mac})")).unwrap_or_default();
     let router = router.map(|router| format!(" with the router {router}")).unwrap_or_default();
+    let place = boot.filter(|boot| boot != server).map(|boot| format!(" at {boot}")).unwrap_or_default();
+    let serves = match (tftp, nfs) {
+        (true, true) => format!("; it has boot files (TFTP) and an NFS server{place} too"),
+        (true, false) => format!("; it has boot files (TFTP){place} too"),
+        (false, true) => format!("; it has an NFS server{place} too"),
+        (false, false) => String::new(),
+    };
+    let Some(offers) = offers else {
+        return format!(
+            "another server for network boot, {server}{mac}, answers Pis on `{network}` (proxy DHCP){serves}: a client that \
+             listens to it boots something else, or nothing; switch it off there"
+        );
+    };
     format!(
-        "another DHCP server, {server}{mac}, answers on `{network}` and offers {offers}{router}: a client that hears it first \
-         does not boot; switch it off, or set `option mode 'proxy'` if it is to stay"
+        "another DHCP server, {server}{mac}, answers on `{network}` and offers {offers}{router}{serves}: a client that hears it \
+         first does not boot; switch it off, or set `option mode 'proxy'` if it is to stay"
     )
 }
 
@@ -219,8 +241,11 @@ mod tests {
         let offer = Offer {
             server: Ipv4Addr::new(192, 168, 77, 9),
             mac: Some(MacAddr::new([2, 0, 0, 0, 0, 9])),
-            offers: Ipv4Addr::new(192, 168, 77, 50),
+            offers: Some(Ipv4Addr::new(192, 168, 77, 50)),
             router: Some(Ipv4Addr::new(192, 168, 77, 9)),
+            boot: None,
+            tftp: false,
+            nfs: false,
         };
         guard.heard_server("lan", offer.clone(), up(0));
         let told = health.problems().join("\n");
@@ -234,6 +259,35 @@ mod tests {
         guard.networks(&["other".to_owned()], &[]);
         guard.tell(up(2));
         assert!(health.problems().is_empty(), "its network is not served any more");
+    }
+
+    #[test]
+    fn what_else_another_server_has_is_told() {
+        let [server, boot, offers] = [9, 8, 50].map(|n| Ipv4Addr::new(192, 168, 77, n));
+        let offer = Offer {
+            server,
+            mac: None,
+            offers: Some(offers),
+            router: None,
+            boot: None,
+            tftp: true,
+            nfs: false,
+        };
+        assert!(
+            super::server("lan", &offer)
+                .contains("offers 192.168.77.50; it has boot files (TFTP) too: a client")
+        );
+        let both = Offer { boot: Some(boot), nfs: true, ..offer.clone() };
+        assert!(
+            super::server("lan", &both)
+                .contains("; it has boot files (TFTP) and an NFS server at 192.168.77.8 too:")
+        );
+        let proxy = Offer { offers: None, tftp: false, ..offer };
+        assert_eq!(
+            super::server("lan", &proxy),
+            "another server for network boot, 192.168.77.9, answers Pis on `lan` (proxy DHCP): a client that listens to it boots \
+             something else, or nothing; switch it off there"
+        );
     }
 
     #[test]
