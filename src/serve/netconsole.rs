@@ -1,17 +1,17 @@
 //! Receives what bootloaders and kernels say over the network (UDP 6666). Nothing is ever answered.
 //!
-//! Believed is who sends from an address that a client holds. What they say is only shown to people.
+//! Believed is who sends from an address that a client holds. What they say is only shown to people. A bootloader whose
+//! `NETCONSOLE` names no receiver broadcasts, which is why the socket is bound to the card and not to our address.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::dhcp::Clock;
+use super::dhcp::{Clock, sockets};
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::proto::netconsole::PORT;
@@ -34,12 +34,16 @@ pub async fn run(
         let now = Arc::clone(&config.borrow_and_update());
         let mut parts = JoinSet::new();
         for network in &now.networks {
-            let address = SocketAddrV4::new(network.address, PORT);
+            let device = network.device.clone();
             let (clients, consoles) = (Arc::clone(&clients), Arc::clone(&consoles));
             parts.spawn(async move {
                 loop {
-                    if let Err(error) = receive(address, &clients, &consoles, clock).await {
-                        tracing::debug!(%address, error = chain(&error), "messages of bootloaders cannot be received");
+                    if let Err(error) = receive(&device, &clients, &consoles, clock).await {
+                        tracing::debug!(
+                            iface = device,
+                            error = chain(&error),
+                            "messages of bootloaders cannot be received"
+                        );
                     }
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
@@ -52,13 +56,8 @@ pub async fn run(
     }
 }
 
-async fn receive(
-    address: SocketAddrV4,
-    clients: &Clients,
-    consoles: &Consoles,
-    clock: Clock,
-) -> io::Result<()> {
-    let socket = UdpSocket::bind(address).await?;
+async fn receive(device: &str, clients: &Clients, consoles: &Consoles, clock: Clock) -> io::Result<()> {
+    let socket = sockets::listen(device, PORT)?;
     let mut buffer = [0; limits::CONSOLE_DATAGRAM];
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await?;
