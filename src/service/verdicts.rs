@@ -31,6 +31,15 @@ const HEALTH_FRESH: Duration = Duration::from_mins(5);
 /// `config.txt` up to seven times.
 const ASKED_AGAIN: u32 = 8;
 
+/// A file of so many bytes tells how fast the way is; a shorter one mostly waits.
+const TELLS: u64 = 256 << 10;
+
+/// A Pi gives a file 30 seconds; a kernel of 12 MB needs at least so many bytes a second.
+const TOO_SLOW: u64 = 400_000;
+
+/// A file that is no longer was sent in one packet, shorter than the full ones of a larger file.
+const SMALL: u64 = 1400;
+
 /// A clock that is off by more breaks log-ins to web sites, and the times of files.
 const CLOCK_OFF: Duration = Duration::from_mins(2);
 
@@ -86,6 +95,10 @@ struct Case<'a> {
     last_loaded: Option<&'a str>,
     missing: BTreeMap<&'a str, u32>,
     last_file: Option<(&'a str, FileOutcome, u64)>,
+    /// Bytes of the largest file that arrived whole.
+    largest: u64,
+    /// Of the files that are long enough to tell: the lowest rate, in bytes a second, and its file.
+    slowest: Option<(u64, &'a str)>,
     kernel: bool,
     mounted: bool,
     handed_over: bool,
@@ -152,10 +165,18 @@ impl<'a> Case<'a> {
                 self.refused = None;
             }
             Happening::Refused { reason } => self.refused = Some(reason),
-            Happening::File { name, bytes, outcome, .. } => {
+            Happening::File { name, bytes, outcome, took } => {
                 self.last_file = Some((name, *outcome, *bytes));
                 match outcome {
-                    FileOutcome::Complete => self.last_loaded = Some(name),
+                    FileOutcome::Complete => {
+                        self.last_loaded = Some(name);
+                        self.largest = self.largest.max(*bytes);
+                        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+                        let rate = bytes.saturating_mul(1_000_000) / micros;
+                        if *bytes >= TELLS && self.slowest.is_none_or(|(slowest, _)| rate < slowest) {
+                            self.slowest = Some((rate, name));
+                        }
+                    }
                     FileOutcome::Missing => {
                         let times = self.missing.entry(name).or_default();
                         *times = times.saturating_add(event.times);

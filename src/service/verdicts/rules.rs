@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ASKED_AGAIN, CLOCK_OFF, Case, PATIENCE};
+use super::{ASKED_AGAIN, CLOCK_OFF, Case, PATIENCE, SMALL, TOO_SLOW};
 use crate::proto::eeprom::settings::{tries_network, tries_usb_first};
 use crate::service::events::FileOutcome;
 use crate::types::Moment;
@@ -52,7 +52,8 @@ pub(super) const RULES: &[Rule] = &[
             (boots && case.facts.image.is_none()).then(|| "It has no image to boot.".to_owned())
         },
         causes: &["neither the client nor its room has an image"],
-        remedy: "Give one to its room: `uci set bramble.ROOM.image=NAME; uci commit bramble; /etc/init.d/bramble reload`.",
+        remedy: "Give it one (`bramble client adopt NAME --name NAME --image IMAGE`), or its room: `uci set \
+                 bramble.ROOM.image=IMAGE; uci commit bramble; /etc/init.d/bramble reload`.",
     },
     Rule {
         code: "image_missing",
@@ -123,6 +124,20 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Look at its screen, which shows the last step; import the image again if it says that a module is missing.",
     },
     Rule {
+        code: "booted_by_another",
+        stops: true,
+        fits: |case| {
+            let elsewhere = case.rom_asked > 0 && case.kernel && !case.mounted && case.last_file.is_none();
+            (elsewhere && case.facts.adopted)
+                .then(|| "Its kernel runs, and not one of its files came from here.".to_owned())
+        },
+        causes: &[
+            "another server on this network has boot files for it and answered first",
+            "it started a kernel from an SD card or a USB disk that looks for its root on the network",
+        ],
+        remedy: "See `bramble status` for another DHCP or boot server, and switch that off; take the card or disk out.",
+    },
+    Rule {
         code: "kernel_never_mounted",
         stops: true,
         fits: |case| {
@@ -138,6 +153,44 @@ pub(super) const RULES: &[Rule] = &[
                  about NFS.",
     },
     Rule {
+        code: "large_packets_lost",
+        stops: true,
+        fits: |case| {
+            let (name, outcome, bytes) = case.last_file?;
+            let lost = outcome == FileOutcome::Silent && bytes == 0 && (1..=SMALL).contains(&case.largest);
+            (lost && !case.kernel && case.is_silent())
+                .then(|| format!("Small files reach it, and of `{name}` not one packet of full size did."))
+        },
+        causes: &[
+            "packets of 1500 bytes do not pass on the way: a VLAN, a tunnel or a powerline adapter with a smaller MTU",
+            "a switch port with another MTU than its neighbours",
+        ],
+        remedy: "Connect the client to the router's own switch and try again; if that works, raise the MTU of what lies between to \
+                 1500 or more.",
+    },
+    Rule {
+        code: "link_too_slow",
+        stops: true,
+        fits: |case| {
+            let (name, outcome, bytes) = case.last_file?;
+            let broken = matches!(outcome, FileOutcome::Silent | FileOutcome::Refused) && bytes > 0;
+            let (rate, _) = case.slowest.filter(|(rate, _)| *rate < TOO_SLOW)?;
+            (broken && !case.kernel && case.is_silent()).then(|| {
+                format!(
+                    "It gave `{name}` up after {bytes} bytes: its files come at {} KB a second, and it gives each 30 seconds.",
+                    rate / 1000
+                )
+            })
+        },
+        causes: &[
+            "a link of 10 Mbit/s, half duplex or with errors: a bad cable, plug or port",
+            "one slow port for the whole room: `bramble plan` names it",
+            "the router's processor is busy with something else",
+        ],
+        remedy: "Start it alone: if it gets through, start the room in groups (`bramble room reboot --pace 2s`); if not, change its \
+                 cable and port.",
+    },
+    Rule {
         code: "file_broken_off",
         stops: true,
         fits: |case| {
@@ -148,8 +201,7 @@ pub(super) const RULES: &[Rule] = &[
         causes: &[
             "a bad cable, plug or switch port",
             "a power supply that is too weak for the moment the processor starts",
-            "packets of 1500 bytes do not pass on the way (a VLAN or a tunnel with a smaller MTU)",
-            "a link that is too slow for the room: a Pi gives a file 30 seconds",
+            "packets get lost on the way: a switch that is overloaded, an adapter between",
         ],
         remedy: "Change the cable and the port first; then the power supply; then start it alone and see whether it gets \
                  through.",
@@ -304,6 +356,19 @@ pub(super) const RULES: &[Rule] = &[
         },
         causes: &["a cable with four wires, or a damaged one", "a switch port of 100 Mbit/s"],
         remedy: "Change the cable (Cat 5e or better), then try another port of the switch.",
+    },
+    Rule {
+        code: "slow_files",
+        stops: false,
+        fits: |case| {
+            let (rate, name) = case.slowest.filter(|(rate, _)| *rate < TOO_SLOW && case.kernel)?;
+            Some(format!(
+                "It loaded `{name}` at {} KB a second; a kernel may take too long that way.",
+                rate / 1000
+            ))
+        },
+        causes: &["a slow or bad link", "many clients that were started at once through one slow port"],
+        remedy: "Look at its cable and port; `bramble plan` says what the room needs.",
     },
     Rule {
         code: "clock_wrong",

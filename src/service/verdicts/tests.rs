@@ -40,6 +40,12 @@ fn file(secs: i64, name: &str, outcome: FileOutcome) -> Event {
     event(secs, Happening::File { name: name.to_owned(), bytes: 131_072, took, outcome })
 }
 
+/// A file that arrived whole: its bytes, and how many milliseconds they took.
+fn loaded(secs: i64, name: &str, bytes: u64, millis: u64) -> Event {
+    let took = Duration::from_millis(millis);
+    event(secs, Happening::File { name: name.to_owned(), bytes, took, outcome: FileOutcome::Complete })
+}
+
 fn kernel(secs: i64) -> Event {
     event(secs, Happening::Lease { ip: IP, stage: Stage::Kernel })
 }
@@ -109,6 +115,9 @@ fn each_way_to_stop_has_its_verdict() {
         (facts(), vec![rom(0), refused], 2, "no_address", "It asks for an address and gets none: every address of the pool is in use."),
         (facts(), in_vain, 60, "files_missing", "It asks again and again for files that its image does not have, `start4.elf` 10 times."),
         (facts(), with(to(3), vec![file(30, "kernel8.img", Silent)]), 95, "file_broken_off", "It stopped in the middle of `kernel8.img`, after 131072 bytes."),
+        (facts(), vec![rom(0), offer(1), loaded(2, "config.txt", 400, 3), event(30, Happening::File { name: "start4.elf".to_owned(), bytes: 0, took: Duration::from_secs(28), outcome: Silent })], 95, "large_packets_lost", "Small files reach it, and of `start4.elf` not one packet of full size did."),
+        (facts(), vec![rom(0), offer(1), loaded(20, "start4.elf", 2_256_800, 15_000), file(60, "kernel8.img", Silent)], 125, "link_too_slow", "It gave `kernel8.img` up after 131072 bytes: its files come at 150 KB a second, and it gives each 30 seconds."),
+        (facts(), vec![rom(0), offer(1), kernel(20)], 30, "booted_by_another", "Its kernel runs, and not one of its files came from here."),
         (facts(), to(5), 70, "kernel_never_started", "It loaded `kernel8.img` as its last file, and no kernel asked for an address."),
         (facts(), to(6), 75, "kernel_never_mounted", "Its kernel runs and has an address, and never mounted its root."),
         (facts(), to(8), 80, "agent_silent", "It mounted its root, and then its agent fell silent."),
@@ -171,6 +180,10 @@ fn each_weakness_that_an_agent_tells_has_its_advice() {
         assert_eq!(told, expected);
         said.extend(told);
     }
+    let mut crawled = good();
+    crawled.insert(4, loaded(5, "initramfs8", 3_000_000, 20_000));
+    assert_eq!(codes(with(|_| {}), &crawled, 150), ["slow_files"]);
+    said.push("slow_files".to_owned());
     for rule in RULES.iter().filter(|rule| !rule.stops && rule.code != "agent_trouble") {
         assert!(said.iter().any(|code| code == rule.code), "{} has no row", rule.code);
     }

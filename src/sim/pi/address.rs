@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::dhcp::{ACK, Answer, Ask, NAK, OFFER, kernel};
+use super::dhcp::{ACK, Answer, Ask, NAK, OFFER, kernel, system};
 use super::frame::{self, Datagram};
 use super::rom::{Board, Rom};
 use crate::sys::ethernet::Ethernet;
@@ -76,18 +76,31 @@ pub fn by_rom(board: &Board, wire: &Ethernet, bootcode: bool) -> Result<Given, D
 
 /// What the kernel's `ip=dhcp` is given.
 pub fn by_kernel(mac: MacAddr, wire: &Ethernet) -> Result<Given, DhcpError> {
+    four_way(mac, wire, kernel)
+}
+
+/// What a system is given that runs from a card.
+pub fn by_system(mac: MacAddr, wire: &Ethernet) -> Result<Given, DhcpError> {
+    four_way(mac, wire, system)
+}
+
+fn four_way(
+    mac: MacAddr,
+    wire: &Ethernet,
+    says: fn(MacAddr, u32, u16, Option<&Answer>) -> Ask,
+) -> Result<Given, DhcpError> {
     let mut listener = Listener::new(wire, mac);
     let [_, _, a, b, c, d] = mac.octets();
     let xid = u32::from_be_bytes([d, c, b, a]);
     for nth in 0..KERNEL_TRIES {
         let secs = u16::try_from(u64::from(nth) * KERNEL_WAIT.as_secs()).unwrap_or(u16::MAX);
-        listener.ask(&kernel(mac, xid, secs, None))?;
+        listener.ask(&says(mac, xid, secs, None))?;
         let until = Instant::now() + KERNEL_WAIT;
         while let Some((_, answer)) = listener.hear(until)? {
             if answer.xid != xid || answer.chaddr != mac || answer.kind() != Some(OFFER) {
                 continue;
             }
-            let request = kernel(mac, xid, secs, Some(&answer));
+            let request = says(mac, xid, secs, Some(&answer));
             if let Some(ack) = confirm(&mut listener, &request, answer.address, until)? {
                 return Ok(given(&ack, ack.next_server));
             }

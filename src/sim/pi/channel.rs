@@ -198,7 +198,15 @@ impl Channel {
         }
     }
 
-    fn say(&mut self, message: &ToServer) -> Result<(), ChannelError> {
+    /// Sends bytes as they are, for an agent that means no good.
+    pub fn throw(&mut self, bytes: &[u8]) -> Result<(), ChannelError> {
+        self.tls.write_all(bytes)?;
+        self.tls.flush()?;
+        Ok(())
+    }
+
+    /// Sends one message, asked for or not.
+    pub fn say(&mut self, message: &ToServer) -> Result<(), ChannelError> {
         self.tls.write_all(&encode(message)?)?;
         self.tls.flush()?;
         Ok(())

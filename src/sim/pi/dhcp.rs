@@ -123,6 +123,14 @@ pub fn kernel(mac: MacAddr, xid: u32, secs: u16, chosen: Option<&Answer>) -> Ask
     Ask { mac, xid, secs, options }
 }
 
+/// What a running system's DHCP client sends: it names itself.
+pub fn system(mac: MacAddr, xid: u32, secs: u16, chosen: Option<&Answer>) -> Ask {
+    let mut ask = kernel(mac, xid, secs, chosen);
+    ask.options.push((12, b"raspberrypi".to_vec()));
+    ask.options.push((61, [&[1], mac.octets().as_slice()].concat()));
+    ask
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

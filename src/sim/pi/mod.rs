@@ -140,8 +140,18 @@ pub enum Fault {
     Vain,
     /// Takes the first block of a file, and no more.
     MidFile,
+    /// Loads a short file, and then not one packet of a long one arrives.
+    SmallOnly,
+    /// Loads all of its files, and no kernel starts.
+    NoKernel,
+    /// Loads nothing from here, and its kernel asks for an address.
+    OtherKernel,
+    /// A system on its card asks for an address, and no ROM ever did.
+    OwnSystem,
     /// Its kernel has an address and never mounts.
     NoMount,
+    /// Mounts its root, and its agent never says anything.
+    NoAgent,
     /// The agent mounts the root and cannot go on.
     AgentFails,
 }
@@ -210,9 +220,21 @@ impl Pi {
 
     fn boot(&mut self, home: &NetNs, options: Options, fault: Option<Fault>) -> Result<Up, String> {
         forget_addresses().map_err(|error| format!("the network card keeps its old address: {error}"))?;
+        if fault == Some(Fault::OwnSystem) {
+            return self.own_system();
+        }
         let mut given = self.rom()?;
+        if fault == Some(Fault::OtherKernel) {
+            release(&given)?;
+            let wire = Ethernet::open(CARD).map_err(|error| error.to_string())?;
+            address::by_kernel(self.board.mac, &wire).map_err(|error| chain(&error))?;
+            return Err(AS_TOLD.to_owned());
+        }
         fault.map_or(Ok(()), |fault| misbehave(fault, &given))?;
         let handover = self.firmware(&mut given)?;
+        if fault == Some(Fault::NoKernel) {
+            return Err(AS_TOLD.to_owned());
+        }
         release(&given)?;
 
         self.stage(Stage::Kernel);
@@ -231,6 +253,9 @@ impl Pi {
         let mut root =
             Root::mount(home, again.address, nfsroot.server, &nfsroot.path).map_err(|error| chain(&error))?;
 
+        if fault == Some(Fault::NoAgent) {
+            return Err(AS_TOLD.to_owned());
+        }
         self.stage(Stage::Agent);
         kernel::report(again.address, nfsroot.server, &[Phase::Started]).map_err(|error| chain(&error))?;
         if fault == Some(Fault::AgentFails) {
@@ -261,6 +286,13 @@ impl Pi {
             census,
             root,
         })
+    }
+
+    /// A system on a card, of which the server hears only that it wants an address.
+    fn own_system(&mut self) -> Result<Up, String> {
+        let wire = Ethernet::open(CARD).map_err(|error| error.to_string())?;
+        address::by_system(self.board.mac, &wire).map_err(|error| chain(&error))?;
+        Err(AS_TOLD.to_owned())
     }
 
     /// The ROM's own part: an address.
@@ -324,7 +356,17 @@ fn misbehave(fault: Fault, given: &Given) -> Result<(), String> {
             tftp.break_off("kernel8.img").map_err(|error| chain(&error))?;
             Err(AS_TOLD.to_owned())
         }
-        Fault::NoMount | Fault::AgentFails => Ok(()),
+        Fault::SmallOnly => {
+            tftp.load("config.txt").map_err(|error| chain(&error))?;
+            tftp.break_off("kernel8.img").map_err(|error| chain(&error))?;
+            Err(AS_TOLD.to_owned())
+        }
+        Fault::NoKernel
+        | Fault::OtherKernel
+        | Fault::OwnSystem
+        | Fault::NoMount
+        | Fault::NoAgent
+        | Fault::AgentFails => Ok(()),
     }
 }
 
