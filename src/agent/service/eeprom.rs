@@ -11,17 +11,18 @@ const TREE: &str = "sys/firmware/devicetree/base";
 /// `root` is `/`, or what a test puts in its place.
 pub fn report(root: &Path) -> Report {
     let number = |name: &str| {
-        let bytes = fs::read(root.join(TREE).join("chosen").join(name)).ok()?;
+        let bytes = fs::read(root.join(TREE).join(name)).ok()?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     };
     let moment =
         |name: &str| number(name).filter(|seconds| *seconds > 0).map(|at| Moment::from_secs(at.into()));
     Report {
-        built: moment("bootloader/build-timestamp"),
-        updated: moment("bootloader/update-timestamp"),
+        built: moment("chosen/bootloader/build-timestamp"),
+        updated: moment("chosen/bootloader/update-timestamp"),
         config: config(root).as_deref().map(Into::into),
-        signed: number("bootloader/signed").unwrap_or(0),
-        board_version: number("rpi-min-boot-ver").unwrap_or(0),
+        revision: number("system/linux,revision"),
+        signed: number("chosen/bootloader/signed").unwrap_or(0),
+        board_version: number("chosen/rpi-min-boot-ver").unwrap_or(0),
     }
 }
 
@@ -64,6 +65,7 @@ mod tests {
             &1_790_000_000_u32.to_be_bytes(),
         );
         put("sys/firmware/devicetree/base/chosen/bootloader/signed", &[0; 4]);
+        put("sys/firmware/devicetree/base/system/linux,revision", &0x00c0_3111_u32.to_be_bytes());
         put("sys/firmware/devicetree/base/chosen/rpi-min-boot-ver", &[0, 0, 0, 1]);
         put("sys/firmware/devicetree/base/aliases/blconfig", b"/reserved-memory/nvram@0\0");
         put("sys/firmware/devicetree/base/reserved-memory/nvram@0/reg", b"");
@@ -82,6 +84,7 @@ mod tests {
             built: Some(Moment::from_secs(1_785_847_093)),
             updated: Some(Moment::from_secs(1_790_000_000)),
             config: Some("[all]\nBOOT_ORDER=0xf21\n".into()),
+            revision: Some(0x00c0_3111),
             signed: 0,
             board_version: 1,
         };

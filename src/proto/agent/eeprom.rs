@@ -21,6 +21,8 @@ pub struct Report {
     pub updated: Option<Moment>,
     /// The settings it was started with.
     pub config: Option<Config>,
+    /// The board's revision code.
+    pub revision: Option<u32>,
     /// Not zero if the board starts signed systems only.
     pub signed: u32,
     /// Oldest bootloader that the board may have, as written into it at the factory.

@@ -271,4 +271,4 @@ fn find(bytes: &[u8], word: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 #[path = "image_tests.rs"]
-pub mod tests;
+mod tests;

@@ -1,57 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::eeprom::sample::image;
 
 const AT: Moment = Moment::from_secs(1_795_435_200);
-
-/// Puts a section at `at`; where the next one may begin.
-fn put(bytes: &mut [u8], at: usize, kind: u32, content: &[u8]) -> usize {
-    let length = u32::try_from(content.len()).expect("small");
-    bytes[at..at + 4].copy_from_slice(&kind.to_be_bytes());
-    bytes[at + 4..at + 8].copy_from_slice(&length.to_be_bytes());
-    bytes[at + 8..at + 8 + content.len()].copy_from_slice(content);
-    (at + 8 + content.len()).next_multiple_of(8)
-}
-
-fn file(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut file = vec![0; FILE_HEADER];
-    file[..name.len()].copy_from_slice(name.as_bytes());
-    file.extend_from_slice(content);
-    file
-}
-
-/// Padding from `at` up to `end`.
-fn pad(bytes: &mut [u8], at: usize, end: usize) -> usize {
-    put(bytes, at, PADDING, &vec![0xff; end - at - 8])
-}
-
-const WORDS: &[u8] = b"\0BOOT_ORDER\0NET_INSTALL_ENABLED\0NET_INSTALL_AT_POWER_ON\0HDMI_DELAY\0TFTP_PREFIX\0NETCONSOLE\0BUILD_TIMESTAMP=1785847093\0MFG_VER: 1\0";
-
-/// In the order of the images of August 2026: a Pi 4 has the settings last, a Pi 5 has padding and an empty half behind.
-pub fn image(chip: Chip, config: &str) -> Vec<u8> {
-    let mut bytes = vec![0xff; chip.image_bytes()];
-    let at = put(&mut bytes, 0, LOADER, &[WORDS, &[7; 3000]].concat());
-    let mut at = put(&mut bytes, at, 0x55aa_f44f, &[9; 5001]);
-    let blank_time = file(UPDATED, &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-    if chip == Chip::Bcm2712 {
-        at = put(&mut bytes, at, FILE, &blank_time);
-        at = pad(&mut bytes, at, HALF.start);
-        at = put(&mut bytes, at, FILE, &file("bootsys", &[5; 7001]));
-    } else {
-        at = pad(&mut bytes, at, 66_048);
-    }
-    at = put(&mut bytes, at, FILE, &blank_time);
-    at = put(&mut bytes, at, FILE, &file("pubkey.bin", &[0; 512]));
-    at = put(&mut bytes, at, FILE, &file("bootconf.sig", &[0; 1024]));
-    let block = at.next_multiple_of(BLOCK);
-    at = pad(&mut bytes, at, block);
-    at = put(&mut bytes, at, FILE, &file(CONFIG, config.as_bytes()));
-    if chip == Chip::Bcm2712 {
-        at = pad(&mut bytes, at, HALF.end);
-        pad(&mut bytes, at, chip.image_bytes() - 2 * BLOCK);
-    }
-    bytes
-}
 
 /// Another way to read an image: no table, straight to the name of the file.
 fn read(bytes: &[u8], name: &str) -> Vec<u8> {

@@ -6,6 +6,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `image` | sections of an image, the one with the settings replaced, and the `.sig` beside it |
+//! | `sample` | an image for tests in which nothing runs |
 //! | `config` | the text with the settings, changed line by line |
 //! | `settings` | which settings Bramble changes, and what each may be |
 //!
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod image;
+pub mod sample;
 pub mod settings;
 
 use std::fmt;

@@ -24,7 +24,7 @@ use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket};
 use crate::service::sessions::{Place, register};
-use crate::types::{chain, limits};
+use crate::types::{Revision, chain, limits};
 
 /// How long a client may take to take what is sent to it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(20);
@@ -283,6 +283,13 @@ impl Talk {
             ToServer::Eeprom(report) if self.eeprom_asked => {
                 self.eeprom_asked = false;
                 let (client, now) = (self.asker.place.mac, self.shared.clock.now().civil);
+                // What the ROM did not say in DHCP.
+                if let Some(known) = self.shared.clients.get(client).filter(|known| known.revision.is_none())
+                    && let Some(revision) = report.revision.and_then(Revision::new)
+                {
+                    let network = known.network.unwrap_or_default();
+                    self.shared.clients.seen(client, None, Some(revision), &network, now);
+                }
                 self.shared.eeproms.reported(client, &self.asker.boot_id, report, now);
             }
             ToServer::Health(_) | ToServer::Eeprom(_) | ToServer::Pong => {}

@@ -139,10 +139,13 @@ impl Eeproms {
             let _ = oldest.map(|(mac, _)| *mac).and_then(|mac| inner.of.remove(&mac));
         }
         let entry = inner.of.entry(mac).or_default();
+        let mut over = false;
         let said = Said { at, boot_id: boot_id.clone(), report };
         if let Some(rollout) = &mut entry.rollout {
+            let was_open = rollout.is_open();
             rollout.heard(&said);
-            if !rollout.is_open() {
+            over = was_open && !rollout.is_open();
+            if over {
                 tracing::info!(client = %mac, state = ?rollout.state, why = rollout.why, "EEPROM update is over");
             }
         }
@@ -150,7 +153,9 @@ impl Eeproms {
         inner.unsaved.insert(mac);
         drop(inner);
         self.changed.notify_one();
-        self.tidy();
+        if over {
+            self.tidy();
+        }
     }
 
     /// Prepares the update of one client, in place of what was prepared before. Returns when it is on the disk.

@@ -2,7 +2,7 @@ use super::check::{Refused, check, family};
 use super::*;
 use crate::proto::eeprom::Chip;
 use crate::proto::eeprom::image::Image;
-use crate::proto::eeprom::image::tests::image as made;
+use crate::proto::eeprom::sample::image as made;
 use crate::types::revision::Model;
 
 const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
@@ -18,6 +18,7 @@ fn report(config: &str, updated: Moment) -> Report {
         built: Some(BUILT),
         updated: Some(updated),
         config: Some(config.into()),
+        revision: None,
         signed: 0,
         board_version: 1,
     }

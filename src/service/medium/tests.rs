@@ -15,7 +15,7 @@ fn tree(folder: &Path) -> PathBuf {
     }
     for chip in [Chip::Bcm2711, Chip::Bcm2712] {
         let folder = format!("lib/firmware/raspberrypi/bootloader-{}/default", chip.number());
-        let image = image::tests::image(chip, "[all]\nBOOT_UART=0\nBOOT_ORDER=0xf41\n");
+        let image = crate::proto::eeprom::sample::image(chip, "[all]\nBOOT_UART=0\nBOOT_ORDER=0xf41\n");
         put(&format!("{folder}/pieeprom-2026-05-17.bin"), &image);
         put(&format!("{folder}/pieeprom-2025-01-01.bin"), b"old");
         put(&format!("{folder}/recovery.bin"), chip.number().as_bytes());
