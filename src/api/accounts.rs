@@ -11,6 +11,7 @@ use super::answer::{
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now, value};
+use crate::service::accounts::elsewhere::Listed;
 use crate::service::accounts::import::{Defaults, Fate, ImportError, Imported, Plan};
 use crate::service::accounts::manage::{EditError, Search, Slip, names};
 use crate::service::accounts::{sheet, slips};
@@ -91,10 +92,33 @@ fn account(row: AccountRow) -> Account {
         must_change: row.must_change,
         expires_at: row.expires_at,
         quota: row.quota,
-        created_at: row.created_at,
+        created_at: Some(row.created_at),
         password_at: row.password_at,
         last_login_at: row.last_login_at,
         last_login_on: row.last_login_on,
+    }
+}
+
+/// Somebody of a directory. Who may not log in is not listed.
+fn elsewhere(listed: Listed) -> Account {
+    let Listed { person, last_login } = listed;
+    let (last_login_at, last_login_on) = last_login.unzip();
+    Account {
+        classes: names(&person.classes),
+        name: person.name,
+        uid: person.uid,
+        full_name: person.full_name,
+        note: String::new(),
+        role: person.role,
+        enabled: true,
+        has_password: true,
+        must_change: person.must_change,
+        expires_at: None,
+        quota: None,
+        created_at: None,
+        password_at: None,
+        last_login_at,
+        last_login_on,
     }
 }
 
@@ -178,17 +202,26 @@ impl Api {
             offset: usize::try_from(args.number("offset")?.unwrap_or(0)).unwrap_or(usize::MAX),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
         };
+        if self.accounts.are_elsewhere() {
+            let (total, page) = self.edited(self.accounts.list_elsewhere(&search))?;
+            let accounts = page.into_iter().map(elsewhere).collect();
+            return Ok(Accounts { now: now(), total, offset: search.offset, elsewhere: true, accounts });
+        }
         let page = self.edited(self.accounts.list(&search))?;
         Ok(Accounts {
             now: now(),
             total: page.total,
             offset: search.offset,
+            elsewhere: false,
             accounts: page.accounts.into_iter().map(account).collect(),
         })
     }
 
     pub(super) fn account_get(&self, args: &Args) -> Result<Account, ApiError> {
         let name: UserName = args.need("account")?;
+        if self.accounts.are_elsewhere() {
+            return self.edited(self.accounts.person_elsewhere(&name)).map(elsewhere);
+        }
         self.edited(self.accounts.account(&name)).map(account)
     }
 
@@ -327,6 +360,11 @@ impl Api {
     }
 
     pub(super) fn class_list(&self) -> Result<Classes, ApiError> {
+        if self.accounts.are_elsewhere() {
+            let class = |(name, gid, members)| Class { name, gid, note: String::new(), quota: None, members };
+            let classes = self.edited(self.accounts.classes_elsewhere())?;
+            return Ok(Classes { classes: classes.into_iter().map(class).collect() });
+        }
         let rows = self.edited(self.accounts.classes())?;
         Ok(Classes { classes: rows.into_iter().map(class).collect() })
     }

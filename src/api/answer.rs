@@ -479,6 +479,9 @@ pub struct Accounts {
     /// How many there are in all.
     pub total: usize,
     pub offset: usize,
+    /// They are kept in a directory, which alone knows and changes the rest of them.
+    #[serde(default)]
+    pub elsewhere: bool,
     pub accounts: Vec<Account>,
 }
 
@@ -497,7 +500,8 @@ pub struct Account {
     pub expires_at: Option<Moment>,
     /// Of the account itself; its classes or the setting count if there is none.
     pub quota: Option<ByteSize>,
-    pub created_at: Moment,
+    /// `None` for somebody who is kept in a directory.
+    pub created_at: Option<Moment>,
     pub password_at: Option<Moment>,
     pub last_login_at: Option<Moment>,
     pub last_login_on: Option<MacAddr>,

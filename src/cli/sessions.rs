@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::link::{Link, read};
 use super::text::{span, table, wrap};
 use super::{Cli, CliError, ask};
 use crate::api::answer::{SessionEnded, SessionLine, SessionList};
@@ -19,7 +20,9 @@ pub enum SessionCommand {
     },
     /// Log somebody out
     End {
-        session: u64,
+        /// A number that `session list` shows, or a name: then everywhere
+        #[arg(value_name = "SESSION|ACCOUNT")]
+        session: String,
         /// What they are shown
         #[arg(long)]
         message: Option<String>,
@@ -30,9 +33,27 @@ pub(super) fn run(cli: &Cli, command: &SessionCommand) -> Result<ExitCode, CliEr
     match command {
         SessionCommand::List { last } => ask(cli, "session_list", &json!({ "count": last }), list),
         SessionCommand::End { session, message } => {
-            ask(cli, "session_end", &json!({ "session": session, "message": message }), ended)
+            for session in meant(cli, session)? {
+                ask(cli, "session_end", &json!({ "session": session, "message": message }), ended)?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The session of that number, or all of the person of that name.
+fn meant(cli: &Cli, who: &str) -> Result<Vec<u64>, CliError> {
+    if let Ok(number) = who.parse() {
+        return Ok(vec![number]);
+    }
+    let list: SessionList = read(&Link::open(&cli.socket)?.ask("session_list", &json!({}))?)?;
+    let theirs = list.sessions.iter().filter(|line| line.user.as_str() == who);
+    let sessions: Vec<u64> = theirs.map(|line| line.session.0).collect();
+    if sessions.is_empty() {
+        let says = format!("`{who}` is not logged in; `bramble session list` shows who is");
+        return Err(CliError::Action(says));
+    }
+    Ok(sessions)
 }
 
 fn list(list: &SessionList, width: usize) -> String {

@@ -41,11 +41,12 @@ fn state(account: &Account, now: Moment) -> &'static str {
 
 pub fn accounts(page: &Accounts, width: usize) -> String {
     if page.total == 0 {
-        return wrap(
-            "",
-            "No account is found. Make one: bramble account add NAME --full-name 'FIRST LAST' --classes CLASS",
-            width,
-        );
+        let says = if page.elsewhere {
+            "Nobody in the directory is found who may log in here. `bramble account test NAME` shows what is in somebody's way."
+        } else {
+            "No account is found. Make one: bramble account add NAME --full-name 'FIRST LAST' --classes CLASS"
+        };
+        return wrap("", says, width);
     }
     let row = |account: &Account| {
         vec![
@@ -65,6 +66,9 @@ pub fn accounts(page: &Accounts, width: usize) -> String {
         let more = if shown < page.total { format!("; more: --offset {shown}") } else { String::new() };
         let line = format!("{} to {shown} of {} accounts{more}", page.offset + 1, page.total);
         text.push_str(&wrap("", &line, width));
+    }
+    if page.elsewhere {
+        text.push_str(&wrap("", "They are kept in the directory; change them there.", width));
     }
     text
 }
@@ -92,6 +96,14 @@ pub fn account(account: &Account, width: usize) -> String {
     let mut text = format!("{}{full_name} ({})\n", account.name, account.role);
     let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<13}"), says, width));
     line("Classes", &joined(&account.classes));
+    let on = account.last_login_on.map(|mac| format!(" at {mac}")).unwrap_or_default();
+    let last = account.last_login_at.map_or_else(|| "never".to_owned(), |at| format!("{at} UTC{on}"));
+    let Some(created_at) = account.created_at else {
+        line("Number", &account.uid.to_string());
+        line("Last log-in", &last);
+        line("Kept", "in the directory, which knows the rest; change it there");
+        return text;
+    };
     line("Note", &filled(&account.note));
     line("Number", &account.uid.to_string());
     line("Enabled", if account.enabled { "yes" } else { "no" });
@@ -111,9 +123,7 @@ pub fn account(account: &Account, width: usize) -> String {
             .quota
             .map_or_else(|| "as its classes or the setting say".to_owned(), |quota| quota.to_string()),
     );
-    line("Made", &account.created_at.date());
-    let on = account.last_login_on.map(|mac| format!(" at {mac}")).unwrap_or_default();
-    let last = account.last_login_at.map_or_else(|| "never".to_owned(), |at| format!("{at} UTC{on}"));
+    line("Made", &created_at.date());
     line("Last log-in", &last);
     text
 }

@@ -4,6 +4,8 @@
 //! functions of [`reply`] write the other direction. Nothing here knows a program: what a call means is in
 //! [`super::mount`], [`super::portmap`] and [`super::nfs3`].
 
+use std::ops::{Deref, Range};
+
 use super::xdr::{Reader, Writer, XdrError};
 use crate::types::limits;
 
@@ -248,6 +250,9 @@ pub enum FramingError {
     TooManyFragments,
 }
 
+/// Records of at most this many bytes are copied to be kept: their buffer goes on being read into.
+const NOT_COPIED: usize = 2048;
+
 /// Bytes of a stream, cut into records (RFC 5531 §11).
 ///
 /// Holds at most what the caller has put in; a record that announces more than [`limits::RPC_RECORD`] is refused when
@@ -259,6 +264,23 @@ pub struct Framing {
     start: usize,
     /// Bytes that are missing of it, as far as its mark has arrived.
     missing: usize,
+    /// Where the last one is.
+    last: Range<usize>,
+}
+
+/// A record of one's own.
+#[derive(Debug)]
+pub struct Record {
+    buffer: Vec<u8>,
+    at: Range<usize>,
+}
+
+impl Deref for Record {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(self.at.clone()).unwrap_or_default()
+    }
 }
 
 impl Framing {
@@ -266,7 +288,7 @@ impl Framing {
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
-            self.start = 0;
+            (self.start, self.last) = (0, 0..0);
         }
         &mut self.buffer
     }
@@ -328,7 +350,20 @@ impl Framing {
             break;
         }
         self.start = read;
+        self.last = begin + 4..end;
         Ok(self.buffer.get(begin + 4..end))
+    }
+
+    /// The record that [`Self::next_record`] gave last, to be kept. A large one that nothing waits behind, as the data of a
+    /// file usually does, is not copied.
+    pub fn detach(&mut self) -> Record {
+        let at = std::mem::take(&mut self.last);
+        if at.len() > NOT_COPIED && self.is_empty() {
+            self.start = 0;
+            return Record { buffer: std::mem::take(&mut self.buffer), at };
+        }
+        let buffer = self.buffer.get(at).unwrap_or_default().to_vec();
+        Record { at: 0..buffer.len(), buffer }
     }
 }
 

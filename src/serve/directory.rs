@@ -9,6 +9,7 @@
 
 mod session;
 mod tls;
+mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -166,7 +167,7 @@ impl Servers {
         &self,
         settings: &Settings,
         server: &Address,
-        stream: std::net::TcpStream,
+        stream: tokio::net::TcpStream,
     ) -> Result<Session, Trouble> {
         let tls = match settings.tls {
             Tls::Off => None,

@@ -1,12 +1,13 @@
 //! SQL of sessions: who was logged in at which client, and who is.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Durability, Store, StoreError};
-use crate::types::{MacAddr, Moment, Person, SessionId, SessionKind, limits};
+use crate::types::{MacAddr, Moment, Person, SessionId, SessionKind, Uid, limits};
 
 /// A session that is about to get its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +134,21 @@ impl Store {
         self.read("list open sessions", |db| {
             db.prepare(&format!("{COLUMNS} WHERE ended_at IS NULL ORDER BY id"))?
                 .query_map([], SessionRow::read)?
+                .collect()
+        })
+    }
+
+    /// When and where everybody last logged in, of those whose sessions are still on record.
+    pub fn last_logins(&self) -> Result<HashMap<Uid, (Moment, MacAddr)>, StoreError> {
+        self.read("look up last log-ins", |db| {
+            db.prepare("SELECT uid, max(opened_at), client FROM session GROUP BY uid")?
+                .query_map([], |row| {
+                    let client: String = row.get(2)?;
+                    let client = client.parse().map_err(|error| {
+                        rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error))
+                    })?;
+                    Ok((Uid(row.get(0)?), (Moment::from_millis(row.get(1)?), client)))
+                })?
                 .collect()
         })
     }

@@ -34,7 +34,7 @@ pub const PASSWORD: usize = 256;
 pub const PASSWORD_HASH: usize = 200;
 
 /// Passwords that are checked at once: each takes 9 MiB (an imported one up to 32 until its first log-in), and two fill the
-/// cores of a router.
+/// cores of a router. One on a router with one core.
 pub const HASHES_AT_ONCE: usize = 2;
 
 /// Passwords that wait to be checked: two rooms of a hundred that log in in the same second.
@@ -440,6 +440,15 @@ pub const DIRECTORY_GROUPS: usize = 3_000;
 /// Bytes of names and values that one answer of a directory may hold: five thousand people with 2 kB each.
 pub const DIRECTORY_ANSWER: usize = 16 << 20;
 
+/// Largest message of a directory, in bytes: a group with ten thousand members has 800 kB.
+pub const DIRECTORY_MESSAGE: usize = 1 << 20;
+
+/// Parts of one message of a directory, each of which takes some fifty bytes of memory besides its own.
+pub const DIRECTORY_ELEMENTS: usize = 20_000;
+
+/// Parts within parts of a message of a directory, in levels: an entry with its values has four.
+pub const DIRECTORY_DEPTH: usize = 12;
+
 /// Entries in one page of an answer of a directory: half of what Active Directory gives at most.
 pub const DIRECTORY_PAGE: i32 = 500;
 
@@ -448,6 +457,7 @@ pub const DIRECTORY_IDLE: usize = 4;
 
 /// Longest file with the password that Bramble logs in to a directory with, in bytes.
 pub const DIRECTORY_SECRET: u64 = 4096;
+
 /// Words for the people at a client, in bytes: what a console shows in five lines.
 pub const WORDS: usize = 400;
 

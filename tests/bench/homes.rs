@@ -1,8 +1,10 @@
 //! A home over NFS: what does writing cost the router, against nfs-ganesha and against OpenSSH's sftp mounted with sshfs?
 //!
-//! `cargo bench --bench homes [ROUNDS]`, as root. Needs Debian's nfs-ganesha-vfs, rpcbind, openssh-server and sshfs. All
-//! write to the same disk; the small files also into memory, where nothing waits for a disk. The two NFS servers get the same calls; sshfs is used as a program uses it, since its protocol
-//! and its client are one. Small files are on the disk when their close returns over NFS (the client asks for it), and in
+//! `cargo bench --bench homes [ROUNDS] [small]`, as root. Needs Debian's nfs-ganesha-vfs, rpcbind, openssh-server and sshfs.
+//! All write to the same disk; the small files also into memory, where nothing waits for a disk. With `small` there is nothing
+//! else. The two NFS servers get the same calls; sshfs is used as a program uses it, since its protocol and its client are one.
+//! How fast the disk syncs is measured in the same round, by a program that makes the same files on it without any network:
+//! one program over NFS cannot be faster than that. Small files are on the disk when their close returns over NFS (the client asks for it), and in
 //! the server's memory over sshfs, which has no way to ask. What the NFS clients' own kernel would cost is left out, what
 //! sshfs and ssh cost is in its MB/s and not in its CPU seconds, which are the server's.
 //!
@@ -62,6 +64,7 @@ fn main() {
         return serve_folder(root.into(), uid, guest);
     }
     let rounds: usize = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(3);
+    let big = !args.iter().any(|arg| arg == "small");
     isolate().expect("namespaces of our own");
     hide_run();
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-homes");
@@ -81,7 +84,7 @@ fn main() {
     client.address("eth0", CLIENT, 24).expect("an address");
     let mut figures = Figures::default();
     for _ in 0..rounds {
-        for (home, on) in [(&home, Disk::Real), (&memory, Disk::Memory)] {
+        for (home, on) in [(&home, Disk::Real { big }), (&memory, Disk::Memory)] {
             {
                 let running = start_ourselves(home, &server);
                 over_nfs(&running, &client, "/home/bench", 2049, on, &mut figures);
@@ -94,6 +97,8 @@ fn main() {
             empty(home);
             over_sshfs(&work, home, &server, &client, on, &mut figures);
             empty(home);
+            here(home, on, &mut figures);
+            empty(home);
         }
     }
     figures.print();
@@ -104,13 +109,16 @@ fn main() {
 /// Where a home lies. In memory nothing waits for a disk, so what is left is what the servers cost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disk {
-    Real,
+    /// Also with a big file.
+    Real {
+        big: bool,
+    },
     Memory,
 }
 
 /// Names of the tests with small files, and how many programs make them side by side.
 fn small(on: Disk) -> [(String, u32); 2] {
-    let place = if on == Disk::Real { "on disk" } else { "in memory" };
+    let place = if on == Disk::Memory { "in memory" } else { "on disk" };
     [("1 program", 1), ("8 programs", 8)]
         .map(|(programs, many)| (format!("4 KiB files {place}, {programs}"), many))
 }
@@ -120,6 +128,25 @@ fn empty(home: &Path) {
         fs::remove_file(entry.expect("an entry").path()).expect("removed");
     }
     nix::unistd::sync();
+}
+
+/// The same files made and synced here, by programs without a network.
+fn here(home: &Path, on: Disk, figures: &mut Figures) {
+    for (test, programs) in small(on) {
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            for nth in 0..programs {
+                scope.spawn(move || {
+                    for n in 0..FILES / programs {
+                        let file = fs::File::create_new(home.join(format!("{programs}-{nth}-{n}")));
+                        let mut file = file.expect("made");
+                        file.write_all(&[b'x'; 4096]).and_then(|()| file.sync_all()).expect("on the disk");
+                    }
+                });
+            }
+        });
+        figures.add(&test, "no network", "files/s", f64::from(FILES) / begin.elapsed().as_secs_f64());
+    }
 }
 
 /// rpcbind and ganesha leave files below /run; here they get one of their own.
@@ -210,7 +237,7 @@ fn over_nfs(
     figures: &mut Figures,
 ) {
     let root = mount_root(client, export, mount_port);
-    if on == Disk::Real {
+    if on == (Disk::Real { big: true }) {
         big_file_over_nfs(server, client, &root, figures);
     }
     for (test, connections) in small(on) {
@@ -354,7 +381,7 @@ fn over_sshfs(work: &Path, home: &Path, server: &Machine, client: &Machine, on: 
         assert!(begin.elapsed() < Duration::from_secs(20), "sshfs does not mount");
         std::thread::sleep(Duration::from_millis(50));
     }
-    if on == Disk::Real {
+    if on == (Disk::Real { big: true }) {
         big_file_over_sshfs(&running, &at, figures);
     }
     let sum = || cpu_of_children(&running);

@@ -14,6 +14,7 @@
     reason = "these tests wait for real machines, and show what those said when one fails"
 )]
 
+mod desktop;
 mod guest;
 #[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]

@@ -82,6 +82,8 @@ fn people_log_in_and_their_homes_follow_them() {
 
         second_seat(&room, &mut one, &mut two);
         full(&mut one);
+        renamed(&room, &mut one);
+        removed(&room, &mut one);
         switched_off(&room, &mut one);
         without_the_server(&mut room, &mut one);
         for guest in [one, two] {
@@ -249,6 +251,36 @@ fn full(guest: &mut Guest) {
     guest.quiet_shell();
     guest.output("rm fill && echo works > small && sync small");
     guest.type_line("exit");
+}
+
+/// Whoever gets another name while they are logged in is told it and logged out; what they saved comes along.
+fn renamed(room: &Room, guest: &mut Guest) {
+    guest.enter("anna", ANNA);
+    guest.output("echo kept > diary && sync");
+    room.bramble(&["account", "set", "anna", "--name", "annabel"]);
+    guest.expect("your name is `annabel` from now on; log in with that");
+    guest.answer(&[("login: ", "anna"), ("assword: ", ANNA)]);
+    guest.expect("incorrect");
+    guest.enter("annabel", ANNA);
+    assert_eq!(guest.output("pwd; cat diary; stat -c %U:%G diary"), "/home/annabel\nkept\nannabel:annabel");
+    assert_eq!(guest.output("id -u"), "10000", "the same person");
+    room.bramble(&["account", "set", "annabel", "--name", "anna"]);
+    guest.expect("your name is `anna` from now on; log in with that");
+}
+
+/// An account that is removed while somebody uses it is logged out, and its home is in the attic with what was saved.
+fn removed(room: &Room, guest: &mut Guest) {
+    guest.enter("berta", BERTA);
+    guest.output("echo last > words && sync");
+    room.bramble(&["account", "remove", "berta"]);
+    guest.expect("your account was removed");
+    guest.answer(&[("login: ", "berta"), ("assword: ", BERTA)]);
+    guest.expect("incorrect");
+    let old = fs::read_dir(room.data().join("attic")).expect("an attic").flatten().map(|entry| entry.path());
+    let old: Vec<PathBuf> = old.filter(|path| path.display().to_string().contains(".berta.")).collect();
+    let [home] = &old[..] else { panic!("one home of hers: {old:?}") };
+    assert_eq!(fs::read_to_string(home.join("words")).expect("text"), "last\n");
+    assert!(!room.data().join("homes/berta").exists());
 }
 
 /// An account that is switched off is logged out where it is, and does not get in again.

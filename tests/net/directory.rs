@@ -142,6 +142,19 @@ fn pupils_of_a_directory_log_in_and_have_a_home() {
         assert_eq!(people.len(), 123, "more than the server gives in one answer");
         assert!(people.iter().all(|person| person.uid.0 >= 1000 && person.name.as_str() != "mallory"));
 
+        // An administrator sees them too.
+        let tell = |words: &[&str]| school.room.server.tell(words).expect("an answer");
+        let list = tell(&["account", "list", "maier"]);
+        let lines: Vec<&str> = list.lines().collect();
+        assert!(
+            lines.len() == 3 && lines[1].starts_with("anna  Anna Maier  class-7b, pupils  pupil  ok"),
+            "{list}"
+        );
+        assert_eq!(lines[2], "They are kept in the directory; change them there.");
+        assert!(tell(&["account", "list"]).contains("1 to 100 of 123 accounts; more: --offset 100"));
+        let classes = tell(&["class", "list"]);
+        assert!(classes.lines().any(|line| line.starts_with("class-7b  1        -      6001 ")), "{classes}");
+
         // A session opens, and with it a home that is theirs.
         let name: UserName = "anna".parse().expect("a name");
         let secret: Secret = "opensesame".parse().expect("a password");
@@ -149,6 +162,11 @@ fn pupils_of_a_directory_log_in_and_have_a_home() {
         assert_eq!(mounts[0].path, "/home/anna");
         assert!(school.room.server.site().data().join("homes/anna").is_dir());
         assert!(school.room.server.tell(&["session", "list"]).expect("an answer").contains("anna"));
+        let shown = tell(&["account", "show", "anna"]);
+        assert!(
+            shown.contains("  Last log-in  2") && shown.contains("  Kept         in the directory"),
+            "{shown}"
+        );
         school.room.server.tell(&["session", "end", &session.to_string()]).expect("ended");
 
         // She comes, changes her password and goes.

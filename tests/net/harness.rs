@@ -18,7 +18,11 @@ pub fn isolated(test: impl FnOnce()) {
         return test();
     }
     let mut command = Command::new(std::env::current_exe().expect("a test program has a path"));
-    command.args([&name, "--exact", "--nocapture"]).env(INSIDE, &name).stdin(Stdio::null());
+    // Also one that only a script runs.
+    command
+        .args([&name, "--exact", "--nocapture", "--include-ignored"])
+        .env(INSIDE, &name)
+        .stdin(Stdio::null());
     Isolation::prepare().wrap(&mut command);
     match command.output() {
         Ok(output) => assert!(

@@ -42,7 +42,7 @@ pub fn carry_out(service: &Arc<Service>, id: u32, act: Act) {
             for terminal in terminals(service) {
                 door::show(&terminal, &letters::large(name.as_str()));
             }
-            let shown = desktop::show("This computer is", name.as_str());
+            let shown = desktop::show(None, "This computer is", name.as_str());
             // One of them is enough to find it.
             lit.ok_or(()).or(shown.map_err(|_| ())).or_else(|()| {
                 let any = !terminals(service).is_empty();
@@ -62,7 +62,7 @@ fn show(service: &Service, title: &str, text: &str) -> Result<(), String> {
     for terminal in &terminals {
         door::show(terminal, text);
     }
-    match desktop::show(title, text) {
+    match desktop::show(None, title, text) {
         Ok(()) => Ok(()),
         Err(desktop::NotShown::NoDesktop) if !terminals.is_empty() => Ok(()),
         Err(error) => Err(error.to_string()),

@@ -124,9 +124,10 @@ fn surroundings(environment: &[u8]) -> Vec<(&'static str, OsString)> {
     if display { found } else { Vec::new() }
 }
 
-/// Shows `text` on every desktop.
-pub fn show(title: &str, text: &str) -> Result<(), NotShown> {
-    let desktops = all();
+/// Shows `text` on every desktop, or on that of one person.
+pub fn show(whose: Option<u32>, title: &str, text: &str) -> Result<(), NotShown> {
+    let mut desktops = all();
+    desktops.retain(|desktop| whose.is_none_or(|uid| desktop.uid == uid));
     if desktops.is_empty() {
         return Err(NotShown::NoDesktop);
     }

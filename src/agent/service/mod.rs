@@ -346,8 +346,13 @@ impl Service {
             for name in here {
                 let Some(warning) = self.fullness(&name) else { continue };
                 let open = locked(&self.sessions).open.clone();
-                for session in open.iter().filter(|session| session.name == name) {
+                let theirs: Vec<&Session> = open.iter().filter(|session| session.name == name).collect();
+                for session in &theirs {
                     door::show(&session.terminal, &warning);
+                }
+                if let Some(session) = theirs.first() {
+                    // Whoever has no desktop has read it already.
+                    let _ = desktop::show(Some(session.uid), "Home almost full", &warning);
                 }
             }
         }

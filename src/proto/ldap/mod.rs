@@ -9,12 +9,16 @@
 //! | `directory` | people and classes as entries with attributes |
 //! | `filter` | whether an entry matches, with the third value "undefined" |
 //! | `connection` | what a client may ask at which moment, and the answers |
+//! | `messages` | what a directory elsewhere sends, cut into messages that are safe to read |
+//! | `shape` | whether such a message has the parts that it must have |
 //! | `sid` | identifiers of Active Directory, for accounts that come from there |
 
 mod connection;
 mod directory;
 mod dn;
 mod filter;
+mod messages;
+mod shape;
 mod sid;
 
 #[cfg(test)]
@@ -23,4 +27,5 @@ mod tests;
 pub use connection::{Connection, Denied, Policy, Query, Step};
 pub use directory::Directory;
 pub use dn::{BadDn, Dn};
+pub use messages::{BadMessage, Messages};
 pub use sid::{BadSid, Sid};

@@ -36,6 +36,7 @@ use self::door::Door;
 use super::dhcp::Clock;
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
+use crate::proto::agent::act::Act;
 use crate::proto::agent::channel::PORT;
 use crate::service::clients::{Clients, Seat};
 use crate::service::eeprom::Eeproms;
@@ -106,6 +107,20 @@ impl Shared {
             waiting,
             lists,
             door,
+        }
+    }
+
+    /// Has words shown at a client, whatever the agent makes of it; whether they are on their way.
+    fn show(&self, client: MacAddr, words: &str) -> bool {
+        match self.agents.send(client, Act::Message { text: words.into() }) {
+            Ok(ticket) => {
+                self.agents.forget(ticket);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%client, error = chain(&error), "a message could not be shown");
+                false
+            }
         }
     }
 }
@@ -249,9 +264,7 @@ async fn look(shared: Arc<Shared>, mut stop: Stop) {
             looking.register.time_passes();
             let now = looking.clock.now();
             looking.sessions.tick(now);
-            for (client, message) in looking.sessions.full(now) {
-                tracing::info!(%client, message, "somebody cannot save");
-            }
+            looking.sessions.full(now, |client, words| looking.show(client, words));
             if changed {
                 recheck(&looking, configured);
             }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, W
 use super::talk::talk;
 use super::*;
 use crate::config::{Client, Twice};
+use crate::proto::agent::act;
 use crate::proto::agent::channel::{
     Ask, Code, Hello, Inbox, Mount, MountKind, Order, People, Reply, ToAgent, ToServer, VERSION, encode,
 };
@@ -75,9 +76,9 @@ impl Register for Table {
     fn time_passes(&self) {}
 }
 
-/// Opens what it is told to, and nothing is there.
-#[derive(Debug)]
-struct NoDoors;
+/// Opens what it is told to, and nothing is there but a word that a home is full.
+#[derive(Debug, Default)]
+struct NoDoors(Arc<Mutex<Vec<SessionId>>>);
 
 impl Doors for NoDoors {
     fn open(&self, _: SessionId, _: Place, person: &Person, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
@@ -92,11 +93,12 @@ impl Doors for NoDoors {
     fn close(&self, _: SessionId) {}
 
     fn full(&self) -> Vec<SessionId> {
-        Vec::new()
+        std::mem::take(&mut self.0.lock().expect("no panic"))
     }
 }
 
 struct House {
+    full: Arc<Mutex<Vec<SessionId>>>,
     _dir: tempfile::TempDir,
     table: Arc<Table>,
     changes: watch::Sender<u32>,
@@ -125,9 +127,11 @@ impl House {
         let config = watch::Sender::new(config).subscribe();
         let store = Store::open(&dir.path().join("bramble.db")).expect("a database");
         let (clock, events) = (Clock::start(), Arc::<Events>::default());
+        let doors = NoDoors::default();
+        let full = Arc::clone(&doors.0);
         let sessions = Sessions::open(
             store,
-            Box::new(NoDoors),
+            Box::new(doors),
             Arc::clone(&clients),
             Arc::clone(&events),
             config.clone(),
@@ -145,7 +149,7 @@ impl House {
             config,
             clock,
         );
-        Self { _dir: dir, table, changes, shared: Arc::new(shared), stop: watch::Sender::new(false) }
+        Self { full, _dir: dir, table, changes, shared: Arc::new(shared), stop: watch::Sender::new(false) }
     }
 
     /// A connection, with its server's side running.
@@ -177,9 +181,8 @@ impl Agent {
     }
 
     async fn greet(&mut self, sessions: &[SessionId]) -> People {
-        let sessions = sessions.to_vec();
-        let hello =
-            Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions, can: vec![] };
+        let (sessions, can) = (sessions.to_vec(), vec![act::CAN.into()]);
+        let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions, can };
         self.say(ToServer::Hello(hello)).await;
         match self.next().await {
             ToAgent::Welcome { people, version: VERSION } => people,
@@ -409,6 +412,27 @@ async fn a_change_of_an_account_is_a_change_of_its_session_at_once() {
     };
     let Order::EndSession { message, .. } = order else { unreachable!("it ends a session") };
     assert_eq!(message, "your name is `annabel` from now on; log in with that");
+    house.stop.send_replace(true);
+    looking.await.expect("it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_cannot_save_is_shown_why_once() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    agent.ask(1, authenticate("anna", "right")).await;
+    let Reply::Opened { session, .. } = agent.ask(2, open("anna")).await else { panic!("not opened") };
+    let looking = tokio::spawn(look(Arc::clone(&house.shared), house.stop.subscribe()));
+    house.full.lock().expect("no panic").push(session);
+    let ToAgent::Order { order, id } = agent.next().await else { panic!("no order") };
+    let text = "anna, your home is full; delete something before you save your work".into();
+    assert_eq!(order, Order::Act(Act::Message { text }));
+    agent.say(ToServer::Done { id, trouble: None }).await;
+    house.full.lock().expect("no panic").push(session);
+    let again = tokio::time::timeout(LOOK_EVERY * 2, agent.next()).await;
+    assert!(again.is_err(), "programs go on trying: {again:?}");
+    assert!(house.full.lock().expect("no panic").is_empty(), "it was looked");
     house.stop.send_replace(true);
     looking.await.expect("it ends");
 }

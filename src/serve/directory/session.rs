@@ -1,7 +1,6 @@
 //! One connection to a server of a directory.
 
-use std::collections::{HashMap, HashSet};
-use std::net::TcpStream;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,13 @@ use ldap3::{
     Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, StdStream,
 };
 use rustls::{CertificateError, ClientConfig};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::Use;
+use super::wire::{self, Fault, NoTls};
 use crate::config::directory::{Directory as Settings, Kind, Server as Address, Tls, secret_is_kept};
 use crate::service::directory::{Changed, Checked, Entry, Query, Stage, Trouble};
 use crate::types::{Secret, chain, limits};
@@ -32,11 +33,16 @@ const INSUFFICIENT_ACCESS: u32 = 50;
 const BUSY: u32 = 51;
 const UNAVAILABLE: u32 = 52;
 
+/// What to do about a server that does not speak TLS.
+const LOOK_AT_TLS: &str =
+    "look at `tls` and the port: 636 speaks TLS from the start (ldaps), 389 after a word (starttls)";
+
 /// A connection.
 pub struct Session {
     ldap: Ldap,
     server: String,
     patience: Duration,
+    fault: Fault,
 }
 
 /// Why there is no answer.
@@ -70,13 +76,13 @@ pub async fn reach(settings: &Settings, server: &Address) -> Result<TcpStream, T
             "look at the name, the port, a firewall in between, and whether the server runs",
         )
     };
-    let connected = timeout(settings.timeout, tokio::net::TcpStream::connect((host.as_str(), port))).await;
+    let connected = timeout(settings.timeout, TcpStream::connect((host.as_str(), port))).await;
     let stream = connected
         .map_err(|_| failed(format!("nothing within {} s", settings.timeout.as_secs())))?
         .map_err(|error| failed(chain(&error)))?;
     // A log-in is a few short messages, and somebody waits for it.
     let _ = stream.set_nodelay(true);
-    stream.into_std().map_err(|error| failed(chain(&error)))
+    Ok(stream)
 }
 
 /// Which connection a password is changed on: Active Directory takes it also from somebody whose own has run out, who
@@ -97,27 +103,33 @@ impl Session {
         stream: TcpStream,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, Trouble> {
-        let scheme = if settings.tls == Tls::Ldaps { "ldaps" } else { "ldap" };
-        let url = format!("{scheme}://{}:{}", server.host, server.port(settings.tls));
-        let mut how = LdapConnSettings::new()
-            .set_std_stream(StdStream::Tcp(stream))
-            .set_starttls(settings.tls == Tls::StartTls);
-        if let Some(tls) = tls {
-            how = how.set_config(tls);
-        }
-        let opened = timeout(settings.timeout, LdapConnAsync::with_settings(how, &url)).await;
-        let (connection, ldap) = opened
-            .map_err(|_| {
-                let what = format!("`{}` says nothing to TLS", server.host);
-                trouble(Stage::Tls, what, "look at `tls` and the port: 636 speaks TLS from the start (ldaps), 389 after a word (starttls)")
-            })?
-            .map_err(|error| tls_trouble(settings, server, error))?;
+        let broken = |error: &dyn std::error::Error| {
+            let what = format!("no connection to `{}` can be made ({})", server.host, chain(error));
+            trouble(Stage::Connect, what, "look at the memory and the open files of this router")
+        };
+        let bounded = match tls {
+            None => wire::bounded(handle, stream),
+            Some(config) => {
+                let first = settings.tls == Tls::StartTls;
+                let secured = timeout(settings.timeout, wire::secure(&server.host, config, stream, first));
+                let secured = secured.await.map_err(|_| {
+                    let what = format!("`{}` says nothing to TLS", server.host);
+                    trouble(Stage::Tls, what, LOOK_AT_TLS)
+                })?;
+                wire::bounded(handle, secured.map_err(|error| tls_trouble(settings, server, &error))?)
+            }
+        };
+        let (stream, fault) = bounded.map_err(|error| broken(&error))?;
+        // A name of no meaning: the library has its end of a pair.
+        let how = LdapConnSettings::new().set_std_stream(StdStream::Unix(stream));
+        let opened = LdapConnAsync::with_settings(how, "ldapi://directory").await;
+        let (connection, ldap) = opened.map_err(|error| broken(&error))?;
         handle.spawn(async move {
             if let Err(error) = connection.drive().await {
                 tracing::debug!(error = chain(&error), "a connection to the directory ended");
             }
         });
-        Ok(Self { ldap, server: server.host.clone(), patience: settings.timeout })
+        Ok(Self { ldap, server: server.host.clone(), patience: settings.timeout, fault })
     }
 
     pub fn is_closed(&mut self) -> bool {
@@ -168,7 +180,8 @@ impl Session {
         loop {
             match stream.next().await {
                 Ok(Some(found)) => {
-                    let entry = entry(SearchEntry::construct(found), &mut bytes);
+                    let entry = Entry::from(SearchEntry::construct(found));
+                    bytes += entry.bytes();
                     entries.push(entry);
                     if entries.len() > query.most || bytes > limits::DIRECTORY_ANSWER {
                         let what = format!("more than {} entries match {}", query.most, query.filter);
@@ -306,6 +319,7 @@ impl Session {
 
     fn lost(&self, error: &LdapError) -> Trouble {
         let why = match error {
+            _ if self.fault.get().is_some() => self.fault.get().unwrap_or_default().to_owned(),
             LdapError::Timeout { .. } => format!("nothing within {} s", self.patience.as_secs()),
             // The library's words for a channel of its own.
             LdapError::OpSend { .. } | LdapError::ResultRecv { .. } | LdapError::EndOfStream => {
@@ -342,13 +356,12 @@ fn wants_tls(server: &str) -> Trouble {
     trouble(Stage::Bind, what, "set `tls` to `ldaps` or `starttls`")
 }
 
-fn tls_trouble(settings: &Settings, server: &Address, error: LdapError) -> Trouble {
+fn tls_trouble(settings: &Settings, server: &Address, error: &NoTls) -> Trouble {
     let host = &server.host;
     let ca_file = settings.ca_file.display();
-    let rustls = match &error {
-        LdapError::Io { source } => source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-        LdapError::Rustls { source } => Some(source),
-        _ => None,
+    let rustls = match error {
+        NoTls::Io(source) => source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        NoTls::Refused(_) | NoTls::NoAnswer => None,
     };
     let (what, remedy) = match rustls {
         Some(rustls::Error::InvalidCertificate(bad)) => match bad {
@@ -360,9 +373,10 @@ fn tls_trouble(settings: &Settings, server: &Address, error: LdapError) -> Troub
                 format!("the certificate of `{host}` is for another name"),
                 "name the server in `list server` as its certificate does".to_owned(),
             ),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                (format!("the certificate of `{host}` has run out"), "renew it, or set this router's clock".to_owned())
-            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                format!("the certificate of `{host}` has run out"),
+                "renew it, or set this router's clock".to_owned(),
+            ),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                 format!("the certificate of `{host}` is not valid yet"),
                 "set this router's clock".to_owned(),
@@ -370,13 +384,13 @@ fn tls_trouble(settings: &Settings, server: &Address, error: LdapError) -> Troub
             bad => (format!("the certificate of `{host}` is not accepted ({bad:?})"), "renew it".to_owned()),
         },
         _ => match error {
-            LdapError::LdapResult { result } => {
-                (format!("`{host}` does not begin TLS (LDAP result {})", result.rc), "set `tls` to `ldaps`, or give the server a certificate".to_owned())
-            }
-            error => (
-                format!("`{host}` does not speak TLS there ({})", chain(&error)),
-                "look at `tls` and the port: 636 speaks TLS from the start (ldaps), 389 after a word (starttls)".to_owned(),
+            NoTls::Refused(code) => (
+                format!("`{host}` does not begin TLS (LDAP result {code})"),
+                "set `tls` to `ldaps`, or give the server a certificate".to_owned(),
             ),
+            error => {
+                (format!("`{host}` does not speak TLS there ({})", chain(error)), LOOK_AT_TLS.to_owned())
+            }
         },
     };
     trouble(Stage::Tls, what, remedy)
@@ -398,22 +412,6 @@ fn secret(settings: &Settings) -> Result<Secret, Trouble> {
         return Err(failed(format!("the first line of `{}` is empty", file.display())));
     }
     line.parse().map_err(|_| failed(format!("the first line of `{}` is no password", file.display())))
-}
-
-fn entry(found: SearchEntry, bytes: &mut usize) -> Entry {
-    let mut attributes: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
-    let texts = found
-        .attrs
-        .into_iter()
-        .map(|(name, values)| (name, values.into_iter().map(String::into_bytes).collect::<Vec<_>>()));
-    for (name, values) in texts.chain(found.bin_attrs) {
-        *bytes += name.len() + values.iter().map(Vec::len).sum::<usize>();
-        // `;binary`, `;range=0-1499` and languages are told apart by nobody here.
-        let plain = name.split(';').next().unwrap_or_default().to_ascii_lowercase();
-        attributes.entry(plain).or_default().extend(values);
-    }
-    *bytes += found.dn.len();
-    Entry { dn: found.dn, attributes }
 }
 
 #[cfg(test)]

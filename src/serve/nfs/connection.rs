@@ -1,25 +1,28 @@
 //! One TCP connection: bytes in, replies out.
 //!
 //! Every whole call that has arrived is answered into one buffer and sent by one `send`, except where a READ's data goes from
-//! the page cache to the socket by itself. A call that would have to wait for the disk is copied and answered from a pool, while
-//! later calls of the same connection, and all other connections, go on.
+//! the page cache to the socket by itself. A call that would have to wait for the disk is answered by a thread that may, while
+//! later calls of the same connection, and all other connections, go on; that thread also sends the reply, if nobody else is
+//! sending and the socket takes it, because each further thread on its way costs more than the reply itself.
 
+use std::future::Future as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::call::{Answer, Caller, answer, changes};
-use super::doorman::Pass;
-use super::replies;
-use crate::proto::rpc::{Framing, FramingError};
+use super::doorman::{Pass, Traffic};
+use super::replies::{self, Turn};
+use crate::proto::rpc::{Framing, FramingError, Record};
 use crate::proto::xdr::padding;
 use crate::service::exports::{Patience, Payload};
 use crate::sys::pages;
@@ -51,30 +54,75 @@ pub enum Ended {
     Shrunk,
 }
 
-/// A reply made in the pool, and its place among those that may be in memory.
-type Made = (Vec<u8>, OwnedSemaphorePermit);
+/// The right to send; whole replies and their parts go out under it.
+type Sending = OwnedMutexGuard<()>;
+
+/// The side of the socket that replies leave by.
+struct Outlet {
+    stream: TcpStream,
+    sending: Arc<Mutex<()>>,
+    traffic: Arc<Traffic>,
+    /// For the connection's own task.
+    rest: mpsc::Sender<Rest>,
+}
+
+/// What a thread could not send of a reply.
+struct Rest {
+    reply: Vec<u8>,
+    /// Bytes that are sent, and the right to send on, which whoever has begun has to keep.
+    begun: Option<(usize, Sending)>,
+    places: Places,
+}
+
+/// The places that a reply takes while it is in memory: among those of all connections, and among those of its own.
+struct Places {
+    _answer: Option<OwnedSemaphorePermit>,
+    _call: OwnedSemaphorePermit,
+}
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    outlet: Arc<Outlet>,
     caller: Caller,
-    pass: Pass,
+    _pass: Pass,
     framing: Framing,
     out: Vec<u8>,
-    pool: JoinSet<Option<Made>>,
+    /// The places of replies that are in `out`.
+    held: Vec<Places>,
+    /// Kept between a file's data and its padding, which is in `out`.
+    sending: Option<Sending>,
+    /// Room for calls that wait for the disk.
+    calls: Arc<Semaphore>,
+    rest: mpsc::Receiver<Rest>,
+    /// Calls that wait for a thread, or for a reply that is being made.
+    waiting: JoinSet<()>,
 }
 
 impl Connection {
     pub fn new(shared: Arc<Shared>, stream: TcpStream, caller: Caller, pass: Pass) -> Self {
-        let (framing, out, pool) = (Framing::default(), Vec::new(), JoinSet::new());
-        Self { shared, stream, caller, pass, framing, out, pool }
+        let (send_rest, rest) = mpsc::channel(limits::NFS_CONNECTION_CALLS);
+        let traffic = Arc::clone(pass.traffic());
+        let outlet = Arc::new(Outlet { stream, sending: Arc::default(), traffic, rest: send_rest });
+        Self {
+            shared,
+            outlet,
+            caller,
+            _pass: pass,
+            framing: Framing::default(),
+            out: Vec::new(),
+            held: Vec::new(),
+            sending: None,
+            calls: Arc::new(Semaphore::new(limits::NFS_CONNECTION_CALLS)),
+            rest,
+            waiting: JoinSet::new(),
+        }
     }
 
     /// Until the client closes the connection.
     pub async fn run(mut self) -> Result<(), Ended> {
         loop {
-            self.answer_waiting().await?;
-            self.flush(false).await?;
+            let may_read = self.answer_waiting().await?;
+            self.flush().await?;
             self.framing.release(KEEP);
             if self.out.capacity() > KEEP {
                 self.out = Vec::new();
@@ -86,81 +134,194 @@ impl Connection {
             } else {
                 None
             };
-            let may_read = self.pool.len() < limits::NFS_CONNECTION_CALLS;
             let room = self.framing.missing().max(KEEP);
-            let arrived = read(&mut self.stream, self.framing.buffer(), room, patience);
+            let arrived = read(&self.outlet.stream, self.framing.buffer(), room, patience);
             tokio::select! {
                 read = arrived, if may_read => if read? == 0 { return Ok(()) },
-                Some(made) = self.pool.join_next(), if !self.pool.is_empty() => {
-                    if let Ok(Some((reply, _room))) = made {
-                        send(&self.stream, &reply, false).await?;
-                        self.count(reply.len());
-                    }
-                }
+                // Given back at once: calls that have arrived have a place now.
+                _ = Arc::clone(&self.calls).acquire_owned(), if !may_read => {}
+                Some(rest) = self.rest.recv() => self.send_rest(rest).await?,
+                Some(_) = self.waiting.join_next(), if !self.waiting.is_empty() => {}
             }
         }
     }
 
-    /// Answers the whole calls in the buffer, as far as the pool has room for those that need it.
-    async fn answer_waiting(&mut self) -> Result<(), Ended> {
-        while self.pool.len() < limits::NFS_CONNECTION_CALLS {
+    /// Answers the whole calls in the buffer, as far as there is room for those that have to wait; whether that was far enough.
+    async fn answer_waiting(&mut self) -> Result<bool, Ended> {
+        while self.calls.available_permits() > 0 {
             if !self.shared.exports.is_current(&self.caller.visitor) {
                 let visitor = self.shared.exports.visitor(self.caller.visitor.ip, Some(&self.caller.visitor));
                 self.caller.visitor = Arc::new(visitor);
             }
-            let Some(record) = self.framing.next_record()? else { break };
+            let Some(record) = self.framing.next_record()? else { return Ok(true) };
             match answer(&self.shared, &self.caller, record, Patience::Inline, &mut self.out) {
                 Answer::Ready if self.out.len() < FULL => {}
-                Answer::Ready => self.flush(false).await?,
+                Answer::Ready => self.flush().await?,
                 Answer::Send(payload) => self.send_file(&payload).await?,
-                Answer::Later => {
-                    let record = record.into();
-                    self.pool.spawn(in_pool(Arc::clone(&self.shared), self.caller.clone(), record));
-                }
+                Answer::Later => self.later(),
                 Answer::Silence => {}
             }
+        }
+        Ok(false)
+    }
+
+    /// Has the call that came last answered by a thread that may wait.
+    fn later(&mut self) {
+        let Ok(place) = Arc::clone(&self.calls).try_acquire_owned() else { return };
+        let (shared, outlet) = (Arc::clone(&self.shared), Arc::clone(&self.outlet));
+        let record = self.framing.detach();
+        let mut prepared = Box::pin(prepare(shared, outlet, self.caller.clone(), record, place));
+        // Mostly there is nothing to wait for.
+        match prepared.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(work)) => drop(tokio::task::spawn_blocking(|| work.carry_out())),
+            Poll::Ready(None) => {}
+            Poll::Pending => {
+                self.waiting.spawn(async {
+                    if let Some(work) = prepared.await {
+                        // A panic was logged, and leaves the call without an answer.
+                        let _ = tokio::task::spawn_blocking(|| work.carry_out()).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// The right to send, which a thread may have; it may also have left its task to us.
+    async fn sending(&mut self) -> Result<Sending, Ended> {
+        if let Some(sending) = self.sending.take() {
+            return Ok(sending);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                sending = Arc::clone(&self.outlet.sending).lock_owned() => return Ok(sending),
+                Some(rest) = self.rest.recv() => self.send_rest(rest).await?,
+            }
+        }
+    }
+
+    /// Sends what a thread has begun to send; what it has not begun gathers with other replies.
+    async fn send_rest(&mut self, rest: Rest) -> Result<(), Ended> {
+        let Rest { reply, begun, places } = rest;
+        if let Some((sent, _sending)) = begun {
+            send(&self.outlet.stream, reply.get(sent..).unwrap_or_default(), false).await?;
+            self.outlet.count(reply.len() - sent);
+        } else {
+            self.out.extend(reply);
+            self.held.push(places);
         }
         Ok(())
     }
 
     /// Sends what has gathered.
-    async fn flush(&mut self, more: bool) -> Result<(), Ended> {
+    async fn flush(&mut self) -> Result<(), Ended> {
         if !self.out.is_empty() {
-            send(&self.stream, &self.out, more).await?;
-            self.count(self.out.len());
-            self.out.clear();
+            let _sending = self.sending().await?;
+            self.send_out(false).await?;
         }
+        Ok(())
+    }
+
+    async fn send_out(&mut self, more: bool) -> Result<(), Ended> {
+        send(&self.outlet.stream, &self.out, more).await?;
+        self.outlet.count(self.out.len());
+        self.out.clear();
+        self.held.clear();
         Ok(())
     }
 
     /// Sends what has gathered, and behind it the data it promises.
     async fn send_file(&mut self, payload: &Payload) -> Result<(), Ended> {
-        self.flush(true).await?;
+        // The promise stands at the end of `out`, and nothing may come between it and the data.
+        let promise = std::mem::take(&mut self.out);
+        let sending = self.sending().await?;
+        let behind = std::mem::replace(&mut self.out, promise);
+        self.send_out(true).await?;
+        let stream = &self.outlet.stream;
         let length = usize::try_from(payload.length).expect("at most NFS_READ");
         let mut sent = 0;
         while sent < length {
             let at = payload.offset + u64::try_from(sent).expect("at most NFS_READ");
-            let write = || pages::send_file(&self.stream, &*payload.file, at, length - sent);
-            match self.stream.try_io(Interest::WRITABLE, write) {
+            let write = || pages::send_file(stream, &*payload.file, at, length - sent);
+            match stream.try_io(Interest::WRITABLE, write) {
                 // The length was promised: there is no way to take it back but to start over.
                 Ok(0) => return Err(Ended::Shrunk),
                 Ok(bytes) => sent += bytes,
-                Err(error) => wait_to_write(&self.stream, error).await?,
+                Err(error) => wait_to_write(stream, error).await?,
             }
         }
-        self.count(length);
+        self.outlet.count(length);
         self.out.extend([0; 3].iter().take(padding(length)));
+        self.out.extend(behind);
+        if !self.out.is_empty() {
+            self.sending = Some(sending);
+        }
         Ok(())
-    }
-
-    fn count(&self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(0);
-        self.pass.traffic().sent.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// Answers one call from a thread that may wait for the disk; one that changes something, only once.
-async fn in_pool(shared: Arc<Shared>, caller: Caller, record: Box<[u8]>) -> Option<Made> {
+impl Outlet {
+    fn count(&self, bytes: usize) {
+        self.traffic.sent.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Sends a reply without waiting; what cannot be sent so is left to the connection's task.
+    fn send_at_once(&self, reply: Vec<u8>, places: Places) {
+        let mut begun = None;
+        if let Ok(sending) = Arc::clone(&self.sending).try_lock_owned() {
+            let mut sent = 0;
+            while let Some(left @ [_, ..]) = reply.get(sent..) {
+                match self.stream.try_io(Interest::WRITABLE, || pages::send(&self.stream, left, false)) {
+                    Ok(bytes) => sent += bytes,
+                    // It is full, or broken, which the task finds out.
+                    Err(_) => break,
+                }
+            }
+            self.count(sent);
+            if sent == reply.len() {
+                return;
+            }
+            begun = Some((sent, sending));
+        }
+        // There is room for as many as there are places. An error means that the connection has ended.
+        let _ = self.rest.try_send(Rest { reply, begun, places });
+    }
+}
+
+/// A call that has all it needs to be carried out.
+struct Work {
+    shared: Arc<Shared>,
+    outlet: Arc<Outlet>,
+    caller: Caller,
+    record: Record,
+    /// If it changes something.
+    turn: Option<Turn>,
+    disk: OwnedSemaphorePermit,
+    places: Places,
+}
+
+impl Work {
+    /// Waits for the disk and answers.
+    fn carry_out(self) {
+        let Self { shared, outlet, caller, record, turn, disk, places } = self;
+        let mut out = Vec::new();
+        let _ = answer(&shared, &caller, &record, Patience::Blocking, &mut out);
+        if let Some(turn) = turn {
+            turn.done(&out);
+        }
+        drop(disk);
+        outlet.send_at_once(out, places);
+    }
+}
+
+/// Waits until a call may be carried out; one that changes something is so only once, and has its reply sent if it was.
+async fn prepare(
+    shared: Arc<Shared>,
+    outlet: Arc<Outlet>,
+    caller: Caller,
+    record: Record,
+    call: OwnedSemaphorePermit,
+) -> Option<Work> {
     let mut turn = None;
     while let Some(xid) = changes(&caller, &record) {
         match shared.replies.begin(caller.visitor.ip, xid, &record) {
@@ -170,37 +331,39 @@ async fn in_pool(shared: Arc<Shared>, caller: Caller, record: Box<[u8]>) -> Opti
             }
             replies::Call::Again(first) => {
                 if let Some(reply) = replies::again(first).await {
-                    let room = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
-                    return Some((reply.to_vec(), room));
+                    let answer = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
+                    let places = Places { _answer: Some(answer), _call: call };
+                    outlet.send_at_once(reply.to_vec(), places);
+                    return None;
                 }
             }
         }
     }
-    let room = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
+    let answer = Arc::clone(&shared.answers).acquire_owned().await.ok()?;
     let disk = Arc::clone(&shared.disk).acquire_owned().await.ok()?;
-    let work = move || {
-        let mut out = Vec::new();
-        let _ = answer(&shared, &caller, &record, Patience::Blocking, &mut out);
-        if let Some(turn) = turn {
-            turn.done(&out);
-        }
-        drop(disk);
-        out
-    };
-    let out = tokio::task::spawn_blocking(work).await.ok()?;
-    Some((out, room))
+    let places = Places { _answer: Some(answer), _call: call };
+    Some(Work { shared, outlet, caller, record, turn, disk, places })
 }
 
 async fn read(
-    stream: &mut TcpStream,
+    stream: &TcpStream,
     into: &mut Vec<u8>,
     room: usize,
     patience: Option<Duration>,
 ) -> Result<usize, Ended> {
     into.reserve(room);
+    let arrived = async {
+        loop {
+            stream.readable().await?;
+            match stream.try_read_buf(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    };
     Ok(match patience {
-        None => stream.read_buf(into).await?,
-        Some(patience) => timeout(patience, stream.read_buf(into)).await??,
+        None => arrived.await?,
+        Some(patience) => timeout(patience, arrived).await??,
     })
 }
 

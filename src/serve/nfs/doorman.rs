@@ -73,7 +73,7 @@ impl Doorman {
 }
 
 impl Pass {
-    pub fn traffic(&self) -> &Traffic {
+    pub fn traffic(&self) -> &Arc<Traffic> {
         &self.traffic
     }
 }

@@ -6,7 +6,7 @@ use super::{Accounts, Refused, check_new, generate, is_taken_by_systems};
 use crate::config::Source;
 use crate::store::StoreError;
 use crate::store::accounts::{AccountChange, AccountRow, AccountStep, ClassChange, ClassRow, NewAccount};
-use crate::types::{ByteSize, ClassName, Gid, Role, Secret, UserName};
+use crate::types::{ByteSize, ClassName, Gid, Person, Role, Secret, UserName};
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum EditError {
     Refused(Refused),
     #[error("the accounts are kept in a directory (`option source 'ldap'`); change them there")]
     Elsewhere,
+    #[error("nobody can tell who there is: {why}")]
+    Away { why: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("a random number could not be drawn")]
@@ -57,6 +59,7 @@ impl EditError {
             Self::Meanwhile => "changed_meanwhile",
             Self::Refused(refused) => refused.code(),
             Self::Elsewhere => "accounts_elsewhere",
+            Self::Away { .. } => "unreachable",
             Self::Store(_) | Self::Random(_) => "internal",
         }
     }
@@ -70,7 +73,7 @@ impl EditError {
             Self::SameClass(_) => Some("to"),
             Self::Weak(_) => Some("password"),
             Self::LinesRefused(_) | Self::Meanwhile => Some("csv"),
-            Self::Refused(_) | Self::Elsewhere | Self::Store(_) | Self::Random(_) => None,
+            Self::Refused(_) | Self::Elsewhere | Self::Away { .. } | Self::Store(_) | Self::Random(_) => None,
         }
     }
 }
@@ -103,14 +106,24 @@ pub struct Slip {
 
 impl Search {
     fn finds(&self, account: &AccountRow) -> bool {
+        self.fits(
+            &[account.name.as_str(), account.full_name.as_str(), &account.note],
+            &account.classes,
+            account.role,
+        )
+    }
+
+    pub(super) fn finds_person(&self, person: &Person) -> bool {
+        self.fits(&[person.name.as_str(), person.full_name.as_str()], &person.classes, person.role)
+    }
+
+    fn fits(&self, texts: &[&str], classes: &[(ClassName, Gid)], role: Role) -> bool {
         let text = self.text.as_ref().is_none_or(|text| {
             let text = text.to_lowercase();
-            let has = |field: &str| field.to_lowercase().contains(&text);
-            has(account.name.as_str()) || has(account.full_name.as_str()) || has(&account.note)
+            texts.iter().any(|field| field.to_lowercase().contains(&text))
         });
-        let class =
-            self.class.as_ref().is_none_or(|class| account.classes.iter().any(|(name, _)| name == class));
-        text && class && self.role.is_none_or(|role| role == account.role)
+        let class = self.class.as_ref().is_none_or(|class| classes.iter().any(|(name, _)| name == class));
+        text && class && self.role.is_none_or(|wanted| wanted == role)
     }
 }
 

@@ -7,6 +7,7 @@
 //! A password is checked on the router and nowhere else. That takes a noticeable part of a second on purpose, so it waits
 //! for its turn ([`password::Slots`]); async code calls [`Accounts::log_in`], which holds few threads while it waits.
 
+pub mod elsewhere;
 mod generate;
 pub mod import;
 mod local;

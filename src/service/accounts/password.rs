@@ -139,10 +139,20 @@ fn yescrypt_cost(text: &str) -> Option<bool> {
 }
 
 /// How many hashes may run at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Slots {
+    /// On a processor with one core, two at once would take the memory of two and be no faster.
+    most: usize,
     taken: Mutex<Taken>,
     free: Condvar,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let most = limits::HASHES_AT_ONCE.min(cores);
+        Self { most, taken: Mutex::default(), free: Condvar::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +173,7 @@ impl Slots {
             return None;
         }
         taken.waiting += 1;
-        while taken.running >= limits::HASHES_AT_ONCE {
+        while taken.running >= self.most {
             taken = self.free.wait(taken).unwrap_or_else(PoisonError::into_inner);
         }
         taken.waiting -= 1;
@@ -174,6 +184,10 @@ impl Slots {
 
 #[cfg(test)]
 impl Slots {
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     pub fn waiting(&self) -> usize {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).waiting
     }
@@ -259,6 +273,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(most.load(Ordering::SeqCst), limits::HASHES_AT_ONCE);
+        assert_eq!(most.load(Ordering::SeqCst), slots.most());
+        assert!((1..=limits::HASHES_AT_ONCE).contains(&slots.most()));
     }
 }

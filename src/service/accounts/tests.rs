@@ -414,7 +414,7 @@ fn an_import_that_is_stopped_or_overtaken_writes_nothing() {
     let secret = secret("long enough");
     let list = sheet::read("name;password\nben;long enough\n").expect("a list");
     let slots = school.accounts.0.local.slots();
-    let running: Vec<_> = (0..limits::HASHES_AT_ONCE).map(|_| slots.take().expect("free")).collect();
+    let running: Vec<_> = (0..slots.most()).map(|_| slots.take().expect("free")).collect();
     let overtaken = std::thread::scope(|scope| {
         let importing = scope
             .spawn(|| school.accounts.import(&list, &import::Defaults::default(), false, &Task::unwatched()));

@@ -58,7 +58,30 @@ pub struct Found {
     pub must_change: bool,
 }
 
+impl From<ldap3::SearchEntry> for Entry {
+    fn from(found: ldap3::SearchEntry) -> Self {
+        let mut attributes: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        let texts = found
+            .attrs
+            .into_iter()
+            .map(|(name, values)| (name, values.into_iter().map(String::into_bytes).collect::<Vec<_>>()));
+        for (name, values) in texts.chain(found.bin_attrs) {
+            // `;binary`, `;range=0-1499` and languages are told apart by nobody here.
+            let plain = name.split(';').next().unwrap_or_default().to_ascii_lowercase();
+            attributes.entry(plain).or_default().extend(values);
+        }
+        Self { dn: found.dn, attributes }
+    }
+}
+
 impl Entry {
+    /// What its names and values take.
+    pub fn bytes(&self) -> usize {
+        let values = |values: &Vec<Vec<u8>>| values.iter().map(Vec::len).sum::<usize>();
+        let attributes = self.attributes.iter().map(|(name, of)| name.len() + values(of));
+        self.dn.len() + attributes.sum::<usize>()
+    }
+
     /// The values of an attribute; those that are no text are left out.
     pub fn texts(&self, attribute: &str) -> impl Iterator<Item = &str> {
         self.values(attribute).filter_map(|value| std::str::from_utf8(value).ok())

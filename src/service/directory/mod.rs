@@ -28,8 +28,8 @@ use tokio::sync::{Notify, watch};
 
 pub use self::entry::Entry;
 use self::entry::Found;
-use self::groups::Groups;
-use self::listing::Listing;
+pub use self::groups::Groups;
+pub use self::listing::Listing;
 use super::accounts::password::{self, Slots};
 use super::accounts::steps::Step;
 use super::accounts::{self, LookupError, Origin, Refused};

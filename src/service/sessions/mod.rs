@@ -51,7 +51,8 @@ const GONE_AFTER: Duration = Duration::from_secs(90);
 /// How long a person who is logged out by us has until their home is taken away: programs save what they have open.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// How long a person whose home is full is not told so again: programs try to save all the time.
+/// How long a home must have had room before it is full a second time. Programs try to save all the time, and on a home that
+/// is nearly full the small files of some go in while the large ones of others do not: all that is one filling.
 const FULL_AGAIN: Duration = Duration::from_mins(10);
 
 /// A client at its address.
@@ -138,8 +139,17 @@ struct Open {
     session: NewSession,
     /// When it is over even if the agent says nothing, and why.
     ending: Option<(Uptime, String)>,
-    /// When its person was last told that the home is full.
-    full: Option<Uptime>,
+    /// That the home is full, if it is.
+    full: Option<Full>,
+}
+
+/// A home that is full.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    /// When something could not be saved, the last time.
+    last: Uptime,
+    /// Whether its person knows.
+    told: bool,
 }
 
 impl Sessions {
@@ -313,25 +323,22 @@ impl Sessions {
         lines.forget_gone(|mac| open.values().any(|open| open.session.client == mac));
     }
 
-    /// Where somebody could not save something because the home is full, and has not been told lately: to be told now, in
-    /// these words.
-    pub fn full(&self, now: Now) -> Vec<(MacAddr, String)> {
-        let mut told = Vec::new();
+    /// Has everybody told whose home became full: `tell` shows the words at a client and says whether it could, else it is asked
+    /// again when the person next cannot save. Once for each time that a home fills. To be called every few seconds.
+    pub fn full(&self, now: Now, mut tell: impl FnMut(MacAddr, &str) -> bool) {
         let mut inner = self.lock();
         for id in self.doors.full() {
             let Some(open) = inner.open.get_mut(&id) else { continue };
-            if open.full.is_some_and(|at| now.up.since(at) < FULL_AGAIN) {
-                continue;
+            let (client, user) = (open.session.client, &open.session.person.name);
+            let known = open.full.filter(|full| now.up.since(full.last) < FULL_AGAIN);
+            if known.is_none() {
+                tracing::info!(%client, %user, "home full: somebody cannot save");
+                self.events.record(client, now.civil, Happening::HomeFull { user: user.clone() });
             }
-            open.full = Some(now.up);
-            let (client, user) = (open.session.client, open.session.person.name.clone());
-            told.push((
-                client,
-                format!("{user}, your home is full; delete something before you save your work"),
-            ));
-            self.events.record(client, now.civil, Happening::HomeFull { user });
+            let words = || format!("{user}, your home is full; delete something before you save your work");
+            let told = known.is_some_and(|full| full.told) || tell(client, &words());
+            open.full = Some(Full { last: now.up, told });
         }
-        told
     }
 
     /// Every open session, oldest first.

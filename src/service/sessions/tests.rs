@@ -418,15 +418,24 @@ fn who_cannot_save_is_told_now_and_then() {
     let lab = Lab::new(Twice::Allow);
     lab.verified(ONE, "anna", 10_000, 0);
     let id = lab.log_in(ONE, "anna", 1).expect("opened");
-    let full = |sessions: &[u64], secs| {
+    let full = |sessions: &[u64], secs, reaches| {
         lab.ledger.full.lock().expect("no panic").extend(sessions.iter().map(|id| SessionId(*id)));
-        lab.sessions.full(at(secs))
+        let mut told = Vec::new();
+        lab.sessions.full(at(secs), |client, words| {
+            told.push((client, words.to_owned()));
+            reaches
+        });
+        told
     };
-    assert_eq!(full(&[], 2), []);
+    assert_eq!(full(&[], 2, true), []);
     let says = "anna, your home is full; delete something before you save your work".to_owned();
-    assert_eq!(full(&[id.0, 99], 3), [(ONE.mac, says.clone())]);
-    assert_eq!(full(&[id.0], 600), [], "a program that tries all the time is one fault");
-    assert_eq!(full(&[id.0], 603), [(ONE.mac, says)]);
+    assert_eq!(full(&[id.0, 99], 3, false), [(ONE.mac, says.clone())], "the agent is away for a moment");
+    assert_eq!(full(&[id.0], 8, true), [(ONE.mac, says.clone())]);
+    for secs in (10..3000).step_by(5) {
+        assert_eq!(full(&[id.0], secs, true), [], "a program that tries all the time is one filling");
+    }
+    assert_eq!(full(&[id.0], 3594, true), [], "so is one that tries again before there was room for a while");
+    assert_eq!(full(&[id.0], 3594 + 600, true), [(ONE.mac, says)]);
     let said: Vec<String> = lab.events.timeline(ONE.mac).iter().map(|event| event.what.to_string()).collect();
     assert_eq!(said[1], "anna could not save: the home is full");
 }
