@@ -92,6 +92,10 @@ return baseclass.extend({
 		return modal;
 	},
 
+	hide() {
+		ui.hideModal();
+	},
+
 	/* The row that closes a dialog which only shows something. */
 	closing(more) {
 		return E('div', { 'class': 'right' }, [

@@ -11,6 +11,8 @@ const KINDS = {
 	'message': _('Message…'),
 	'logout': _('Log everybody out…'),
 	'lock': _('Lock screens…'),
+	'blank': _('Darken screens…'),
+	'unblank': _('Screens on…'),
 	'identify': _('Show where it is'),
 	'reboot': _('Restart…'),
 	'shutdown': _('Shut down…')
@@ -20,6 +22,8 @@ const TITLES = {
 	'message': _('A message to %s'),
 	'logout': _('Log everybody out: %s'),
 	'lock': _('Lock the screens: %s'),
+	'blank': _('Darken the screens: %s'),
+	'unblank': _('Switch the screens on again: %s'),
 	'identify': _('Show where it is: %s'),
 	'reboot': _('Restart %s'),
 	'shutdown': _('Shut down %s')

@@ -59,6 +59,7 @@ return baseclass.extend({
 				!current && api.may('image_test') ? act.button(_('Try on one client…'), () => this.test(name, whole)) : '',
 				!image.draft && api.may('image_draft') ? act.button(_('Draft…'), () => this.makeDraft(name), 'neutral') : '',
 				api.may('image_export') ? act.button(_('Export…'), () => this.export(image, version), 'neutral') : '',
+				api.may('image_pack') ? act.button(version.packed ? _('Unpack…') : _('Pack…'), () => this.pack(name, version), 'neutral') : '',
 				api.may('image_clone') ? act.button(_('Clone…'), () => this.clone(name), 'neutral') : '',
 				api.may('image_remove') && image.versions.length > 1 ? act.button(_('Remove this version…'), () => this.removeVersion(image, version, name), 'remove') : ''
 			])
@@ -78,6 +79,8 @@ return baseclass.extend({
 			]),
 			E('div', { 'class': 'bramble-tools' }, [
 				api.may('image_maintain') ? act.button(_('Change it on a client…'), () => this.maintain(image, whole)) : '',
+				api.may('image_run') && api.may('job_output') ? act.button(_('Run a command…'), () => this.run(image, changer), 'neutral') : '',
+				api.may('image_shell') ? act.button(_('Shell…'), () => this.shell(image.name), 'neutral') : '',
 				image.draft.client && api.may('image_maintain') ? act.button(_('Take it from %s').format(changer?.name ?? image.draft.client), () => this.endMaintenance(image.name), 'neutral') : '',
 				api.may('image_publish') ? act.button(_('Publish…'), () => this.publish(image), 'positive') : '',
 				api.may('image_discard') ? act.button(_('Throw away…'), () => this.discard(image), 'remove') : ''
@@ -106,6 +109,57 @@ return baseclass.extend({
 			_('That Pi boots the draft when it is switched on the next time, with root logged in. Install and arrange what you like on its screen: everything that is changed there is kept. Shut it down afterwards, and publish the draft. No other client notices.'), [
 				{ name: 'client', label: _('Client'), kind: 'choice', choices: seats, value: image.draft.client }
 			], _('Boot the draft there'), (values) => api.imageMaintain({ image: image.name, client: values.client }).then((answer) => act.done(answer.says)));
+	},
+
+	/* A root shell in the draft, in a page of LuCI if there is one. */
+	shell(name) {
+		return api.imageShell({ image: name }).then((shell) => act.modal(_('A shell in the draft of %s').format(name), [ E('div', { 'class': 'bramble-form' }, [
+			E('p', {}, [ shell.says ]),
+			E('p', {}, [ E('code', {}, [ shell.command ]) ]),
+			act.closing(shell.page ? [ E('a', { 'class': 'btn cbi-button cbi-button-action', 'target': '_blank', 'rel': 'noopener', 'href': L.url(shell.page) }, [ _('Open the terminal') ]) ] : [])
+		]) ]));
+	},
+
+	/* One command in the draft, with what it prints. */
+	run(image, changer) {
+		act.form(_('Run a command in the draft of %s').format(image.name), _('With root’s rights, in the draft alone. What it prints is shown; it goes on if you close the window.'), [
+			{ name: 'command', label: _('Command'), value: 'apt-get update && apt-get -y full-upgrade' },
+			{ name: 'where', label: _('On'), kind: 'choice', choices: (changer ? [ [ changer.mac, changer.name ] ] : []).concat([ [ '', _('the router') ] ]), help: _('The router can do it only where it runs programs of a Pi; a client that changes the draft always can.') }
+		], _('Run'), (values) => api.imageRun({ image: image.name, command: values.command, client: values.where || undefined }).then((started) => {
+			this.output(started.job, values.command);
+
+			return false;
+		}));
+	},
+
+	output(job, title) {
+		const text = E('pre', { 'class': 'bramble-output', 'tabindex': '0', 'role': 'log' }, []), says = E('p', { 'role': 'status' }, [ _('running') ]);
+		const more = (from) => {
+			if (!text.isConnected)
+				return;
+
+			return api.jobOutput({ job: job, from: from }).then((answer) => {
+				text.appendChild(document.createTextNode(answer.text));
+				text.scrollTop = text.scrollHeight;
+
+				if (answer.over)
+					says.replaceChildren(answer.code == null ? _('It was ended.') : answer.code == 0 ? _('Done.') : _('It failed, with code %d.').format(answer.code));
+				else
+					window.setTimeout(() => more(answer.next), 1000);
+			}, (error) => says.replaceChildren(error.message));
+		};
+
+		act.modal(title, [ E('div', { 'class': 'bramble-form' }, [ text, says, act.closing([ act.button(_('Stop it'), () => api.jobCancel({ job: job }), 'negative') ]) ]) ]);
+
+		return more(0);
+	},
+
+	/* One file in the place of thousands. */
+	pack(name, version) {
+		act.ask(version.packed ? _('Unpack %s?').format(name) : _('Pack %s?').format(name), version.packed
+			? _('Clients read its files one by one again from their next start on.')
+			: _('All its files become one small file, which clients mount from their next start on: less to read from the disk and over the network. It takes some minutes and space beside the files.'), [],
+		version.packed ? _('Unpack') : _('Pack'), () => api.imagePack({ image: name, unpack: version.packed ? '1' : undefined }).then(this.begun(_('The task has begun.'))));
 	},
 
 	endMaintenance(name) {

@@ -4,6 +4,7 @@
 'require bramble.act as act';
 'require bramble.boots as boots';
 'require bramble.show as show';
+'require bramble.uses as uses';
 
 /* Clients and rooms in detail: where a boot is and how it came there, how a room fares, lists of clients. */
 
@@ -51,6 +52,7 @@ return baseclass.extend({
 			[ _('Booted last'), [ client.booted ? this.version(client.booted) : _('nothing yet') ] ],
 			[ _('Last log-in'), [ client.last_session ? '%s, %s'.format(client.last_session.full_name || client.last_session.user, show.when(client.last_session.since)) : '' ] ],
 			[ _('Agent'), [ client.agent ?? '' ] ],
+			[ _('Used'), [ client.mode ? uses.mode(client.mode) : '' ] ],
 			[ _('Address'), [ client.ip ?? _('none') ] ],
 			[ _('Model'), [ [ client.model ?? _('unknown'), client.memory ? show.size(client.memory) : null ].filter((part) => part).join(', ') ] ],
 			[ _('Serial number'), [ client.serial ?? _('unknown') ] ],
@@ -85,7 +87,7 @@ return baseclass.extend({
 	},
 
 	/* Every room: how many work, and how long they took. */
-	summary(rooms) {
+	summary(rooms, done) {
 		return show.table([ _('Room'), _('Boots'), _('Ready'), _('Logged in'), _('Usual boot'), _('All together'), _('Slowest'), '' ], rooms.map((room) => [
 			room.room ?? _('none'),
 			room.image ?? '',
@@ -97,7 +99,7 @@ return baseclass.extend({
 			room.median_ms == null ? '' : boots.took(room.median_ms),
 			room.together_ms == null ? '' : boots.took(room.together_ms),
 			room.slowest ? '%s, %s'.format(room.slowest, boots.took(room.slowest_ms)) : '',
-			room.room && api.may('plan') ? act.button(_('How long would it take?'), () => this.askPlan(room.room), 'neutral', { 'data-key': 'plan-' + room.room }) : ''
+			[ room.mode ? show.badge(uses.mode(room.mode), room.mode == 'login' ? 'off' : 'new') : '', ' ', ...uses.tools(room, done), room.room && api.may('plan') ? act.button(_('How long would it take?'), () => this.askPlan(room.room), 'neutral', { 'data-key': 'plan-' + room.room }) : '' ]
 		]), _('There is no room yet.'));
 	},
 

@@ -5,6 +5,7 @@
 'require bramble.actions as actions';
 'require bramble.boots as boots';
 'require bramble.show as show';
+'require bramble.uses as uses';
 
 /* The seat map: a tile for each client, and what can be done about one. */
 
@@ -77,6 +78,9 @@ return baseclass.extend({
 
 		if (seat.adopted)
 			tools.push(...actions.tools(seat.name, { client: seat.mac }, [ seat ], [ 'message', 'lock', 'identify', 'reboot', 'shutdown' ]));
+
+		if (seat.adopted && api.may('screen_open'))
+			tools.push(act.button(_('Look at the screen…'), () => uses.look(seat), 'neutral'));
 
 		if (!seat.adopted && api.may('client_adopt'))
 			tools.push(act.button(_('Adopt…'), () => this.adopt(seat), 'positive'));

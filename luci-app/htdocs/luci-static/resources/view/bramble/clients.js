@@ -5,11 +5,13 @@
 'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.eeprom as eeprom';
 'require bramble.life as life';
 'require bramble.options as options';
 'require bramble.rooms as rooms';
 'require bramble.seats as seats';
 'require bramble.show as show';
+'require bramble.uses as uses';
 
 /* Clients and rooms: every Pi that is known and how its boot went; for the administrator also what it is to be, as forms
    over /etc/config/bramble. */
@@ -42,8 +44,16 @@ return view.extend({
 
 		const live = E('div', { 'data-tab': 'live', 'data-tab-title': _('Now') }, [ this.list, this.one ]);
 		this.rooms = E('div', {}, []);
+		this.screens = E('div', {}, []);
+		this.eeproms = E('div', {}, []);
+		this.names = (states?.rooms ?? []).map((room) => room.room).filter((name) => name);
 
-		const tabs = E('div', {}, [ live, E('div', { 'data-tab': 'rooms', 'data-tab-title': _('Rooms') }, [ this.rooms ]) ]);
+		const tabs = E('div', {}, [ live, E('div', { 'data-tab': 'rooms', 'data-tab-title': _('Rooms') }, [ this.rooms ]) ]
+			.concat(api.may('eeprom_list') ? [ E('div', { 'data-tab': 'eeprom', 'data-tab-title': _('EEPROM') }, [ this.eeproms ]) ] : []));
+
+		for (const pane of tabs.childNodes)
+			pane.addEventListener('cbi-tab-active', () => this.more());
+
 		const node = show.page(_('Clients and rooms'), null, [ tabs ]);
 
 		if (answer instanceof Error)
@@ -111,7 +121,16 @@ return view.extend({
 
 	showRooms(answer) {
 		if (answer)
-			show.fill(this.rooms, [ rooms.summary(answer.rooms) ]);
+			show.fill(this.rooms, [ rooms.summary(answer.rooms, () => api.roomList().then((now) => this.showRooms(now))), this.screens ]);
+	},
+
+	/* What a newer daemon has besides: EEPROMs, and screens that are looked at. Asked when the tab is opened, not every time. */
+	more() {
+		if (api.may('screen_list'))
+			api.screenList().then((list) => show.fill(this.screens, uses.watched(list)), () => {});
+
+		if (api.may('eeprom_list'))
+			api.eepromList().then((list) => show.fill(this.eeproms, eeprom.list(list, this.names)), (error) => show.fill(this.eeproms, [ E('p', { 'class': 'bramble-problem' }, [ error.message ]) ]));
 	},
 
 	/* Without waiting for the next poll. */
@@ -124,6 +143,7 @@ return view.extend({
 
 		return [
 			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
+			client.mode && api.may('mode_set') ? act.button(_('Use…'), () => uses.choose({ client: client.mac }, client.name, client.mode, done), 'neutral', { 'data-key': 'mode-' + client.mac }) : '',
 			client.maintains && api.may('image_maintain') ? act.button(_('End the maintenance'), () => life.endMaintenance(client.maintains).then(done), 'action', { 'data-key': 'maintain-' + client.mac }) : '',
 			client.trial && api.may('image_test') ? act.button(_('End the trial'), () => life.endTrial(client).then(done), 'action', { 'data-key': 'trial-' + client.mac }) : '',
 			api.may('client_forget') ? act.button(_('Forget…'), () => rooms.forget(client, done), 'remove', { 'data-key': 'forget-' + client.mac }) : ''

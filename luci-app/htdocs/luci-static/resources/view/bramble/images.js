@@ -6,6 +6,7 @@
 'require bramble.jobs as jobs';
 'require bramble.life as life';
 'require bramble.show as show';
+'require bramble.sources as sources';
 
 /* Images: what is there, who boots it, and getting more. */
 
@@ -27,7 +28,7 @@ return view.extend({
 		const node = show.page(_('Images'), _('An image is an operating system that Pis boot. Its versions never change: what runs from one goes on running.'), [
 			E('div', { 'class': 'cbi-section' }, [
 				E('div', { 'class': 'bramble-tools' }, [
-					api.may('image_import') ? act.button(_('Import…'), () => this.import(null), 'add') : ''
+					...sources.buttons(() => {})
 				]),
 				this.list
 			]),
@@ -78,17 +79,9 @@ return view.extend({
 	showExported(found) {
 		show.fill(this.exported, found.length ? [ show.section(_('Exported images'), [
 			archives.table(found, (file) => api.may('image_import')
-				? [ act.button(_('Import…'), () => this.import(file), 'action', { 'data-key': 'import-' + file.path }) ]
+				? [ act.button(_('Import…'), () => sources.path(file, () => {}), 'action', { 'data-key': 'import-' + file.path }) ]
 				: [])
 		]) ] : []);
-	},
-
-	import(file) {
-		act.form(_('Import an image'), _('Unpacking takes some minutes; you can watch it here and go on with something else.'), [
-			{ name: 'source', label: _('File on the router'), value: file?.path, placeholder: '/mnt/sda1/raspios.img.xz', help: _('A disk image (.img) or an archive of a root file system (.tar), compressed or not.') },
-			{ name: 'name', label: _('Name'), value: file?.name.match(/^bramble-image-(.*)-\d+\.tar/)?.[1], placeholder: 'trixie', help: _('A name that is there already gets a new version, which the Pis boot the next time.') },
-			{ name: 'sha256', label: _('Checksum'), help: _('SHA-256 of the file, if you have it: nothing else is imported then.') }
-		], _('Import'), (values) => api.imageImport(values).then(() => act.done(_('The import has begun.'))));
 	},
 
 	handleSave: null,

@@ -18,6 +18,7 @@ const SHOWN = 20;
 
 /* What a whole room can be told. */
 const ROOM = [ 'message', 'lock', 'logout', 'reboot', 'shutdown' ];
+const DARK = [ 'blank', 'unblank' ];
 
 return view.extend({
 	load() {
@@ -151,7 +152,7 @@ return view.extend({
 				E('span', {}, [ image ? _('boots %s').format(image) : '' ]),
 				...seats.counts(here)
 			]),
-			room != null ? E('div', { 'class': 'bramble-tools' }, actions.tools(name, room, here, ROOM)) : '',
+			room != null ? E('div', { 'class': 'bramble-tools' }, actions.tools(name, room, here, api.may('screen_list') ? ROOM.concat(DARK) : ROOM)) : '',
 			here.length ? seats.map(here, now) : E('p', {}, [ E('em', {}, [ _('No Pi belongs to this room yet.') ]) ])
 		]);
 	},

@@ -9,6 +9,7 @@
 'require bramble.jobs as jobs';
 'require bramble.seats as seats';
 'require bramble.show as show';
+'require bramble.sources as sources';
 
 /* Set-up: from a new package to a Pi that boots. Each step can be left and come back to; what is done already is seen
    from the router itself, nothing is remembered here. */
@@ -23,6 +24,10 @@ const FLASH = /^(\/dev\/(mtd|ubi|root)|overlay|tmpfs|rootfs|mtd:|ubi|ramfs)/;
 
 /* Space that one image and its unpacking need at least, in bytes. */
 const LEAST = 8e9;
+
+/* What the first room is called, and how many offers of the catalogue are shown. */
+const ROOM = 'lab';
+const OFFERS = 6;
 
 /* How long a started daemon may take to answer. */
 const PATIENCE = 30;
@@ -238,6 +243,7 @@ return view.extend({
 				images.images.length
 					? E('p', { 'class': 'bramble-good' }, [ _('These images are there: %s').format(images.images.map((image) => image.name).join(', ')) ])
 					: E('p', {}, [ _('Raspberry Pi OS as it is offered for download. It is not changed; Bramble adds what a Pi needs while it starts.') ]),
+				...(images.images.length + open.length ? [] : this.offers()),
 				E('div', { 'class': 'bramble-tools' }, [ act.button(_('Import a file…'), () => this.importImage(), images.images.length ? 'neutral' : 'add', { 'data-key': 'import' }) ]),
 				...(open.length ? jobs.list(open, Date.now()) : []),
 				E('h3', {}, [ _('A room for them') ]),
@@ -258,13 +264,46 @@ return view.extend({
 		];
 	},
 
+	/* The first offers of the catalogue with their sizes, each one click away; read once, and again when asked. */
+	offers() {
+		if (!api.may('image_catalogue'))
+			return [];
+
+		if (!this.catalogue) {
+			this.catalogue = { lists: [], offers: [] };
+			api.imageCatalogue({ limit: OFFERS }).then((answer) => { this.catalogue = answer; return this.live?.(); }).catch((error) => act.failed(error));
+		}
+
+		const unread = this.catalogue.lists.some((list) => list.read_at == null);
+
+		return [
+			...this.catalogue.lists.filter((list) => list.error).map((list) => E('p', { 'class': 'bramble-problem' }, [ '%s: %s'.format(list.source, list.error) ])),
+			unread ? E('p', {}, [ _('The lists have not been read yet. The router needs the internet for it.') ]) : '',
+			this.catalogue.offers.length ? show.table([ _('Name'), _('Size'), '' ], this.catalogue.offers.filter((offer) => !offer.misfit).slice(0, OFFERS).map((offer) => [
+				[ E('strong', {}, [ offer.name ]), ' ', E('small', {}, [ [ offer.released, offer.description ].filter((part) => part).join(', ') ]) ],
+				sources.size(offer),
+				act.button(_('Import'), () => this.take(offer), 'positive', { 'data-key': 'offer-' + offer.id })
+			])) : '',
+			E('div', { 'class': 'bramble-tools' }, [
+				api.may('image_catalogue_refresh') && unread ? act.button(_('Read it anew'), () => api.imageCatalogueRefresh().then(() => { this.catalogue = null; }), 'neutral', { 'data-key': 'refresh' }) : '',
+				this.catalogue.offers.length ? act.button(_('The whole catalogue…'), () => sources.catalogue('', () => this.live?.()), 'neutral', { 'data-key': 'catalogue' }) : ''
+			])
+		];
+	},
+
+	/* Most have one room: it is made along with the first image, and its Pis start it. */
+	take(offer) {
+		return api.imageImport({ source: offer.id, name: offer.suggested }).then(() => uci.sections('bramble', 'room').length ? null : this.makeRoom(ROOM, offer.suggested))
+			.then(() => this.live?.());
+	},
+
 	importImage() {
 		const data = uci.get('bramble', 'main', 'data') ?? '/mnt/sda1/bramble';
 		const folder = data.slice(0, data.lastIndexOf('/'));
 
 		/* Most have one room: it is made along with the first image. */
 		const first = uci.sections('bramble', 'room').length ? [] : [
-			{ name: 'room', label: _('Room'), value: 'lab', help: _('It is made along with the image, and its Pis start it. Letters, digits and underscores.') }
+			{ name: 'room', label: _('Room'), value: ROOM, help: _('It is made along with the image, and its Pis start it. Letters, digits and underscores.') }
 		];
 
 		act.form(_('Import an image'), _('Unpacking takes some minutes; go on with the next steps meanwhile.'), [
