@@ -14,13 +14,14 @@
 mod accounts;
 mod actions;
 mod backup;
-mod completion;
+pub mod completion;
 pub mod demo;
 mod eeprom;
 mod exports;
 mod homes;
 mod images;
 pub mod link;
+pub mod manual;
 mod room;
 mod sessions;
 pub mod show;
@@ -76,6 +77,11 @@ pub struct Cli {
     pub socket: PathBuf,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line as clap knows it, whole: options that all commands have are with each of them.
+pub fn definition() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// What to do.
@@ -153,7 +159,7 @@ pub enum Command {
     Demo(demo::Demo),
     /// Print a script that completes this command line in a shell
     Completion {
-        /// Only bash: BusyBox's ash cannot be taught to complete
+        /// BusyBox's ash cannot be taught to complete
         shell: Shell,
     },
 }
@@ -163,6 +169,10 @@ pub enum Command {
 pub enum Shell {
     /// `eval "$(bramble completion bash)"`
     Bash,
+    /// `eval "$(bramble completion zsh)"`, behind `compinit`
+    Zsh,
+    /// `bramble completion fish | source`
+    Fish,
 }
 
 /// How to run the daemon.
@@ -337,8 +347,13 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
         Command::Demo(demo) => demo.run().map_err(CliError::Demo),
         Command::Takeover(options) => options.run(cli),
         Command::Exports(options) => options.run(cli),
-        Command::Completion { shell: Shell::Bash } => {
-            print(&completion::bash(&<Cli as clap::CommandFactory>::command()));
+        Command::Completion { shell } => {
+            let script = match shell {
+                Shell::Bash => completion::bash,
+                Shell::Zsh => completion::zsh,
+                Shell::Fish => completion::fish,
+            };
+            print(&script(&definition()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Status => ask(cli, "status", &json!({}), show::status),
