@@ -224,3 +224,16 @@ test('nothing comes from elsewhere, nothing is written as markup, and all of it 
 
 	assert.ok(bytes < 200000, bytes + ' bytes');
 });
+
+test('the guide has every verdict, and every picture that it shows', () => {
+	const guide = text(path.join(APP, 'GUIDE.md'));
+	const codes = [ ...text(path.join(ROOT, 'src/service/verdicts.rs')).matchAll(/code: "(\w+)"/g) ].map(([ , code ]) => code);
+
+	assert.ok(codes.length > 20);
+
+	for (const code of codes)
+		assert.ok(guide.includes('`' + code + '`'), 'the guide does not say what to do about ' + code);
+
+	for (const [ , file ] of guide.matchAll(/\]\(([^)#]+)/g))
+		assert.ok(fs.existsSync(path.join(APP, file)), file);
+});
