@@ -50,9 +50,16 @@ test('the overview shows every seat, who sits there, and what is wrong', async (
 
 	assert.ok(stuck.verdicts.length, 'the daemon has a reason');
 
-	for (const { sentence, causes, remedy } of stuck.verdicts)
-		for (const text of [ sentence, remedy ].concat(causes))
+	const verdicts = page.load('bramble.verdicts');
+
+	for (const verdict of stuck.verdicts)
+		for (const text of [ verdict.sentence, verdicts.heading(verdict), verdicts.remedy(verdict) ].concat(verdict.causes))
 			assert.ok(node.textContent.includes(text), text);
+
+	/* And the button does what is to be done. */
+	await node.all((one) => one.attributes['data-key'] == 'remedy-' + stuck.mac)[0].click();
+	await settle();
+	assert.ok(page.seen.modals[0].node.textContent.includes('Room'));
 });
 
 test('a client in detail: why it does not boot, its boots step by step, how it is', async () => {
@@ -74,8 +81,19 @@ test('a client in detail: why it does not boot, its boots step by step, how it i
 	await settle();
 	assert.ok(detail.verdicts.length);
 
-	for (const text of [ detail.verdicts[0].remedy, 'kernel running', 'until people can log in', '62°C', '50°C to 62°C', '100 Mbit/s', '6.12.34', 'Net: IP1 0' ])
+	for (const text of [ detail.verdicts[0].sentence, 'kernel running', 'until people can log in', '62°C', '50°C to 62°C', '100 Mbit/s', '6.12.34', 'Net: IP1 0' ])
 		assert.ok(node.textContent.includes(text), text + ' is not in: ' + node.textContent.slice(-3000));
+});
+
+test('a verdict that these pages do not know is told in the daemon’s words', async () => {
+	const given = answers();
+	const [ stuck ] = given.overview.whole.seats.filter((seat) => seat.verdicts.length);
+
+	stuck.verdicts = [ { code: 'quite_new', stops: true, sentence: 'It sings.', causes: [], remedy: 'Listen.' } ];
+
+	const node = await browser(given).open('bramble.overview');
+
+	assert.match(node.textContent, /It sings\.[^]*Listen\./);
 });
 
 test('rooms: how many work, and how long it would take them', async () => {

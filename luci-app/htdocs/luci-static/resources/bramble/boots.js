@@ -1,6 +1,7 @@
 'use strict';
 'require baseclass';
 'require bramble.show as show';
+'require bramble.verdicts as verdicts';
 
 /* How a client fares: what is wrong with it and what to do, its last boots step by step, what its agent measured, what its
    screen would have said. Shows only; what is done about it is elsewhere. */
@@ -31,17 +32,20 @@ function range(samples, of, format) {
 }
 
 return baseclass.extend({
-	/* One verdict: what is the case, why that may be, and what to do first. */
-	verdict(verdict) {
+	/* One verdict: what is the case, why that may be, and what to do first; `button` makes the button that does it, if one can. */
+	verdict(verdict, button) {
+		const heading = verdicts.heading(verdict);
+
 		return E('div', { 'class': verdict.stops ? 'bramble-problem' : 'bramble-hint', 'role': 'note' }, [
-			E('strong', {}, [ verdict.sentence ]),
+			E('strong', {}, [ heading ?? verdict.sentence ]),
+			heading ? E('p', {}, [ verdict.sentence ]) : '',
 			verdict.causes.length ? E('ul', { 'class': 'bramble-loses' }, verdict.causes.map((cause) => E('li', {}, [ cause ]))) : '',
-			E('p', {}, [ E('em', {}, [ _('What to do:') ]), ' ', verdict.remedy ])
+			E('p', {}, [ E('em', {}, [ _('What to do:') ]), ' ', verdicts.remedy(verdict), ' ', (verdicts.isForAdoption(verdict) ? button?.() : null) ?? '' ])
 		]);
 	},
 
-	verdicts(list) {
-		return list.map((verdict) => this.verdict(verdict));
+	verdicts(list, button) {
+		return list.map((verdict) => this.verdict(verdict, button));
 	},
 
 	/* A length of time in milliseconds, as people read a boot. */

@@ -6,6 +6,7 @@
 'require bramble.boots as boots';
 'require bramble.show as show';
 'require bramble.uses as uses';
+'require bramble.verdicts as verdicts';
 
 /* The seat map: a tile for each client, and what can be done about one. */
 
@@ -19,6 +20,18 @@ return baseclass.extend({
 	/* In which kind of state a seat is: what keeps it from working goes before how far its boot is. */
 	kind(seat) {
 		return seat.adopted && seat.verdicts?.some((one) => one.stops) ? 'stuck' : show.stateClass(seat.state).slice(8);
+	},
+
+	/* What is wrong with one, in a few words. */
+	short(seat) {
+		const [ verdict ] = seat.verdicts ?? [];
+
+		return verdict ? verdicts.heading(verdict) ?? verdict.sentence : null;
+	},
+
+	/* The button that gives it what it lacks. */
+	remedy(seat) {
+		return api.may('client_adopt') ? act.button(seat.adopted ? _('Change…') : _('Adopt…'), () => this.adopt(seat), 'positive', { 'data-key': 'remedy-' + seat.mac }) : null;
 	},
 
 	/* Of many seats: how many are in which kind of state, worst first. */
@@ -37,7 +50,7 @@ return baseclass.extend({
 		const step = show.step(seat.state);
 		const word = people || show.state(seat.state);
 		/* What is wrong, or not as good as it could be; a Pi that nobody adopted has its own place on the page. */
-		const trouble = seat.adopted ? seat.verdicts[0]?.sentence ?? (seat.state == 'stuck' ? seat.says : null) : null;
+		const trouble = seat.adopted ? this.short(seat) ?? (seat.state == 'stuck' ? seat.says : null) : null;
 
 		return E('button', {
 			'type': 'button',
@@ -93,7 +106,7 @@ return baseclass.extend({
 					E('dt', {}, [ title ]),
 					E('dd', {}, [ value ])
 				])),
-				...boots.verdicts(seat.verdicts),
+				...boots.verdicts(seat.verdicts, () => this.remedy(seat)),
 				E('div', {}, people),
 				E('div', { 'class': 'bramble-tools' }, tools),
 				act.closing()

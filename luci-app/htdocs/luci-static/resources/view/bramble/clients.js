@@ -109,7 +109,7 @@ return view.extend({
 			show.table([ _('Name'), _('Room'), _('State'), _('Boots next'), _('Address'), _('Model'), _('Last seen'), '' ], reply.clients.map((client) => [
 				E('a', { 'href': '#' + encodeURIComponent(client.mac), 'data-key': 'open-' + client.mac }, [ client.name ]),
 				client.room ?? '',
-				[ show.badge(show.state(client.state), seats.kind(client)), ' ', E('small', {}, [ client.verdicts[0]?.sentence ?? client.says ]) ],
+				[ show.badge(show.state(client.state), seats.kind(client)), ' ', E('small', {}, [ seats.short(client) ?? client.says ]) ],
 				[ client.maintains ? _('the draft of %s').format(client.maintains) : client.trial ? rooms.version(client.trial) : client.image ?? '' ],
 				client.ip ?? '',
 				client.model ?? '',

@@ -138,7 +138,7 @@ return view.extend({
 				E('summary', {}, [ N_(found.length, '%s client needs a look', '%s clients need a look').format(show.number(found.length)) ]),
 				...found.slice(0, SHOWN).map(([ seat, verdict ]) => E('div', {}, [
 					E('button', { 'type': 'button', 'class': 'btn cbi-button', 'data-key': 'trouble-%s-%s'.format(seat.mac, verdict.code), 'click': () => seats.open(seat, this.now) }, [ seat.name ]),
-					boots.verdict(verdict)
+					boots.verdict(verdict, () => seats.remedy(seat))
 				]))
 			])
 		]) : '';
