@@ -60,7 +60,7 @@ const LABELS = {
 	'ldap.base': _('Base name'),
 	'ldap.anonymous': _('Without log-in'),
 	'ldap.clear': _('Without TLS'),
-	'room.image': _('Image'),
+	'room.image': _('Image', 'operating system'),
 	'room.config_txt': _('Lines for config.txt'),
 	'room.cmdline': _('Kernel parameters'),
 	'room.timezone': _('Time zone'),
@@ -78,7 +78,7 @@ const LABELS = {
 	'client.mac': _('Hardware address'),
 	'client.name': _('Name'),
 	'client.room': _('Room'),
-	'client.image': _('Image'),
+	'client.image': _('Image', 'operating system'),
 	'client.ip': _('Fixed address'),
 	'client.config_txt': _('Lines for config.txt'),
 	'client.cmdline': _('Kernel parameters')

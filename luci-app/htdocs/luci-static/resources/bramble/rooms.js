@@ -179,7 +179,7 @@ return baseclass.extend({
 		const notes = rows.map(() => E('span', {}, []));
 
 		act.dialog(_('Adopt these clients?'), [
-			show.table([ _('Hardware address'), _('Name'), _('Room'), _('Image'), '' ], rows.map((row, n) => [
+			show.table([ _('Hardware address'), _('Name'), _('Room'), _('Image', 'operating system'), '' ], rows.map((row, n) => [
 				row.mac, row.name, row.room, row.image, [ notes[n] ]
 			]))
 		], _('Adopt'), 'positive', (says) => {

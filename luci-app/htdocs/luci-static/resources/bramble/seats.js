@@ -78,7 +78,7 @@ return baseclass.extend({
 			[ _('State'), '%s, %s'.format(show.state(seat.state), show.ago(seat.since, now)) ],
 			[ _('What is known'), seat.says ],
 			[ _('Room'), seat.room ?? _('none') ],
-			[ _('Image'), seat.image ?? _('none') ],
+			[ _('Image', 'operating system'), seat.image ?? _('none') ],
 			[ _('Model'), seat.model ?? _('unknown') ],
 			[ _('Address'), seat.ip ?? _('none') ],
 			[ _('Hardware address'), seat.mac ]
@@ -134,7 +134,7 @@ return baseclass.extend({
 				_('It gets a name and a room, and starts the image of that room when it is switched on the next time.'), [
 					{ name: 'name', label: _('Name'), value: name, help: _('Letters, digits and hyphens, such as lab-01.') },
 					{ name: 'room', label: _('Room'), kind: 'choice', value: rooms[0]?.[0], choices: [ [ '', _('none') ] ].concat(rooms) },
-					{ name: 'image', label: _('Image'), kind: 'choice', choices: [ [ '', _('that of the room') ] ].concat(names) }
+					{ name: 'image', label: _('Image', 'operating system'), kind: 'choice', choices: [ [ '', _('that of the room') ] ].concat(names) }
 				], _('Adopt'), (values) => api.clientAdopt(Object.assign({ client: seat.mac }, values))
 					.then((client) => act.done(_('%s belongs to the room now.').format(client.name))));
 		});

@@ -32,7 +32,7 @@ const OFFERS = 6;
 /* How long a started daemon may take to answer. */
 const PATIENCE = 30;
 
-const STEPS = [ _('Disk'), _('Network'), _('Image'), _('People'), _('Pis') ];
+const STEPS = [ _('Disk'), _('Network'), _('Image', 'operating system'), _('People'), _('Pis') ];
 
 return view.extend({
 	load() {
@@ -321,7 +321,7 @@ return view.extend({
 	addRoom(images) {
 		act.form(_('Add a room'), null, [
 			{ name: 'name', label: _('Name'), value: 'lab', help: _('Letters, digits and underscores.') },
-			{ name: 'image', label: _('Image'), kind: 'choice', choices: [ [ '', _('none yet') ] ].concat(images.map((image) => [ image.name, image.name ])), value: images[0]?.name }
+			{ name: 'image', label: _('Image', 'operating system'), kind: 'choice', choices: [ [ '', _('none yet') ] ].concat(images.map((image) => [ image.name, image.name ])), value: images[0]?.name }
 		], _('Add'), (values) => {
 			this.checkRoom(values.name, 'name');
 
