@@ -85,6 +85,70 @@ test('a client in detail: why it does not boot, its boots step by step, how it i
 		assert.ok(node.textContent.includes(text), text + ' is not in: ' + node.textContent.slice(-3000));
 });
 
+/* A router that takes uploads, as the daemon's methods are described; what it has kept is looked at afterwards. */
+function receiver(given, lose = () => false) {
+	const kept = { bytes: [], begun: 0, slices: 0 };
+	const answer = () => ({ upload: 7, name: 'x.img', bytes: 0, got: kept.bytes.length, started_at: 1, slice: 36000 });
+
+	given.upload_begin = () => { kept.begun++; return answer(); };
+	given.upload_slice = ({ offset, data }) => {
+		if (++kept.slices && lose(kept.slices, 'before'))
+			throw new Error('the connection is gone');
+
+		if (offset != kept.bytes.length)
+			return { error: { code: 'bad_value', message: 'that slice does not follow', field: 'offset' } };
+
+		kept.bytes.push(...Buffer.from(data, 'base64'));
+
+		if (lose(kept.slices, 'after'))
+			throw new Error('the answer is lost');
+
+		return answer();
+	};
+
+	return kept;
+}
+
+const FILE = (bytes) => ({ name: 'x.img', size: bytes.length, lastModified: 5, slice: (from, to) => ({ arrayBuffer: async () => new Uint8Array(bytes.subarray(from, to)).buffer }) });
+
+test('a file goes to the router in slices, and nothing of it is lost or sent twice when the connection breaks', async () => {
+	const bytes = Buffer.from(Array.from({ length: 250000 }, (one, n) => (n * 7919) % 256));
+	const given = answers();
+	const page = browser(given);
+	const sources = page.load('bramble.sources');
+
+	page.window.btoa = (text) => Buffer.from(text, 'latin1').toString('base64');
+	page.window.setTimeout = (work) => setImmediate(work);
+
+	for (const lose of [ () => false, (n, when) => n == 3 && when == 'before', (n, when) => n % 3 == 2 && when == 'after' ]) {
+		const kept = receiver(given, lose);
+		const told = [];
+		const upload = await sources.send(FILE(bytes), (got) => { told.push(got); return true; });
+
+		assert.strictEqual(upload.upload, 7);
+		assert.ok(Buffer.from(kept.bytes).equals(bytes), 'every byte once');
+		assert.ok(told.every((got, n) => n == 0 || got >= told[n - 1]));
+		assert.ok(page.seen.calls.filter((call) => call.method == 'upload_slice').every((call) => call.params.data.length <= 48000));
+	}
+
+	/* One that was begun goes on where it stopped. */
+	const kept = receiver(given);
+
+	kept.bytes.push(...bytes.subarray(0, 100000));
+
+	const told = [];
+
+	await sources.send(FILE(bytes), (got) => { told.push(got); return true; });
+	assert.strictEqual(told[0], 100000);
+	assert.ok(Buffer.from(kept.bytes).equals(bytes));
+
+	/* It can be stopped, and a connection that stays away ends it. */
+	receiver(given);
+	await assert.rejects(sources.send(FILE(bytes), () => false), /Stopped/);
+	receiver(given, (n, when) => when == 'before');
+	await assert.rejects(sources.send(FILE(bytes), () => true), /connection is gone/);
+});
+
 test('a verdict that these pages do not know is told in the daemon’s words', async () => {
 	const given = answers();
 	const [ stuck ] = given.overview.whole.seats.filter((seat) => seat.verdicts.length);
