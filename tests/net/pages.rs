@@ -32,6 +32,7 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
         ("room_list", "room_list", json!({})),
         ("plan", "plan", json!({ "room": "classroom" })),
         ("action_list", "action_list", json!({})),
+        ("eeprom_list", "eeprom_list", json!({})),
         ("image_list", "image_list", json!({})),
         ("image_show", "image_show", json!({ "image": "sample" })),
         ("session_list", "session_list", json!({})),

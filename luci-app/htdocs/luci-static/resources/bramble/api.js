@@ -76,6 +76,7 @@ return baseclass.extend({
 	imageExport: method('image_export', [ 'image', 'to', 'form' ]),
 	imageClone: method('image_clone', [ 'image', 'name' ]),
 
+	imageRename: method('image_rename', [ 'image', 'name' ]),
 	imagePack: method('image_pack', [ 'image', 'unpack' ]),
 	imageShell: method('image_shell', [ 'image' ]),
 	imageRun: method('image_run', [ 'image', 'command', 'client' ]),

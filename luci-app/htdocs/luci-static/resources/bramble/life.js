@@ -22,9 +22,15 @@ return baseclass.extend({
 				E('p', {}, [ image.clients.length ? _('Booted by %s').format(few(image.clients)) : _('No client boots it.') ]),
 				image.draft ? this.draft(image, overview.whole) : '',
 				...image.versions.slice().reverse().map((version) => this.version(image, version, overview.whole)),
-				act.closing()
+				act.closing(api.may('image_rename') ? [ act.button(_('Rename…'), () => this.rename(image), 'neutral') ] : [])
 			])
 		]));
+	},
+
+	rename(image) {
+		act.form(_('Rename %s').format(image.name), _('Rooms and clients that name it are changed along with it. Clients that run notice nothing.'), [
+			{ name: 'name', label: _('Name'), value: image.name, help: _('Small letters, digits and hyphens, such as library.') }
+		], _('Rename'), (values) => api.imageRename({ image: image.name, name: values.name }).then((renamed) => act.done(renamed.says)));
 	},
 
 	facts(rows) {
@@ -52,6 +58,7 @@ return baseclass.extend({
 				[ _('From'), version.source ],
 				[ _('Size'), _('%s in %s files').format(show.size(version.bytes), show.number(version.files)) ],
 				[ _('Its own part'), version.own == null ? null : _('%s, the rest is shared with other versions').format(show.size(version.own)) ],
+				[ _('Packed'), version.packed ? show.size(version.packed) : null ],
 				[ _('Checksum'), version.sha256 ]
 			]),
 			E('div', { 'class': 'bramble-tools' }, [

@@ -115,6 +115,7 @@ return view.extend({
 				E('span', {}, [ N_(people, '%s person is logged in', '%s people are logged in').format(show.number(people)) ])
 			])),
 			...whole.problems.map((problem) => E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem ])),
+			...(whole.news ?? []).map((one) => E('p', { 'class': 'bramble-hint' }, [ one ])),
 			whole.problems.length + down.length == 0 ? E('p', { 'class': 'bramble-good' }, [ _('All services run.') ]) : '',
 			E('div', { 'class': 'bramble-tools' }, actions.tools(_('all clients'), { all: '1' }, ours, [ 'message', 'shutdown' ])),
 			E('dl', { 'class': 'bramble-facts' }, [

@@ -114,6 +114,7 @@ return view.extend({
 
 	marks(account, now) {
 		return [
+			account.elsewhere ? show.badge(_('in the directory'), 'off') : null,
 			account.role == 'teacher' ? show.badge(_('teacher'), 'new') : null,
 			account.enabled ? null : show.badge(_('switched off'), 'stuck'),
 			account.has_password ? null : show.badge(_('no password'), 'stuck'),
@@ -125,6 +126,10 @@ return view.extend({
 	},
 
 	buttons(account) {
+		/* Whom a directory keeps, the directory changes. */
+		if (account.elsewhere)
+			return [];
+
 		const done = () => this.reload();
 
 		return [
