@@ -111,6 +111,10 @@ test('the access list has each method once, where the table says; roles get what
 			assert.strictEqual(of(groups[role], yes).includes(method.name), method.role == role, method.name + ', ' + role);
 	}
 
+	/* Each page asks rpcd what this log-in may call; and where that is refused LuCI takes the log-in for expired. */
+	for (const group of Object.values(groups))
+		assert.deepStrictEqual(group.read.ubus.session, [ 'access' ]);
+
 	assert.strictEqual(groups.helper.write, undefined);
 	assert.strictEqual(groups.teacher.write.uci, undefined, 'a teacher does not write the configuration');
 });

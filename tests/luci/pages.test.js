@@ -515,6 +515,18 @@ test('roles have the buttons they may use and no others', async () => {
 		assert.strictEqual((await labels(role, name)).has(label), there, role + ', ' + name + ', ' + label);
 });
 
+test('whoever may not change the configuration has nothing to save', async () => {
+	for (const [ role, there ] of [ [ 'helper', false ], [ 'teacher', false ], [ 'administrator', true ] ]) {
+		const page = browser(answers(role));
+		let asked = 0;
+		const { view } = await page.open('bramble.clients');
+
+		view.super = () => { asked++; return page.E('div', {}, []); };
+		view.addFooter();
+		assert.strictEqual(asked > 0, there, role);
+	}
+});
+
 test('a disk that is flash, memory or too small is refused with a reason', async () => {
 	const given = answers();
 

@@ -94,9 +94,8 @@ return view.extend({
 	},
 
 	addFooter() {
-		const footer = this.super('addFooter', []);
-
-		return this.saving ? this.saving(footer) : footer;
+		/* Whoever only looks has nothing to save. */
+		return this.saving ? this.saving(this.super('addFooter', [])) : E('div', {}, []);
 	},
 
 	update(reply) {
