@@ -515,6 +515,33 @@ test('roles have the buttons they may use and no others', async () => {
 		assert.strictEqual((await labels(role, name)).has(label), there, role + ', ' + name + ', ' + label);
 });
 
+test('EEPROMs: nothing is done before it was shown to whom, and what the danger is', async () => {
+	const given = answers();
+
+	given.eeprom_set = answer('eeprom_set');
+
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+	const eeprom = page.load('bramble.eeprom');
+
+	/* The tab asks when it is opened. */
+	node.view.more();
+	await settle();
+	assert.ok(node.textContent.includes(answer('eeprom_list').clients[0].model));
+	await button(node, 'Change settings…').click();
+	await submit(page);
+
+	const plan = page.seen.modals[page.seen.modals.length - 1].node;
+
+	for (const text of [ answer('eeprom_set').danger, answer('eeprom_set').clients[0].says ])
+		assert.ok(plan.textContent.includes(text), text);
+
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'eeprom_set').map((call) => call.params.confirm), [ undefined ]);
+	await submit(page);
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'eeprom_set').map((call) => call.params.confirm), [ undefined, '1' ]);
+	assert.ok(eeprom.list({ clients: [] }, []).length);
+});
+
 test('whoever may not change the configuration has nothing to save', async () => {
 	for (const [ role, there ] of [ [ 'helper', false ], [ 'teacher', false ], [ 'administrator', true ] ]) {
 		const page = browser(answers(role));

@@ -33,6 +33,7 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
         ("plan", "plan", json!({ "room": "classroom" })),
         ("action_list", "action_list", json!({})),
         ("eeprom_list", "eeprom_list", json!({})),
+        ("eeprom_set", "eeprom_set", json!({ "settings": "BOOT_ORDER=0xf21", "all": "1" })),
         ("image_list", "image_list", json!({})),
         ("image_show", "image_show", json!({ "image": "sample" })),
         ("session_list", "session_list", json!({})),
