@@ -18,7 +18,12 @@ const KINDS = {
 	'draft': _('Draft'),
 	'publish': _('Publication'),
 	'clone': _('Clone'),
-	'export': _('Export')
+	'export': _('Export'),
+	'catalogue': _('The catalogue'),
+	'card': _('Card'),
+	'run': _('Command'),
+	'pack': _('Pack'),
+	'unpack': _('Unpack')
 };
 
 const ENDS = {

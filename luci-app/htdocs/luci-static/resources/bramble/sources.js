@@ -16,8 +16,8 @@ function begun() {
 	act.done(_('The import has begun.'));
 }
 
-/* 48,000 characters of base64 are this many bytes, and a multiple of three, so that slices join. */
-const SLICE = 36000;
+/* In base64 these are 64,000 characters; uhttpd takes 64 KiB in one question, with what JSON adds. */
+const SLICE = 48000;
 
 /* How often a slice is tried again: for about half a minute in all. */
 const TRIES = 5;
