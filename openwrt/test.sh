@@ -84,7 +84,7 @@ never() {
 
 init start
 told "procd_open_instance" "procd_set_param command bramble serve" "procd_set_param file bramble" \
-	"procd_set_param respawn 3600 5 0" "procd_set_config_changed firewall" "array firewall"
+	"procd_set_param respawn 3600 1 0" "procd_set_config_changed firewall" "array firewall"
 never "rule" "takeover" "logger"
 init start NETWORKS="lan lab" ZONES=$'lan ACCEPT lan\nclosed REJECT lab other\nwan REJECT wan'
 told "string src closed" "string dest_port 67" "string dest_port 2049" "string name Bramble tcp:8467"

@@ -133,11 +133,11 @@ fn access_list() -> String {
             "read": {
                 "file": { "/usr/bin/bramble takeover --dry-run --json": ["exec"] },
                 "ubus": { "bramble": of(Access::Read, &any), "file": ["exec"], "luci": ["getMountPoints"] },
-                "uci": ["bramble", "network"],
+                "uci": ["bramble", "network", "system"],
             },
             "write": {
                 "ubus": { "bramble": of(Access::Write, &any), "rc": ["init"] },
-                "uci": ["bramble"],
+                "uci": ["bramble", "system"],
             },
         },
         "luci-app-bramble-helper": {

@@ -53,7 +53,7 @@ pub enum EditError {
          line of its own"
     )]
     SharedLine(usize),
-    #[error("`{path}` cannot be {doing}; check its owner, its mode and the space on its disk")]
+    #[error("`{path}` cannot be {doing}, so nothing was changed; {}", remedy(source))]
     File {
         path: PathBuf,
         doing: &'static str,
@@ -62,6 +62,20 @@ pub enum EditError {
     },
     #[error("`uci` refused the change ({0}); look at `uci changes` and `uci show`")]
     Uci(String),
+}
+
+/// What to do about a file that cannot be changed.
+fn remedy(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "the router's flash is full: `df -h /overlay` shows it; remove a package or files, then try again"
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            "its file system is read-only: a router that started in failsafe mode, or flash with errors (`dmesg` tells)"
+        }
+        _ => "check its owner, its mode and the space on its disk",
+    }
 }
 
 /// Two changes at once would each lose the other's.

@@ -100,7 +100,12 @@ impl Watch {
         let mut config = self.api.config.clone();
         let mut before: Option<Seen> = None;
         loop {
-            let busy = before.as_ref().is_some_and(Seen::has_work);
+            let patience = match &before {
+                // Somebody may have begun to listen: what is told is told from now on.
+                None => COLLECT,
+                Some(seen) if seen.has_work() => PROGRESS,
+                Some(_) => SILENCE,
+            };
             let something = async {
                 tokio::select! {
                     Ok(()) = events.changed() => {}
@@ -112,7 +117,7 @@ impl Watch {
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),
                 // Both ends of the wait mean the same.
-                _ = timeout(if busy { PROGRESS } else { SILENCE }, something) => {}
+                _ = timeout(patience, something) => {}
             }
             tokio::select! {
                 () = stopped(&mut stop) => return Ok(()),

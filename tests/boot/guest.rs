@@ -60,7 +60,11 @@ impl Guest {
         }
         for (disk, letter) in boot.disks.iter().zip('a'..) {
             // A copy-on-write file of its own leaves the image as it is.
-            command.arg(format!("ubd{letter}={},{}", boot.work.join("cow").display(), disk.display()));
+            command.arg(format!(
+                "ubd{letter}={},{}",
+                boot.work.join(format!("{name}.{letter}")).display(),
+                disk.display()
+            ));
         }
         if let Some((_, tap, mac)) = boot.network {
             command.arg(format!("vec0:transport=tap,ifname={tap},mac={mac},depth=128,gro=1"));

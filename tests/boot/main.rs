@@ -15,6 +15,7 @@
 )]
 
 mod desktop;
+mod elsewhere;
 mod guest;
 #[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]
@@ -127,29 +128,6 @@ fn a_kernel_mounts_its_root_by_parameters_alone() {
     });
 }
 
-/// Another server has the images (here it is Bramble itself, which the client cannot know): the agent comes from Bramble,
-/// the root from there.
-#[test]
-fn the_root_comes_from_another_server() {
-    needs("the_root_comes_from_another_server", || {
-        let initrd = made().join("tree/boot").join(format!("initrd.img-{}", room::release()));
-        let mut room = Room::open(&["lab-01"]);
-        room.configure(
-            "config nfs 'nfs'\n\toption backend 'external'\n\
-             \toption url 'nfs://192.168.77.1/image/{image}/{version}'\n",
-        );
-        let parameters = room.parameters(CLIENT);
-        let mut guest = room.boot("elsewhere", CLIENT, &initrd, &parameters);
-        guest.log_in("root", "raspberry");
-        let root = guest.output("findmnt -n -o OPTIONS /");
-        assert!(root.contains("lowerdir=/mnt/image,"), "{root}");
-        let told = room.bramble(&["client", "show", &CLIENT.to_string()]);
-        assert!(!told.contains("the image comes from Bramble"), "{told}");
-        guest.type_line("systemctl poweroff");
-        guest.ended();
-    });
-}
-
 /// Debian's own initramfs mounts the root with klibc's nfsmount; the agent is its init; the system comes up as if from
 /// a disk of its own, forgets what was written, and switches off.
 #[test]
@@ -209,7 +187,8 @@ fn an_unmodified_system_reaches_its_log_in_prompt() {
     });
 }
 
-/// The daemon is killed and started again under a running system, which goes on.
+/// A running system reads on whatever becomes of the daemon: killed; reloaded with another image for the client's next
+/// start; upgraded, with another program and another agent.
 #[test]
 fn a_running_system_outlives_the_daemon() {
     needs("a_running_system_outlives_the_daemon", || {
@@ -218,19 +197,36 @@ fn a_running_system_outlives_the_daemon() {
         let initrd = made().join("tree/boot").join(format!("initrd.img-{}", room::release()));
         let mut guest = room.boot("outlives", CLIENT, &initrd, &parameters);
         guest.log_in("root", "raspberry");
-        // A file held open, and one that was never read before.
-        guest.output("exec 9</usr/bin/perl && head -c 1000 <&9 >/dev/null");
-        room.kill_and_restart();
-        guest.output("echo 3 > /proc/sys/vm/drop_caches");
-        let sum =
-            guest.output("sha256sum </usr/bin/perl; cat <&9 | wc -c; sha256sum < /usr/bin/openssl || true");
-        assert!(!sum.is_empty());
+        // Files held open, one for each of what follows, and all that was read forgotten.
+        guest.output("exec 7</usr/bin/perl 8</usr/bin/perl 9</usr/bin/perl");
+        guest.output("for n in 7 8 9; do head -c 1000 <&$n; done >/dev/null");
         let manifest = fs::read_to_string(made().join("tree.sha256")).expect("prepared");
-        let original =
-            manifest.lines().find(|line| line.ends_with("  ./usr/bin/perl")).expect("perl is there");
-        assert_eq!(sum.split_whitespace().next(), original.split_whitespace().next());
+        let sum_of = |name: &str| {
+            let line =
+                manifest.lines().find(|line| line.ends_with(&format!("  ./{name}"))).expect("it is there");
+            line.split_whitespace().next().expect("a sum").to_owned()
+        };
+        let perl = fs::metadata(made().join("tree/usr/bin/perl")).expect("it is there").len();
+        let goes_on = |guest: &mut Guest, descriptor: u8, unread: &str| {
+            guest.output("echo 3 > /proc/sys/vm/drop_caches");
+            let rest: u64 = guest.output(&format!("cat <&{descriptor} | wc -c")).parse().expect("a number");
+            assert_eq!(rest + 1000, perl);
+            let sum = guest.output(&format!("sha256sum </{unread}"));
+            // The agent may say something on the console meanwhile.
+            assert!(sum.contains(&sum_of(unread)), "{unread}: {sum}");
+        };
+
+        room.kill_and_restart();
+        goes_on(&mut guest, 7, "usr/bin/perl");
+        room.reconfigure("image 'debian'", "mask 'cron.service'");
+        goes_on(&mut guest, 8, "usr/bin/ssh-keygen");
+        room.upgrade();
+        goes_on(&mut guest, 9, "usr/sbin/sshd");
+        // And the daemon knows the client as before.
+        assert_eq!(room.state(), "up");
         guest.type_line("systemctl poweroff");
         guest.ended();
+        assert_eq!(room.state(), "off");
     });
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -198,17 +199,42 @@ impl Room {
     }
 
     pub fn boot_from_disk(&self, name: &str) -> Guest {
+        self.boot_from_own(name, None, &[made().join("disk.ext4")])
+    }
+
+    /// A machine on the network that has its system on the first of its own `disks`.
+    pub fn boot_from_disks(&self, name: &str, mac: MacAddr, disks: &[PathBuf]) -> Guest {
+        self.boot_from_own(name, Some(mac), disks)
+    }
+
+    fn boot_from_own(&self, name: &str, mac: Option<MacAddr>, disks: &[PathBuf]) -> Guest {
+        let tap = mac.map(|mac| tap(nth(mac))).unwrap_or_default();
         Guest::start(
             name,
             &Boot {
                 kernel: &made().join("uml/usr/bin/linux.uml"),
                 initrd: None,
-                disks: &[made().join("disk.ext4")],
-                network: None,
+                disks,
+                network: mac.map(|mac| (self.lab.switch(), tap.as_str(), mac)),
                 cmdline: "root=/dev/ubda rw",
                 work: self.work.path(),
             },
         )
+    }
+
+    /// What `bramble exports` prints for a machine that has the images in `folder`.
+    pub fn exports(&self, folder: &Path) -> String {
+        let config = self.work.path().join("config/bramble");
+        let words = [
+            "exports".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+            "--folder".as_ref(),
+            folder.as_os_str(),
+        ];
+        let output = self.command(&[]).args(words).output().expect("bramble runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Adds an account; the password that was made up for it.
@@ -258,6 +284,24 @@ impl Room {
         self.start_again();
     }
 
+    /// As procd does it when the package is upgraded: program and agent are other files, the daemon is told to end and
+    /// the new one is started.
+    pub fn upgrade(&mut self) {
+        for file in [program(self.work.path()), self.work.path().join("agents/agent-amd64")] {
+            let mut bytes = fs::read(&file).expect("a file");
+            bytes.extend_from_slice(b"another build");
+            let new = file.with_extension("new");
+            fs::write(&new, bytes).expect("a file");
+            fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("a mode");
+            fs::rename(&new, &file).expect("upgraded");
+        }
+        let daemon = Pid::from_raw(i32::try_from(self.daemon.id()).expect("a process number fits"));
+        kill(daemon, Signal::SIGTERM).expect("it is running");
+        let ended = self.daemon.wait().expect("a child can be waited for");
+        assert!(ended.success(), "it ends well when it is told to: {ended}");
+        self.start_again();
+    }
+
     /// The published tree holds exactly what was imported.
     pub fn assert_untouched(&self) {
         let mut check = std::process::Command::new("sha256sum");
@@ -272,12 +316,20 @@ impl Room {
     }
 }
 
+/// The daemon's program, which an upgrade replaces.
+fn program(work: &Path) -> PathBuf {
+    work.join("bramble")
+}
+
 /// The daemon with its agents; what it logs goes to the test's own output.
 fn serve(server: &Machine, work: &Path) -> Child {
     let agents = work.join("agents");
-    fs::create_dir_all(&agents).expect("a folder");
-    fs::copy(made().join("agent-amd64"), agents.join("agent-amd64")).expect("prepared");
-    let mut command = server.command(env!("CARGO_BIN_EXE_bramble"));
+    if !agents.exists() {
+        fs::create_dir(&agents).expect("a folder");
+        fs::copy(made().join("agent-amd64"), agents.join("agent-amd64")).expect("prepared");
+        fs::copy(env!("CARGO_BIN_EXE_bramble"), program(work)).expect("built");
+    }
+    let mut command = server.command(program(work));
     command.arg("--socket").arg(work.join("socket")).args(["serve", "--any-storage", "--config"]);
     command.arg(work.join("config/bramble")).arg("--agents").arg(agents);
     let log = fs::OpenOptions::new().create(true).append(true).open(work.join("daemon.log")).expect("a log");

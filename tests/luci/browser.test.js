@@ -147,7 +147,7 @@ function fresh() {
 
 	return Object.assign(all, {
 		now,
-		uci: { bramble: { main: { '.name': 'main', '.type': 'bramble', enabled: '0', data: '/mnt/sda1/bramble', network: [ 'lan' ] } }, network: all.uci.network },
+		uci: { bramble: { main: { '.name': 'main', '.type': 'bramble', enabled: '0', data: '/mnt/sda1/bramble', network: [ 'lan' ] } }, network: all.uci.network, system: { ntp: { '.name': 'ntp', '.type': 'timeserver', enable_server: '0' } } },
 		'file.exec': { code: 0, stdout: JSON.stringify(takeover) },
 		'rc.init': ({ action }) => { now.running ||= action == 'start'; return {}; },
 		overview: () => running(Object.assign({}, overview, { whole: Object.assign({}, overview.whole, {
@@ -182,6 +182,7 @@ test('from a new package to a Pi that boots are eight clicks at most', { skip: S
 	await page.wait(() => !document.querySelector('.modal'));
 	assert.ok(clicks <= 8, clicks + ' clicks');
 	assert.strictEqual(given.uci.bramble.main.enabled, '1');
+	assert.strictEqual(given.uci.system.ntp.enable_server, '1');
 	assert.strictEqual(given.now.adopted.room, 'lab', 'the Pi is in the room that the image was made for');
 	assert.strictEqual(given.uci.bramble.lab.image, 'trixie');
 	assert.deepStrictEqual(page.troubles, []);

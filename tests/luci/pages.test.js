@@ -577,6 +577,7 @@ test('set-up: disk, network, what changes, start; then the image', async () => {
 
 	delete given.overview;
 	given['/usr/bin/bramble'] = { code: 0, stdout: JSON.stringify(answer('takeover')) };
+	given.uci.system = { ntp: { '.type': 'timeserver', '.name': 'ntp', enabled: '1', enable_server: '0' } };
 	given['rc.init'] = ({ action }) => { if (action == 'start') given.overview = overview; return {}; };
 
 	const page = browser(given);
@@ -600,6 +601,7 @@ test('set-up: disk, network, what changes, start; then the image', async () => {
 
 	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'rc.init').map((call) => call.params.action), [ 'enable', 'start' ]);
 	assert.strictEqual(given.uci.bramble.main.enabled, '1');
+	assert.strictEqual(given.uci.system.ntp.enable_server, '1');
 	assert.match(node.textContent, /What do the Pis start/);
 });
 

@@ -9,6 +9,7 @@
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
 
 mod agents;
+mod bad_router;
 mod beside;
 mod classroom;
 mod demo;

@@ -35,9 +35,33 @@ pub(super) fn write(
     uci: Option<&Path>,
 ) -> Result<(), EditError> {
     match uci {
-        Some(program) => run_uci(program, path, &batch(&package(path), before, edits)?),
+        Some(program) => {
+            let batch = batch(&package(path), before, edits)?;
+            takes(path, after)?;
+            run_uci(program, path, &batch)
+        }
         None => replace(path, after),
     }
+}
+
+/// Whether there is room for `text` beside the file. `uci commit` does not notice when there is none, and leaves an empty
+/// file where the old one was.
+fn takes(path: &Path, text: &[u8]) -> Result<(), EditError> {
+    let probe = beside(path);
+    let written = fs_err::File::create(&probe).and_then(|mut file| {
+        file.write_all(text)?;
+        file.sync_all()
+    });
+    let _ = fs_err::remove_file(&probe);
+    written.map_err(failed(path, "written"))
+}
+
+/// Where a new version of the file is made.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 /// What `uci` calls a file.
@@ -137,10 +161,7 @@ fn replace(path: &Path, text: &[u8]) -> Result<(), EditError> {
 /// Writes a whole file in one step, with owner and mode of the one it replaces, if there is one.
 pub fn put(path: &Path, text: &[u8]) -> Result<(), EditError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let new = folder.join(name);
+    let new = beside(path);
     let write = || -> std::io::Result<()> {
         let mut file = fs_err::File::create(&new)?;
         file.write_all(text)?;

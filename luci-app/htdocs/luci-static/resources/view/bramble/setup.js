@@ -197,19 +197,27 @@ return view.extend({
 					E('div', {}, [ change.why ])
 				])),
 				...plan.notices.map((notice) => E('p', { 'class': 'bramble-problem' }, [ notice ])),
-				E('p', {}, [ _('Everything is put back when Bramble is switched off or removed.') ])
+				E('p', {}, [ _('Everything is put back when Bramble is switched off or removed.') ]),
+				E('p', {}, [ _('The router also becomes a time server, because Pis have no clock, and stays one.') ])
 			], _('Start Bramble'), 'positive', (says) => this.start(says));
 		});
 	},
 
 	start(says) {
-		uci.set('bramble', 'main', 'enabled', '1');
-
-		return this.save()
+		return this.serveTime()
+			.then(() => { uci.set('bramble', 'main', 'enabled', '1'); return this.save(); })
 			.then(() => api.service('enable'))
 			.then(() => api.service('start'))
 			.then(() => this.wait(says, PATIENCE))
 			.then(() => { this.runs = true; this.go(2); });
+	},
+
+	/* Pis have no clock. Bramble announces the router as time server where it is one. */
+	serveTime() {
+		return uci.load('system').then(() => {
+			if (uci.get('system', 'ntp') && uci.get('system', 'ntp', 'enabled') != '0')
+				uci.set('system', 'ntp', 'enable_server', '1');
+		}).catch(() => { /* Without it the overview says what a Pi without a time server shows. */ });
 	},
 
 	/* Until the daemon answers. */
