@@ -294,6 +294,8 @@ fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
         assert!(mount(&laptop, "/home/pupil00").is_err());
         let refused = from(&laptop, ip, up.pin, &[]).expect_err("refused");
         assert!(matches!(refused, ChannelError::Io(_)), "{}", chain(&refused));
+        let list = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
+        assert!(list.contains("Another machine, 02:ba:d0:00:00:02, uses this client's address"), "{list}");
     });
 }
 

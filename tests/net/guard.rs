@@ -68,6 +68,7 @@ fn another_dhcp_server_is_named_with_what_it_offers() {
         command.args(["--pid-file=", "--interface=eth0", "--log-facility=-", "--dhcp-authoritative"]);
         command.arg(format!("--dhcp-leasefile={}", folder.path().join("other.leases").display()));
         command.arg("--dhcp-range=192.168.77.200,192.168.77.220,1h").stderr(Stdio::null());
+        command.args(["--enable-tftp", &format!("--tftp-root={}", folder.path().display())]);
         let _server = start(command);
         // Asked for again with a new configuration, a few seconds after it.
         room.server.site_mut().more_bramble.push_str("\nconfig room 'other'\n");
@@ -77,10 +78,42 @@ fn another_dhcp_server_is_named_with_what_it_offers() {
         for part in [
             "another DHCP server, 192.168.77.9",
             "answers on `lan` and offers 192.168.77.2",
-            "with the router 192.168.77.9",
+            "with the router 192.168.77.9; it has boot files (TFTP) too",
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+    });
+}
+
+#[test]
+fn a_server_that_only_says_how_to_boot_is_named() {
+    isolated(|| {
+        let Some(dnsmasq) = program("dnsmasq", "dnsmasq-base") else { return };
+        let (_folder, mut room) = classroom(1);
+        let (lab, lan) = room.lab();
+        let lan = lan.clone();
+        let other = lab.client(&lan, MacAddr::new([2, 0, 0, 0, 0, 0x42])).expect("a machine");
+        other.address("eth0", Ipv4Addr::new(192, 168, 77, 9), PREFIX).expect("an address");
+        other.up("eth0").expect("up");
+        let mut command = other.command(dnsmasq);
+        command.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--user=root",
+            "--pid-file=",
+        ]);
+        command.args(["--interface=eth0", "--log-facility=-", "--dhcp-range=192.168.77.0,proxy"]);
+        command.arg("--pxe-service=0,Raspberry Pi Boot").stderr(Stdio::null());
+        let _server = start(command);
+        room.server.site_mut().more_bramble.push_str("\nconfig room 'other'\n");
+        room.server.reload().expect("reloaded");
+        eventually("it is found", || problems(&room).contains("another server for network boot"));
+        let told = problems(&room);
+        assert!(
+            told.contains("192.168.77.9") && told.contains("(proxy DHCP)") && !told.contains("offers"),
+            "{told}"
+        );
     });
 }
 
@@ -103,6 +136,14 @@ fn what_a_bootloader_says_is_kept_with_its_client() {
             sent.expect("sent");
             lines().contains("TFTP_GET: 192.168.77.1 kernel8.img")
         });
+        // A bootloader that was told of no receiver broadcasts.
+        let sent = machine.run(|| {
+            let socket = UdpSocket::bind((from, 0))?;
+            socket.set_broadcast(true)?;
+            socket.send_to(b"Booting from the network\n", (Ipv4Addr::BROADCAST, netconsole::PORT))
+        });
+        sent.expect("sent");
+        eventually("a broadcast is heard", || lines().contains("Booting from the network"));
         let shown = room.server.tell(&["client", "show", "seat-01", "--boot"]).expect("an answer");
         assert!(shown.contains("TFTP_GET") && shown.contains("root mounted"), "{shown}");
         let rooms = room.server.tell(&["room", "list"]).expect("an answer");

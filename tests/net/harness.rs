@@ -25,15 +25,24 @@ pub fn isolated(test: impl FnOnce()) {
         .stdin(Stdio::null());
     Isolation::prepare().wrap(&mut command);
     match command.output() {
-        Ok(output) => assert!(
-            output.status.success(),
-            "the test failed inside its namespaces ({}):\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        ),
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "the test failed inside its namespaces ({}):\n{}{words}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+            );
+            show(&words);
+        }
         Err(error) => cannot_run(&name, &chain(&forbidden(error))),
     }
+}
+
+/// What a test has measured is seen with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "a test says what it measured")]
+fn show(words: &str) {
+    eprint!("{words}");
 }
 
 /// A test needs something this machine does not have.

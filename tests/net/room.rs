@@ -213,11 +213,9 @@ fn a_hundred_agents_tell_how_they_are_and_all_start_again() {
             asked.cpu.saturating_sub(before.cpu),
             after.cpu.saturating_sub(asked.cpu)
         );
-        // The program of a test has four times the size of one that is shipped, which has 8 MB; the budget is 40 in all.
-        assert!(
-            after.peak.0 - (program << 10) <= 32 << 20,
-            "{} at most, {program} KiB the program",
-            after.peak
-        );
+        // The budget is 40 MB in all, 8 of them the program; one that is not optimised has four times the size.
+        let rest = after.peak.0 - (program << 10);
+        let counted = if cfg!(debug_assertions) { rest + (8 << 20) } else { after.peak.0 };
+        assert!(counted <= 40 << 20, "{} at most, {program} KiB the program", after.peak);
     });
 }
