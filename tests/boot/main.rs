@@ -14,12 +14,14 @@
     reason = "these tests wait for real machines, and show what those said when one fails"
 )]
 
+mod actions;
 mod desktop;
 mod guest;
 #[allow(dead_code, reason = "shared with tests/net, which uses more of it")]
 #[path = "../net/harness.rs"]
 mod harness;
 mod homes;
+mod modes;
 mod people;
 mod quota;
 mod room;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Service, desktop, door, letters, locked};
+use super::{Service, blank, desktop, door, letters, locked, screen};
 use crate::proto::agent::act::Act;
 
 /// How long people see that the client is about to end.
@@ -34,6 +34,14 @@ pub fn carry_out(service: &Arc<Service>, id: u32, act: Act) {
         Act::Shutdown { message } => end(service, message.as_str(), "poweroff"),
         Act::Reboot { message } => end(service, message.as_str(), "reboot"),
         Act::Lock => desktop::lock(),
+        Act::Blank { seconds } => blank::blank(service, seconds),
+        Act::EndGuest { message } => {
+            if let Some(guests) = &service.guests {
+                guests.end(message.as_str());
+            }
+            Ok(())
+        }
+        Act::Screen { ticket, control } => screen::show(service, ticket, control),
         Act::Message { text } => show(service, "Message", text.as_str()),
         Act::Identify { name, seconds } => {
             let lit = light(Path::new(LEDS)).map(|led| {
