@@ -248,13 +248,13 @@ mod tests {
         #[rustfmt::skip]
         let rows = [
             ("config room 'lab'\n\toption mode 'exam'\n".to_owned(),
-             "bramble:4:15: lab.mode: `exam` needs somebody who takes part; add `list exam_class` or `list exam_account`"),
+             "bramble:4:14: lab.mode: `exam` needs somebody who takes part; add `list exam_class` or `list exam_account`"),
             ("config room 'lab'\n\toption mode 'kiosk'\n".to_owned() + &client(1, "\toption room 'lab'\n"),
              "bramble:7:14: @client[0].name: `lab-01` is a kiosk and has no page to show; add `option kiosk_url 'https://library.example/'` to it or to its room"),
             (client(1, "\toption mode 'exam'\n"),
              "bramble:5:14: @client[0].name: an exam is to be held at `lab-01` and nobody takes part; add `list exam_class` or `list exam_account` to its room"),
             ("config room 'lab'\n\toption mode 'party'\n".to_owned(),
-             "bramble:4:15: lab.mode: `party` is not one of the choices; write `login` or `guest` or `kiosk` or `exam`"),
+             "bramble:4:14: lab.mode: `party` is not one of the choices; write `login` or `guest` or `kiosk` or `exam`"),
         ];
         for (text, expected) in rows {
             assert_eq!(load(&text).expect_err("a problem").trim(), expected);

@@ -54,7 +54,7 @@ fn a_guest_needs_no_name_and_leaves_nothing() {
         guest.output("echo mine | tee secret /tmp/secret > /dev/shm/secret");
         guest.output("(setsid nohup sleep 4000 >/dev/null 2>&1 &)");
         // No home of anybody's, no share, no way to become somebody.
-        assert_ne!(guest.run("ls Shared").1, 0);
+        assert_ne!(guest.run("ls -1 Shared").1, 0);
         assert_eq!(guest.run("grep -E 'nfs.*(home|share)' /proc/mounts").0.trim(), "");
         assert_ne!(guest.run("sudo -n true").1, 0);
         assert_eq!(
@@ -100,7 +100,7 @@ fn an_exam_is_for_those_who_take_part() {
         let mut kiosk = room.boot("kiosk", SECOND, &initrd(), &room.parameters(SECOND));
         let mut guest = room.boot("exam", CLIENT, &initrd(), &room.parameters(CLIENT));
         guest.enter_first("berta", &berta, BERTA);
-        assert_eq!(guest.output("ls Shared"), "materials\ntasks");
+        assert_eq!(guest.output("ls -1 Shared"), "materials\ntasks");
         eventually("the program was told how it is", || told().starts_with("off lab "));
 
         let set = ["--account", "anna", "--share", "tasks"];
@@ -111,12 +111,12 @@ fn an_exam_is_for_those_who_take_part() {
         guest.answer(&[("login: ", "berta"), ("assword: ", BERTA)]);
         guest.expect("incorrect");
         guest.enter_first("anna", &anna, ANNA);
-        assert_eq!(guest.output("ls Shared"), "tasks", "and nothing else");
+        assert_eq!(guest.output("ls -1 Shared"), "tasks", "and nothing else");
         room.bramble(&["room", "mode", "lab", "login"]);
         eventually("and given back", || told().contains("off lab 192.168.77.50\n"));
         guest.type_line("exit");
         guest.enter("berta", BERTA);
-        assert_eq!(guest.output("ls Shared"), "materials\ntasks");
+        assert_eq!(guest.output("ls -1 Shared"), "materials\ntasks");
         guest.type_line("exit");
 
         // An image without a desktop says what is missing, where people look and in the client's timeline.

@@ -125,16 +125,21 @@ impl Guests {
         }
     }
 
+    /// Where the guest may look.
+    pub fn terminals(&self) -> Vec<String> {
+        self.lock().open.iter().map(|opened| opened.terminal.clone()).collect()
+    }
+
     /// Logs the guest out, if there is one.
     pub fn end(&self, message: &str) {
-        let terminals: Vec<String> = self.lock().open.iter().map(|opened| opened.terminal.clone()).collect();
+        let terminals = self.terminals();
         if terminals.is_empty() {
             return;
         }
-        for terminal in &terminals {
-            door::show(terminal, message);
+        // Of a kiosk that begins anew nobody is there to read it.
+        if !message.is_empty() {
+            tell(&terminals, message);
         }
-        let _ = desktop::show("Bramble", message);
         // PAM closes what this ends.
         processes::end(GUEST_UID, false, || true);
     }
@@ -176,10 +181,7 @@ impl Guests {
                     "Your time at this computer ends in {}. What you have saved here is deleted then.",
                     in_words(left)
                 );
-                for terminal in &terminals {
-                    door::show(terminal, &text);
-                }
-                let _ = desktop::show("Bramble", &text);
+                tell(&terminals, &text);
             }
         }
     }
@@ -216,6 +218,14 @@ impl State {
             _ => Due::Nothing,
         }
     }
+}
+
+/// Shown where the guest may look; nobody may.
+fn tell(terminals: &[String], text: &str) {
+    for terminal in terminals {
+        door::show(terminal, text);
+    }
+    let _ = desktop::show("Bramble", text);
 }
 
 /// The home in memory, with what a new one begins with.

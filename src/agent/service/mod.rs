@@ -455,7 +455,9 @@ impl Service {
     fn end(&self, order: u32, id: SessionId, message: &str) {
         let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
         if let Some(session) = session {
-            door::show(&session.terminal, message);
+            for terminal in acts::terminals_of(&session) {
+                door::show(&terminal, message);
+            }
             processes::end(session.uid, false, || true);
         }
         self.link.done(order, None);
