@@ -13,7 +13,7 @@ use bramble::agent::recipes::RECIPES;
 use bramble::agent::root::Root;
 use bramble::proto::agent::{Personality, VERSION};
 use bramble::sim::sample::{Release, write_tree};
-use bramble::types::{ImageVersion, Version};
+use bramble::types::{ImageVersion, SeatUse, Version};
 
 fn personality() -> Personality {
     Personality {
@@ -30,6 +30,7 @@ fn personality() -> Personality {
         ntp: vec![[192, 168, 77, 1].into()],
         timezone: Some("Europe/Berlin".parse().expect("a zone")),
         mask: vec!["bluetooth.service".parse().expect("a unit")],
+        used: SeatUse::Login,
     }
 }
 
@@ -84,7 +85,7 @@ impl Tree {
 
     fn bootstrapped(&self, personality: &Personality) -> Plan {
         let root = Root::open(self.0.path()).expect("a root");
-        let plan = plan(&root, Client { personality, link: "eth0" });
+        let plan = plan(&root, Client { personality, link: "eth0", console: "tty1" });
         assert_eq!(apply(&root, &plan), Vec::<String>::new());
         plan
     }
@@ -326,6 +327,266 @@ fn people_of_the_server_log_in_through_the_stacks_of_each_release() {
     }
 }
 
+/// The stock desktop of each release, as far as modes look at it.
+fn desktop(tree: &Tree, browser: &str, shell: &str) {
+    tree.file("usr/sbin/lightdm", "");
+    tree.file(&format!("usr/bin/{browser}"), "");
+    tree.file(&format!("usr/bin/{shell}"), "");
+    tree.file(
+        "etc/lightdm/lightdm.conf",
+        "[Seat:*]\ngreeter-session=pi-greeter-labwc\nuser-session=rpd-labwc\nautologin-session=rpd-labwc\nautologin-user=pi\n",
+    );
+    tree.file("etc/systemd/system/getty@tty1.service.d/autologin.conf", "[Service]\n");
+}
+
+/// What every tree has of its users.
+fn users(tree: &Tree) {
+    tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n");
+    tree.file("etc/group", "root:x:0:\naudio:x:29:pi\nvideo:x:44:\npi:x:1000:\n");
+    tree.file(
+        "etc/shadow",
+        "root:$y$r:19500:0:99999:7:::\npi:$y$x:19500:0:99999:7:::\ndaemon:*:19500:0:99999:7:::\n",
+    );
+    let shadow = tree.0.path().join("etc/shadow");
+    fs::set_permissions(shadow, fs::Permissions::from_mode(0o640)).expect("a mode");
+}
+
+fn used(used: SeatUse) -> Personality {
+    Personality { used, ..personality() }
+}
+
+/// What nobody is logged in by any more.
+const NO_AUTOLOGIN: &str = "[Seat:*]\ngreeter-session=pi-greeter-labwc\nuser-session=rpd-labwc\n\
+                            # bramble: autologin-session=rpd-labwc\n# bramble: autologin-user=pi\n";
+
+#[test]
+fn a_guest_is_logged_in_on_the_desktop_of_each_release() {
+    for (release, shell) in [
+        (Release::Bullseye, "openbox"),
+        (Release::Bookworm, "labwc"),
+        (Release::Trixie, "labwc"),
+        (Release::Debian, "labwc"),
+    ] {
+        let tree = Tree::new(release);
+        users(&tree);
+        desktop(&tree, "chromium", shell);
+        tree.file("etc/pam.d/common-session", "session\trequired\tpam_unix.so\n");
+        let plan = tree.bootstrapped(&used(SeatUse::Guest { minutes: 45 }));
+        assert_eq!(plan.troubles, Vec::<String>::new(), "{release:?}");
+        tree.assert(&[
+            (
+                "etc/lightdm/lightdm.conf.d/99-bramble.conf",
+                "# Written at boot by bramble-agent: whoever sits down here is a guest.\n[Seat:*]\nautologin-user=guest\n\
+                 autologin-user-timeout=0\n",
+            ),
+            ("etc/lightdm/lightdm.conf", NO_AUTOLOGIN),
+            ("etc/systemd/system/getty@tty1.service.d/autologin.conf", "(nothing)"),
+            ("etc/systemd/system/getty@tty1.service.d/zz-bramble.conf", "(nothing)"),
+            (
+                "etc/group",
+                "root:x:0:\naudio:x:29:pi,guest\nvideo:x:44:guest\npi:x:1000:\nguest:x:59999:\n",
+            ),
+        ]);
+        assert!(tree.shown("etc/passwd").contains("\nguest:x:59999:59999:Guest,,,:/home/guest:/bin/"));
+        assert!(tree.shown("etc/shadow").ends_with("\nguest:*:19000:0:99999:7:::\n"), "no password fits");
+        assert!(tree.shown("etc/shadow").contains("\npi:$y$x:"), "the image's own people are as they were");
+        let mode = fs::metadata(tree.0.path().join("etc/shadow")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        let session = tree.shown("etc/pam.d/common-session");
+        assert!(session.contains("pam_succeed_if.so quiet user = guest\n"), "{session}");
+        let once = tree.everything();
+        tree.bootstrapped(&used(SeatUse::Guest { minutes: 45 }));
+        assert_eq!(tree.everything(), once, "twice is once");
+    }
+}
+
+#[test]
+fn without_a_desktop_the_first_console_logs_the_guest_in() {
+    let tree = Tree::new(Release::Trixie);
+    users(&tree);
+    tree.bootstrapped(&used(SeatUse::Guest { minutes: 0 }));
+    tree.assert(&[(
+        "etc/systemd/system/getty@tty1.service.d/zz-bramble.conf",
+        "# Written at boot by bramble-agent: whoever sits down here is a guest.\n[Service]\nExecStart=\n\
+         ExecStart=-/sbin/agetty --autologin guest --noclear %I $TERM\n",
+    )]);
+    let serial = Tree::new(Release::Bookworm);
+    users(&serial);
+    let root = Root::open(serial.0.path()).expect("a root");
+    let personality = used(SeatUse::Guest { minutes: 0 });
+    let plan = plan(&root, Client { personality: &personality, link: "eth0", console: "ttyS0" });
+    assert_eq!(apply(&root, &plan), Vec::<String>::new());
+    let unit = serial.shown("etc/systemd/system/serial-getty@ttyS0.service.d/zz-bramble.conf");
+    assert!(unit.contains("--autologin guest --keep-baud"), "{unit}");
+
+    let taken = Tree::new(Release::Trixie);
+    users(&taken);
+    taken.file("etc/passwd", "root:x:0:0::/root:/bin/sh\nkiosk:x:59999:1001::/home/kiosk:/bin/sh\n");
+    let plan = taken.bootstrapped(&used(SeatUse::Guest { minutes: 0 }));
+    assert_eq!(
+        plan.troubles,
+        ["there can be no guest here: the image has `kiosk` with the number 59999 in /etc/passwd"]
+    );
+}
+
+#[test]
+fn a_kiosk_shows_its_page_on_the_desktop_of_each_release() {
+    let page = "https://library.example/search?a=1&b=2";
+    let kiosk = used(SeatUse::Kiosk { page: page.parse().expect("a page"), idle_minutes: 10 });
+    let rows = [
+        (
+            Release::Bullseye,
+            "chromium-browser",
+            "openbox",
+            "usr/share/xsessions",
+            "openbox --config-file /etc/bramble/openbox.xml &",
+        ),
+        (
+            Release::Bookworm,
+            "firefox",
+            "wayfire",
+            "usr/share/wayland-sessions",
+            "exec wayfire -c /etc/bramble/wayfire.ini",
+        ),
+        (
+            Release::Bookworm,
+            "chromium",
+            "labwc",
+            "usr/share/wayland-sessions",
+            "exec labwc -C /etc/bramble/labwc -s /etc/bramble/kiosk",
+        ),
+        (
+            Release::Trixie,
+            "chromium",
+            "labwc",
+            "usr/share/wayland-sessions",
+            "exec labwc -C /etc/bramble/labwc -s /etc/bramble/kiosk",
+        ),
+    ];
+    for (release, browser, shell, sessions, starts) in rows {
+        let tree = Tree::new(release);
+        users(&tree);
+        desktop(&tree, browser, shell);
+        let plan = tree.bootstrapped(&kiosk);
+        assert_eq!(plan.troubles, Vec::<String>::new(), "{release:?} {shell}");
+        assert!(tree.shown("etc/lightdm/lightdm.conf.d/99-bramble.conf").ends_with(
+            "autologin-user=guest\nautologin-user-timeout=0\nautologin-session=bramble-kiosk\nuser-session=bramble-kiosk\n"
+        ));
+        assert_eq!(
+            tree.shown("etc/lightdm/lightdm.conf"),
+            NO_AUTOLOGIN,
+            "what the drop-in says comes after it otherwise"
+        );
+        let entry = tree.shown(&format!("{sessions}/bramble-kiosk.desktop"));
+        assert!(entry.contains("\nExec=/etc/bramble/kiosk-session\n"), "{entry}");
+        let session = tree.shown("etc/bramble/kiosk-session");
+        assert!(session.starts_with("#!/bin/sh\n") && session.contains(starts), "{session}");
+        let script = tree.shown("etc/bramble/kiosk");
+        let line = script.lines().find(|line| line.contains(browser)).expect("the browser is started");
+        assert!(
+            line.starts_with(&format!("\t/usr/bin/{browser} --kiosk "))
+                && line.ends_with(&format!(" '{page}'")),
+            "{line}"
+        );
+        assert_eq!(line.contains("--ozone-platform=wayland"), shell != "openbox" && browser == "chromium");
+        for path in ["etc/bramble/kiosk", "etc/bramble/kiosk-session"] {
+            let file = tree.0.path().join(path);
+            assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o755);
+            let checked = std::process::Command::new("sh").arg("-n").arg(&file).status().expect("a shell");
+            assert!(checked.success(), "{path} is a script");
+        }
+    }
+}
+
+/// The script starts the browser again when it is closed, without what it kept.
+#[test]
+fn a_browser_that_is_closed_comes_again() {
+    let tree = Tree::new(Release::Trixie);
+    users(&tree);
+    desktop(&tree, "chromium", "labwc");
+    tree.bootstrapped(&used(SeatUse::Kiosk {
+        page: "https://a.example/".parse().expect("a page"),
+        idle_minutes: 0,
+    }));
+    let home = tree.0.path().join("home/guest");
+    fs::create_dir_all(&home).expect("a folder");
+    // A browser that keeps something, says what it was given, and is closed at once.
+    let browser = tree.0.path().join("usr/bin/chromium");
+    fs::write(&browser, "#!/bin/sh\nls -A \"$HOME/.kiosk\" >>\"$HOME/found\"\ntouch \"$HOME/.kiosk/cookie\"\nfor last; do :; done\necho \"$last\" >>\"$HOME/shown\"\n").expect("written");
+    fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let script = tree
+        .shown("etc/bramble/kiosk")
+        .replace("/usr/bin/chromium", browser.to_str().expect("text"))
+        .replace("sleep 1", "sleep 0.1");
+    let mut running =
+        std::process::Command::new("sh").args(["-c", &script]).env("HOME", &home).spawn().expect("a shell");
+    let shown = || fs::read_to_string(home.join("shown")).unwrap_or_default();
+    let begin = std::time::Instant::now();
+    while shown().lines().count() < 3 && begin.elapsed() < std::time::Duration::from_secs(20) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    running.kill().expect("it runs");
+    running.wait().expect("a child");
+    assert!(shown().starts_with("https://a.example/\nhttps://a.example/\n"), "{}", shown());
+    assert_eq!(
+        fs::read_to_string(home.join("found")).expect("looked"),
+        "",
+        "nothing is kept from one to the next"
+    );
+}
+
+#[test]
+fn a_kiosk_that_cannot_be_says_so() {
+    let kiosk =
+        used(SeatUse::Kiosk { page: "https://a.example/".parse().expect("a page"), idle_minutes: 10 });
+    let console = Tree::new(Release::Trixie);
+    users(&console);
+    let plan = console.bootstrapped(&kiosk);
+    assert_eq!(
+        plan.troubles,
+        [
+            "this client is to show https://a.example/, and its image has no desktop to show it; choose another image"
+        ]
+    );
+    assert_eq!(
+        console.shown("etc/issue.d/bramble.issue"),
+        "\nThis computer should show https://a.example/, but its system has no desktop for that.\nPlease tell whoever looks after it.\n\n"
+    );
+    let bare = Tree::new(Release::Bookworm);
+    users(&bare);
+    desktop(&bare, "epiphany", "labwc");
+    let plan = bare.bootstrapped(&kiosk);
+    assert!(plan.troubles[0].contains("its image has no browser"), "{:?}", plan.troubles);
+    assert_eq!(bare.shown("etc/lightdm/lightdm.conf.d/99-bramble.conf"), "(nothing)");
+}
+
+#[test]
+fn in_an_exam_nobody_of_the_image_logs_in() {
+    for release in [Release::Bookworm, Release::Trixie] {
+        let tree = Tree::new(release);
+        users(&tree);
+        desktop(&tree, "chromium", "labwc");
+        tree.bootstrapped(&used(SeatUse::Exam));
+        tree.assert(&[
+            ("etc/lightdm/lightdm.conf", NO_AUTOLOGIN),
+            ("etc/systemd/system/getty@tty1.service.d/autologin.conf", "(nothing)"),
+            (
+                "etc/shadow",
+                "root:$y$r:19500:0:99999:7:::\npi:!$y$x:19500:0:99999:7:::\ndaemon:*:19500:0:99999:7:::\n",
+            ),
+        ]);
+        let once = tree.everything();
+        tree.bootstrapped(&used(SeatUse::Exam));
+        assert_eq!(tree.everything(), once, "twice is once");
+    }
+    let login = Tree::new(Release::Trixie);
+    users(&login);
+    desktop(&login, "chromium", "labwc");
+    let before = login.shown("etc/lightdm/lightdm.conf");
+    login.bootstrapped(&personality());
+    assert_eq!(login.shown("etc/lightdm/lightdm.conf"), before, "people who log in do as the image has it");
+}
+
 /// A release that came after this program is treated like Raspberry Pi OS, as far as its files are known.
 #[test]
 fn an_unknown_release_gets_what_fits() {
@@ -372,7 +633,7 @@ fn one_failure_stops_nothing() {
     fs::create_dir(tree.0.path().join("etc/timezone")).expect("a folder in its place");
     let root = Root::open(tree.0.path()).expect("a root");
     let personality = personality();
-    let plan = plan(&root, Client { personality: &personality, link: "eth0" });
+    let plan = plan(&root, Client { personality: &personality, link: "eth0", console: "tty1" });
     assert_eq!(
         plan.troubles,
         ["`/etc/fstab` cannot be read and stays as it is: not a text file of reasonable size"]
@@ -403,6 +664,7 @@ fn recipes_are_well_formed() {
                 Does::Link { path, needs, .. } | Does::Write { path, needs, .. } => vec![path, needs],
                 Does::Edit { path, .. } => vec![path],
                 Does::MaskIfMade { folder, .. } => vec![folder],
+                Does::Arrange(_) => vec![],
             };
             assert!(
                 paths.iter().all(|path| Path::new(path).is_relative() && !path.contains("..")),

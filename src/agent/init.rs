@@ -23,7 +23,7 @@ use super::plan::{self, Client};
 use super::root::Root;
 use super::{maintenance, modules, mounts, service, shutdown};
 use crate::proto::agent::{Personality, Phase, VERSION};
-use crate::types::{HostName, ImageVersion, MacAddr, Version, chain};
+use crate::types::{HostName, ImageVersion, MacAddr, SeatUse, Version, chain};
 
 /// Where the server puts what concerns the client; below the root of each image, in none of them.
 const PERSONALITY: &str = "/.bramble/personality.json";
@@ -108,18 +108,18 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    stay(console, link.as_ref());
+    stay(console, link.as_ref(), &personality.used);
     hand_over(console, arguments)
 }
 
 /// Puts what outlives this program where systemd and the recipes look for it.
-fn stay(console: &mut Console, link: Option<&Link>) {
+fn stay(console: &mut Console, link: Option<&Link>, used: &SeatUse) {
     let server = link.and_then(|link| link.server);
     if let Err(error) = shutdown::install(server) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
     }
     if let Some(server) = server
-        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM))
+        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM), used)
     {
         console.trouble(&format!("nobody of the server can log in: {error}"));
     }
@@ -146,7 +146,9 @@ fn maintain(
     let mut done = 0;
     match Root::open(Path::new("/")) {
         Ok(root) => {
-            let client = Client { personality, link: link.map_or("", |link| link.name.as_str()) };
+            let screen = screen();
+            let client =
+                Client { personality, link: link.map_or("", |link| link.name.as_str()), console: &screen };
             let plan = plan::plan(&root, client);
             let failed = maintenance::apply(&plan);
             done = plan.changes.len() - failed.len();
@@ -160,7 +162,7 @@ fn maintain(
     }
     let told = format!("this is {}; {done} changes for it, none of them in the draft", personality.name);
     console.milestone(Phase::Personality, &told);
-    stay(console, link);
+    stay(console, link, &personality.used);
     hand_over(console, arguments)
 }
 
@@ -207,7 +209,8 @@ fn adopt(console: &mut Console, new_root: &Path, personality: &Personality, link
             return;
         }
     };
-    let client = Client { personality, link: link.map_or("", |link| link.name.as_str()) };
+    let screen = screen();
+    let client = Client { personality, link: link.map_or("", |link| link.name.as_str()), console: &screen };
     let plan = plan::plan(&root, client);
     let failed = plan::apply(&root, &plan);
     for trouble in plan.troubles.iter().chain(&failed) {
@@ -218,6 +221,18 @@ fn adopt(console: &mut Console, new_root: &Path, personality: &Personality, link
         Phase::Personality,
         &format!("this is {}; {done} changes for {}", personality.name, plan.recipe),
     );
+}
+
+/// The text console that somebody sits at: the first one of the screen, or a serial line where that is all there is.
+fn screen() -> String {
+    screen_in(&fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default())
+}
+
+fn screen_in(active: &str) -> String {
+    let of_screen =
+        |name: &str| name.strip_prefix("tty").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    let serial = active.split_whitespace().last().filter(|_| !active.split_whitespace().any(of_screen));
+    serial.unwrap_or("tty1").to_owned()
 }
 
 /// What the server says about this client, or else what the client can tell by itself.
@@ -253,12 +268,26 @@ fn on_its_own(link: Option<&Link>, kernel_name: &str) -> Personality {
         ntp: Vec::new(),
         timezone: None,
         mask: Vec::new(),
+        used: SeatUse::Login,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn somebody_sits_at_the_screen_unless_there_is_only_a_serial_line() {
+        for (active, expected) in [
+            ("ttyAMA0 tty1", "tty1"),
+            ("tty0", "tty1"),
+            ("ttyS0", "ttyS0"),
+            ("ttyS0 ttyAMA10", "ttyAMA10"),
+            ("", "tty1"),
+        ] {
+            assert_eq!(screen_in(active), expected, "{active}");
+        }
+    }
 
     #[test]
     fn a_client_the_server_says_nothing_about_still_has_a_name() {

@@ -42,9 +42,9 @@ fn place(change: &Change) -> Place {
     let twin =
         TWINS.iter().find_map(|(settings, twin)| Some(format!("{twin}{}", path.strip_prefix(settings)?)));
     match (twin, &change.to) {
-        (Some(twin), To::File { .. } | To::Link(_)) => Place::Volatile(twin),
+        (Some(twin), To::File { .. } | To::Edited(_) | To::Link(_)) => Place::Volatile(twin),
         (_, To::Link(_)) => Place::Nowhere,
-        (_, To::File { .. } | To::Nothing) => Place::Cover,
+        (_, To::File { .. } | To::Edited(_) | To::Nothing) => Place::Cover,
     }
 }
 
@@ -73,6 +73,7 @@ fn write(path: &Path, to: &To) -> io::Result<()> {
             fs::write(path, text)?;
             fs::set_permissions(path, PermissionsExt::from_mode(*mode))
         }
+        To::Edited(text) => fs::write(path, text),
         To::Link(target) => symlink(target, path),
         To::Nothing => Ok(()),
     }

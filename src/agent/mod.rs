@@ -11,6 +11,7 @@ pub mod console;
 pub mod edits;
 pub mod init;
 pub mod maintenance;
+pub mod modes;
 pub mod modules;
 pub mod mounts;
 pub mod network;

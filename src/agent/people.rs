@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::modes::GUEST_UID;
 use crate::proto::agent::channel::{People, Sudo};
 use crate::types::{Person, Role};
 
@@ -128,6 +129,9 @@ impl Merger {
         let of_image = self.passwd.iter().find(|line| field(line, 0) == name);
         if let Some(theirs) = of_image {
             let theirs: u32 = field(theirs, 2).parse().unwrap_or(0);
+            if theirs == GUEST_UID {
+                return left_out("guests of this client have that name");
+            }
             if theirs < FIRST_USER || theirs == NOBODY {
                 return left_out("the image has a system user of that name");
             }
@@ -244,7 +248,7 @@ mod tests {
 
     fn files() -> Files {
         Files {
-            passwd: "root:x:0:0:root:/root:/bin/bash\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n".to_owned(),
+            passwd: "root:x:0:0:root:/root:/bin/bash\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\npi:x:1000:1000:,,,:/home/pi:/bin/bash\nguest:x:59999:59999:Guest,,,:/home/guest:/bin/bash\n".to_owned(),
             group: "root:x:0:\nman:x:12:\ngpio:x:999:pi\naudio:x:29:pi\npi:x:1000:\n".to_owned(),
             shadow: "root:$y$hash:19500:0:99999:7:::\nman:*:19500:0:99999:7:::\npi:$y$x:19500:0:99999:7:::\n".to_owned(),
         }
@@ -289,6 +293,7 @@ mod tests {
             (person("audio", 10_000, Role::Pupil), Some("the image has a group of that name")),
             (person("eve", 1000, Role::Pupil), Some("the image has a user `pi` with the same uid 1000")),
             (person("eve", 999, Role::Pupil), Some("the image has a group with the same gid 999")),
+            (person("guest", 10_000, Role::Pupil), Some("guests of this client have that name")),
             (person("pi", 10_000, Role::Pupil), None),
         ];
         for (person, expected) in rows {

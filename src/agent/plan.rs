@@ -13,6 +13,8 @@ pub struct Client<'a> {
     pub personality: &'a Personality,
     /// Kernel name of the interface that the root comes over, such as `eth0`.
     pub link: &'a str,
+    /// The text console that somebody sits at, such as `tty1`.
+    pub console: &'a str,
 }
 
 impl Client<'_> {
@@ -51,7 +53,12 @@ pub struct Change {
 /// What a path is changed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
-    File { text: String, mode: u32 },
+    File {
+        text: String,
+        mode: u32,
+    },
+    /// A file that is there gets another text, and keeps its owner and its mode.
+    Edited(String),
     Link(String),
     Nothing,
 }
@@ -71,6 +78,7 @@ pub fn plan(root: &Root, client: Client<'_>) -> Plan {
 pub fn apply(root: &Root, plan: &Plan) -> Vec<String> {
     let make = |change: &Change| match &change.to {
         To::File { text, mode } => root.write(&change.path, text, *mode),
+        To::Edited(text) => root.replace(&change.path, text),
         To::Link(target) => root.link(&change.path, target),
         To::Nothing => root.remove(&change.path),
     };
@@ -184,6 +192,13 @@ impl Planner<'_> {
                     }
                 }
             },
+            Does::Arrange(arrange) => {
+                let arranged = arrange(self.root, &self.client);
+                self.troubles.extend(arranged.troubles);
+                for (path, to) in arranged.changes {
+                    self.change(&path, to, why);
+                }
+            }
             Does::MaskIfMade { unit, folder, ends } => {
                 if self.has_unit(unit) && self.root.names(folder).iter().any(|name| name.ends_with(ends)) {
                     self.mask(unit, why);

@@ -8,7 +8,9 @@
 //! raspberrypi-sys-mods, the manual pages of what is configured here, and LTSP's list of units.
 
 use super::edits;
+use super::modes::{self, Arranged};
 use super::plan::Client;
+use super::root::Root;
 use super::stacks;
 
 /// What is done for one release.
@@ -43,6 +45,8 @@ pub enum Does {
     Write { path: &'static str, needs: &'static str, text: fn(&Client<'_>) -> Option<String> },
     /// Edits `path` if it is there; `*` at its end stands for each file of the folder.
     Edit { path: &'static str, edit: fn(&str, &Client<'_>) -> String },
+    /// Writes what depends on several things in the tree.
+    Arrange(fn(&Root, &Client<'_>) -> Arranged),
     /// Masks a unit where the folder has what the unit would make: a file whose name ends so.
     MaskIfMade { unit: &'static str, folder: &'static str, ends: &'static str },
 }
@@ -62,25 +66,25 @@ pub const RECIPES: &[Recipe] = &[
         name: "Raspberry Pi OS Bullseye",
         codename: "bullseye",
         pi_os: true,
-        rules: &[EVERYWHERE, PEOPLE, PI_OS, BULLSEYE, TO_BOOKWORM],
+        rules: &[EVERYWHERE, PEOPLE, MODE, PI_OS, BULLSEYE, TO_BOOKWORM],
     },
     Recipe {
         name: "Raspberry Pi OS Bookworm",
         codename: "bookworm",
         pi_os: true,
-        rules: &[EVERYWHERE, PEOPLE, PI_OS, TO_BOOKWORM, NETWORK_MANAGER],
+        rules: &[EVERYWHERE, PEOPLE, MODE, PI_OS, TO_BOOKWORM, NETWORK_MANAGER],
     },
     Recipe {
         name: "Raspberry Pi OS Trixie",
         codename: "trixie",
         pi_os: true,
-        rules: &[EVERYWHERE, PEOPLE, PI_OS, TRIXIE, NETWORK_MANAGER, NETWORKD, CLOUD],
+        rules: &[EVERYWHERE, PEOPLE, MODE, PI_OS, TRIXIE, NETWORK_MANAGER, NETWORKD, CLOUD],
     },
     Recipe {
         name: "Debian",
         codename: "",
         pi_os: false,
-        rules: &[EVERYWHERE, PEOPLE, IFUPDOWN, NETWORK_MANAGER, NETWORKD, DHCPCD, CLOUD],
+        rules: &[EVERYWHERE, PEOPLE, MODE, IFUPDOWN, NETWORK_MANAGER, NETWORKD, DHCPCD, CLOUD],
     },
     Recipe {
         name: "Raspberry Pi OS of a release not known to Bramble",
@@ -89,6 +93,7 @@ pub const RECIPES: &[Recipe] = &[
         rules: &[
             EVERYWHERE,
             PEOPLE,
+            MODE,
             PI_OS,
             TRIXIE,
             TO_BOOKWORM,
@@ -192,9 +197,28 @@ const PEOPLE: &[Rule] = &[
         why: "passwords are changed on the server",
     },
     Rule {
-        does: Does::Edit { path: "etc/pam.d/common-session", edit: |text, _| stacks::session(text) },
+        does: Does::Edit {
+            path: "etc/pam.d/common-session",
+            edit: |text, client| stacks::session(text, client.has_guests()),
+        },
         why: "home and shares come and go with a session",
     },
+];
+
+/// How the client is used.
+const MODE: &[Rule] = &[
+    Rule {
+        does: Does::Edit {
+            path: "etc/lightdm/lightdm.conf",
+            edit: |text, client| modes::lightdm(&edits::lightdm(text), client),
+        },
+        why: "nobody is logged in but whom the mode of the client says",
+    },
+    Rule {
+        does: Does::Edit { path: "etc/lightdm/lightdm.conf.d/*", edit: modes::lightdm },
+        why: "nobody is logged in but whom the mode of the client says",
+    },
+    Rule { does: Does::Arrange(modes::arrange), why: "the mode of this client" },
 ];
 
 /// Before anybody is let in, and until everybody is out.
@@ -237,10 +261,6 @@ const PI_OS: &[Rule] = &[
             "etc/ssh/sshd_config.d/rename_user.conf",
         ]),
         why: "the first-boot wizard's desktop part, and its user who may do everything",
-    },
-    Rule {
-        does: Does::Edit { path: "etc/lightdm/lightdm.conf", edit: |text, _| edits::lightdm(text) },
-        why: "the first-boot wizard's user is not logged in",
     },
     Rule {
         does: Does::Mask(&["rpi-eeprom-update.service", "rpi-eeprom-update.timer"]),

@@ -9,6 +9,7 @@
 //! only from Linux-PAM 1.6 on, and never the old one. So new passwords go through a module of ours (`pam_module.c`), and
 //! whether one is due is told by `pam_unix`, from the date in `shadow`.
 
+use super::modes::GUEST;
 use super::people::GROUP;
 
 /// The program that `pam_exec` starts.
@@ -43,16 +44,18 @@ pub fn password(text: &str) -> String {
     insert(text, "password", MODULE)
 }
 
-/// `common-session`: home and shares come with the session, before anything else looks for them.
-pub fn session(text: &str) -> String {
-    in_front(
-        text,
-        "session",
-        &[
-            format!("session\t[success=ignore default=1]\tpam_succeed_if.so quiet user ingroup {GROUP}"),
-            format!("session\trequired\tpam_exec.so quiet quiet_log stdout {HELPER} pam"),
-        ],
-    )
+/// `common-session`: home and shares come with the session, before anything else looks for them. So does the home of a guest
+/// where there are some, who is in no group of ours.
+pub fn session(text: &str, guests: bool) -> String {
+    let helper = format!("session\trequired\tpam_exec.so quiet quiet_log stdout {HELPER} pam");
+    let ours = |who: String| {
+        [format!("session\t[success=ignore default=1]\tpam_succeed_if.so quiet user {who}"), helper.clone()]
+    };
+    let mut lines = ours(format!("ingroup {GROUP}")).to_vec();
+    if guests {
+        lines.extend(ours(format!("= {GUEST}")));
+    }
+    in_front(text, "session", &lines)
 }
 
 /// Before the first line of this kind.
@@ -145,10 +148,15 @@ mod tests {
     #[test]
     fn sessions_and_accounts_come_first() {
         let text = "session\t[default=1]\tpam_permit.so\nsession\trequired\tpam_unix.so\n";
-        let edited = session(text);
+        let edited = session(text, false);
         assert!(edited.ends_with(text), "{edited}");
         assert_eq!(edited.lines().count(), 5);
-        assert_eq!(session(&edited), edited, "twice is once");
+        assert_eq!(session(&edited, false), edited, "twice is once");
+        let guests = session(text, true);
+        assert!(
+            guests.contains("pam_succeed_if.so quiet user = guest\nsession\trequired\tpam_exec.so"),
+            "{guests}"
+        );
         assert!(
             account("account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so\n")
                 .starts_with(BEGIN)

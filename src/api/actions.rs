@@ -93,7 +93,7 @@ impl Api {
     }
 }
 
-fn time(args: &Args, field: &'static str, most: Duration) -> Result<Option<Duration>, ApiError> {
+pub(super) fn time(args: &Args, field: &'static str, most: Duration) -> Result<Option<Duration>, ApiError> {
     let Some(text) = args.get::<String>(field)? else { return Ok(None) };
     let bad = |message| ApiError::BadValue { field, message };
     let time = parse_duration(&text).map_err(|error| bad(error.to_string()))?;

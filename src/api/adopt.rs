@@ -105,7 +105,7 @@ impl Api {
     }
 
     /// The section of `mac` in the file as it is now, such as `@client[0]`.
-    fn section_of(&self, mac: MacAddr) -> Result<Option<String>, ApiError> {
+    pub(super) fn section_of(&self, mac: MacAddr) -> Result<Option<String>, ApiError> {
         let text =
             fs_err::read(&self.config_path).map_err(|error| ApiError::NotWritten(error.to_string()))?;
         let document = Document::read(&text);

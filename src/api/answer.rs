@@ -25,8 +25,8 @@ pub use crate::service::shares::ShareSummary;
 use crate::service::state::Word;
 pub use crate::service::verdicts::Verdict;
 use crate::types::{
-    Arch, ByteSize, ClassName, FullName, Gid, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment,
-    Role, RoomName, Secret, Serial, SessionId, SessionKind, Uid, UserName, Version,
+    Arch, ByteSize, ClassName, FullName, Gid, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Mode,
+    Moment, Role, RoomName, Secret, Serial, SessionId, SessionKind, Uid, UserName, Version,
 };
 
 /// Answer of `status`.
@@ -253,6 +253,12 @@ pub struct Client {
     pub verdicts: Vec<Verdict>,
     /// What its agent measured last.
     pub health: Option<HealthNow>,
+    /// How it is used from its next start on.
+    pub mode: Mode,
+    /// How it has been used since its last start, as long as its agent is connected.
+    pub mode_now: Option<Mode>,
+    /// Whether a teacher may look at its screen (`screen_open`).
+    pub screen: bool,
 }
 
 /// How a client is, and when its agent said so.
@@ -295,6 +301,53 @@ pub struct RoomState {
     pub boots: RoomBoots,
     /// Which client took longest.
     pub slowest: Option<HostName>,
+    /// How its clients are used, unless they say otherwise; `None` for those of no room.
+    pub mode: Option<Mode>,
+    /// Whether a teacher may look at the screens of its clients.
+    pub screens: bool,
+}
+
+/// Answer of `mode_set`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeSet {
+    pub mode: Mode,
+    /// When it counts, in a sentence.
+    pub says: String,
+    /// Clients that run in another mode until they are started again.
+    pub restart: Vec<HostName>,
+}
+
+/// Answer of `screen_allow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenAllowed {
+    pub room: RoomName,
+    pub allowed: bool,
+}
+
+/// Answer of `screen_open`: what a VNC program needs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenOpened {
+    pub view: u64,
+    pub name: HostName,
+    pub host: String,
+    pub port: u16,
+    /// Good for one connection.
+    pub password: String,
+    pub connect_within_seconds: u64,
+}
+
+/// Without the password.
+impl std::fmt::Debug for ScreenOpened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "view {} of {} at {}:{}", self.view, self.name, self.host, self.port)
+    }
+}
+
+/// Answer of `screen_list`, and of `screen_close`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screens {
+    pub now: Moment,
+    pub screens: Vec<crate::service::room::screens::View>,
 }
 
 /// Answer of `client_get`, and of `client_adopt`.

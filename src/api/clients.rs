@@ -1,6 +1,7 @@
 //! Methods about clients.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{
@@ -81,6 +82,7 @@ impl Api {
         let timeline = self.events.timeline(known.mac);
         let State { word, since, says } = state::read(&facts, &timeline, now);
         let vital = self.vitals.newest(known.mac);
+        let config = Arc::clone(&self.config.borrow());
         let verdicts = verdicts::judge(self.judged(&known, &facts, vital.as_ref()), &timeline, now);
         Client {
             mac: known.mac,
@@ -103,6 +105,9 @@ impl Api {
             says,
             verdicts,
             health: vital.map(|Vital { at, health }| HealthNow { at, health }),
+            mode: config.use_of(known.mac).mode(),
+            mode_now: self.agents.get(known.mac).and_then(|agent| agent.mode),
+            screen: config.room_of(known.mac).is_some_and(|room| room.modes.screens),
         }
     }
 
@@ -146,6 +151,7 @@ impl Api {
                 .iter()
                 .filter_map(|known| Some((known.name.clone(), self.events.boots(known.mac).pop()?)))
                 .collect();
+            let room = name.and_then(|name| config.room(name));
             let (boots, slowest) = of_room(last.iter().map(|(_, boot)| boot));
             let here = |mac| members.iter().any(|known| known.mac == mac);
             Some(RoomState {
@@ -156,6 +162,8 @@ impl Api {
                 stopped: clients.iter().filter(|client| client.verdicts.iter().any(|one| one.stops)).count(),
                 people: sessions.iter().filter(|open| here(open.session.client)).count(),
                 boots,
+                mode: room.map(|room| room.modes.mode),
+                screens: room.is_some_and(|room| room.modes.screens),
                 slowest: slowest.and_then(|index| last.get(index).map(|(name, _)| name.clone())),
             })
         });

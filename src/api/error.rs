@@ -10,6 +10,7 @@ use crate::config::problem::Problems;
 use crate::service::accounts::manage::EditError;
 use crate::service::jobs::JobError;
 use crate::service::room::action::Refused;
+use crate::service::room::screens::NotShown;
 use crate::types::{HostName, ImageName, ImageRef, MacAddr, RoomName, SessionId};
 
 /// Why a method was not carried out.
@@ -51,6 +52,8 @@ pub enum ApiError {
     NoSuchAction(u64),
     #[error("{0}")]
     Action(Refused),
+    #[error("{0}")]
+    Screen(NotShown),
     #[error("there is no job {0}; `bramble job list` shows those there are")]
     NoSuchJob(u64),
     #[error(
@@ -97,6 +100,7 @@ impl ApiError {
             Self::NoSuchSession(_) => "no_such_session",
             Self::NoSuchAction(_) => "no_such_action",
             Self::Action(refused) => refused.code(),
+            Self::Screen(why) => why.code(),
             Self::NoSuchJob(_) => "no_such_job",
             Self::NoSuchImport(_) => "no_such_import",
             Self::Job(_) => "job",
@@ -113,7 +117,7 @@ impl ApiError {
     pub const fn field(&self) -> Option<&'static str> {
         match self {
             Self::Missing { field, .. } | Self::BadValue { field, .. } => Some(field),
-            Self::NoSuchClient { .. } | Self::Eeprom(_) => Some("client"),
+            Self::NoSuchClient { .. } | Self::Eeprom(_) | Self::Screen(_) => Some("client"),
             Self::NameTaken { .. } | Self::ImageTaken(_) => Some("name"),
             Self::NoSuchRoom { .. } => Some("room"),
             Self::NoSuchImage { .. } | Self::ImageInUse(_) | Self::ImageState(_) => Some("image"),

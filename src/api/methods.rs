@@ -165,7 +165,7 @@ pub const METHODS: &[Method] = &[
             must(
                 "action",
                 Kind::Text,
-                "give `shutdown`, `reboot`, `logout`, `lock`, `message` or `identify`",
+                "give `shutdown`, `reboot`, `logout`, `lock`, `message`, `identify`, `blank` or `unblank`",
             ),
             may("client", Kind::Text, "whom, by hardware address, name or IP address; several with commas"),
             may("room", Kind::Text, "or the clients of a room"),
@@ -239,6 +239,65 @@ pub const METHODS: &[Method] = &[
             may("confirm", Kind::Text, "`1` to do it; without it the answer says what would be done"),
         ],
         help: "Start writing a card that makes Pis boot from the network which cannot yet; answers with a job",
+    },
+    Method {
+        name: "mode_set",
+        access: Access::Write,
+        params: &[
+            must(
+                "mode",
+                Kind::Text,
+                "give `login`, `guest`, `kiosk` or `exam`; for a client also `room`, as its room",
+            ),
+            may("room", Kind::Text, "how the clients of this room are used"),
+            may("client", Kind::Text, "or how this client is used, whatever its room says"),
+            may(
+                "minutes",
+                Kind::Number,
+                "how long a guest may stay, or after how long without a key a kiosk begins anew; 0 for no limit",
+            ),
+            may("page", Kind::Text, "what a kiosk shows, such as `https://library.example/`"),
+            may(
+                "classes",
+                Kind::Text,
+                "who takes part in an exam: classes with commas between them, or `none`",
+            ),
+            may("accounts", Kind::Text, "and accounts, likewise"),
+            may("shares", Kind::Text, "the only shares in an exam, likewise"),
+        ],
+        help: "Set how a room or a client is used; what belongs to a mode and is left out stays",
+    },
+    Method {
+        name: "screen_allow",
+        access: Access::Write,
+        params: &[
+            must("room", Kind::Text, "give the name of a room"),
+            must("allow", Kind::Text, "give `1` to let teachers look at the screens of the room, `0` not to"),
+        ],
+        help: "Allow or forbid looking at the screens of a room",
+    },
+    Method {
+        name: "screen_open",
+        access: Access::Write,
+        params: &[
+            CLIENT,
+            may("viewer", Kind::Text, "the address that you look from, so that nobody else is let in"),
+            may("control", Kind::Text, "`1` to use keyboard and mouse there too"),
+            may("time", Kind::Text, "how long it may last, such as `10m`; half an hour unless told"),
+        ],
+        help: "Have a client show its screen to one VNC program; answers with address, port and a password for once",
+    },
+    Method {
+        name: "screen_list",
+        access: Access::Read,
+        params: &[],
+        help: "Which screens are looked at, and from where",
+    },
+    Method {
+        name: "screen_close",
+        access: Access::Write,
+        params: &[CLIENT],
+        help: "End looking at a client's screen",
     },
     Method { name: "image_list", access: Access::Read, params: &[], help: "Every image and who boots it" },
     Method {

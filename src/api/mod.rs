@@ -15,8 +15,10 @@ mod homes;
 mod image_forms;
 mod image_life;
 mod images;
+mod modes;
 mod overview;
 mod plan;
+mod screens;
 mod service;
 mod sessions;
 pub mod takeover;
@@ -56,6 +58,7 @@ use crate::service::leases::Now;
 use crate::service::room::actions::Actions;
 use crate::service::room::agents::Agents;
 use crate::service::room::console::Consoles;
+use crate::service::room::screens::Screens;
 use crate::service::room::vitals::Vitals;
 use crate::service::sessions::Sessions;
 use crate::service::shares::Shares;
@@ -94,6 +97,7 @@ pub struct Api {
     pub vitals: Arc<Vitals>,
     pub consoles: Arc<Consoles>,
     pub eeproms: Arc<Eeproms>,
+    pub screens: Arc<Screens>,
     pub clock: Clock,
     pub config: watch::Receiver<Arc<Config>>,
     /// The file that the configuration was read from.
@@ -131,6 +135,11 @@ impl Api {
             "client_adopt" => value(self.client_adopt(&args)?),
             "client_forget" => value(self.client_forget(&args)?),
             "room_list" => value(self.room_list()),
+            "mode_set" => value(self.mode_set(&args)?),
+            "screen_open" => value(self.screen_open(&args)?),
+            "screen_list" => value(self.screen_list()),
+            "screen_close" => value(self.screen_close(&args)?),
+            "screen_allow" => value(self.screen_allow(&args)?),
             "plan" => value(self.plan(&args)?),
             "client_action" => value(self.client_action(&args)?),
             "action_list" => value(self.action_list()),

@@ -16,6 +16,7 @@ pub const HELPER: &[&str] = &[
     "action_list",
     "action_get",
     "room_list",
+    "screen_list",
     "plan",
     "image_list",
     "session_list",
@@ -42,6 +43,9 @@ pub const TEACHER: &[&str] = &[
     "session_end",
     "client_action",
     "action_stop",
+    "mode_set",
+    "screen_open",
+    "screen_close",
     "share_list",
     "home_usage",
 ];

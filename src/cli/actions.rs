@@ -71,6 +71,24 @@ pub enum RoomCommand {
         #[command(flatten)]
         how: How,
     },
+    /// Make the screens dark, for an hour at most
+    Blank {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Let the screens show again what they should
+    Unblank {
+        #[command(flatten)]
+        who: Who,
+        #[command(flatten)]
+        how: How,
+    },
+    /// How the clients of a room are used: by people who log in, by guests, as kiosks, in an exam
+    Mode(super::modes::RoomMode),
+    /// Which screens are looked at; or allow and forbid that in a room
+    Screen(super::modes::RoomScreen),
 }
 
 /// The same for clients by name; these are added to the other commands about clients.
@@ -121,6 +139,24 @@ pub enum ClientAction {
         #[command(flatten)]
         how: How,
     },
+    /// Make the screen dark, for an hour at most
+    Blank {
+        #[command(flatten)]
+        who: Named,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Let the screen show again what it should
+    Unblank {
+        #[command(flatten)]
+        who: Named,
+        #[command(flatten)]
+        how: How,
+    },
+    /// How a client is used, whatever its room says
+    Mode(super::modes::ClientMode),
+    /// Look at the screen with a VNC program: prints where, and a password for once
+    Screen(super::modes::ClientScreen),
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +220,10 @@ pub(super) fn room(cli: &Cli, command: &RoomCommand) -> Result<ExitCode, CliErro
         RoomCommand::Lock { who, how } => ("lock", who, None, how, false),
         RoomCommand::Message { who, text, how } => ("message", who, Some(text), how, false),
         RoomCommand::Identify { who, how } => ("identify", who, None, how, false),
+        RoomCommand::Blank { who, how } => ("blank", who, None, how, false),
+        RoomCommand::Unblank { who, how } => ("unblank", who, None, how, false),
+        RoomCommand::Mode(mode) => return mode.run(cli),
+        RoomCommand::Screen(screen) => return screen.run(cli),
     };
     let mut except = who.except.clone();
     if who.except_mine {
@@ -203,6 +243,10 @@ pub(super) fn client(cli: &Cli, command: &ClientAction) -> Result<ExitCode, CliE
         ClientAction::Lock { who, how } => ("lock", who, None, how),
         ClientAction::Message { who, text, how } => ("message", who, Some(text), how),
         ClientAction::Identify { who, how } => ("identify", who, None, how),
+        ClientAction::Blank { who, how } => ("blank", who, None, how),
+        ClientAction::Unblank { who, how } => ("unblank", who, None, how),
+        ClientAction::Mode(mode) => return mode.run(cli),
+        ClientAction::Screen(screen) => return screen.run(cli),
     };
     begin(cli, json!({ "client": who.clients.join(",") }), how, action, text)
 }
@@ -233,14 +277,18 @@ fn params(who: Value, how: &How, action: &str, text: Option<&String>) -> Value {
 
 /// The address somebody comes from who uses ssh: the first word of what sshd leaves.
 fn mine(connection: Option<&str>) -> Result<String, CliError> {
-    let address = connection.and_then(|text| text.split_whitespace().next());
-    address.map(str::to_owned).ok_or_else(|| {
+    seat(connection).ok_or_else(|| {
         CliError::Action(
             "`--except-mine` needs an ssh connection to this router, whose other end is your seat; \
              name your seat with `--except CLIENT`"
                 .to_owned(),
         )
     })
+}
+
+/// The address somebody comes from who uses ssh.
+pub(super) fn seat(connection: Option<&str>) -> Option<String> {
+    connection.and_then(|text| text.split_whitespace().next()).map(str::to_owned)
 }
 
 /// Begins an action and follows it to its end. Success only if every client did it.

@@ -22,6 +22,7 @@ mod homes;
 mod images;
 pub mod link;
 pub mod manual;
+mod modes;
 mod room;
 mod sessions;
 pub mod show;

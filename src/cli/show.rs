@@ -132,6 +132,11 @@ pub fn client(detail: &ClientDetail, width: usize) -> String {
             format!("{} ({}), {} ago, {until}", last.user, last.kind, ago(*now, Some(last.since))),
         );
     }
+    let mode = match client.mode_now {
+        Some(now) if now != client.mode => format!("{now}, and {} from its next start on", client.mode),
+        _ => client.mode.to_string(),
+    };
+    line("Mode", mode);
     line("Agent", detail.agent.clone().unwrap_or_else(|| "not connected".to_owned()));
     for verdict in &client.verdicts {
         text.push_str(&super::room::verdict(verdict, width));

@@ -111,7 +111,15 @@ impl Change {
     fn clients(&mut self, old: &Config, new: &Config) {
         for room in &new.rooms {
             let before = old.rooms.iter().find(|before| before.name == room.name);
-            let people = |room: &Room| (room.classes.clone(), room.sudo, room.groups.clone());
+            let people = |room: &Room| {
+                (
+                    room.classes.clone(),
+                    room.sudo,
+                    room.groups.clone(),
+                    room.modes.mode,
+                    room.modes.exam.clone(),
+                )
+            };
             let same_people = before.is_some_and(|before| people(before) == people(room));
             self.note(
                 before != Some(room),
@@ -128,6 +136,8 @@ impl Change {
             match old.clients.iter().find(|before| before.mac == client.mac) {
                 Some(before) => {
                     self.note(before != client, Touches::Clients, format!("client {} changed", client.name));
+                    let people = before.mode != client.mode;
+                    self.note(people, Touches::People, format!("client {} changed", client.name));
                 }
                 None => self.note(true, Touches::Clients, format!("client {} is new", client.name)),
             }
@@ -195,7 +205,7 @@ config interface 'lab'
     fn another(section: &str, option: &OptionSpec) -> &'static str {
         match (section, option.name) {
             ("ldap", "base") => "dc=school,dc=lan",
-            ("bramble", "enabled") | ("schedule", "router") | ("ldap", _) => "1",
+            ("bramble", "enabled") | ("schedule", "router") | ("room", "screens") | ("ldap", _) => "1",
             ("bramble", "data") => "/mnt/sdb1/bramble",
             ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
@@ -217,6 +227,13 @@ config interface 'lab'
             ("room" | "client", "image") => "trixie@2",
             ("room" | "client", "config_txt") => "dtparam=audio=off",
             ("room" | "client", "cmdline") => "quiet",
+            ("room" | "client", "mode") => "guest",
+            ("room" | "client", "kiosk_url") => "https://b.example/",
+            ("room", "guest_time" | "kiosk_idle") => "45",
+            ("room", "exam_class") => "class-8a",
+            ("room", "exam_account") => "anna",
+            ("room", "exam_share") => "files",
+            ("room", "exam_hook") => "/etc/bramble/exam",
             ("room", "timezone") => "Europe/Rome",
             ("room", "mask") => "cups.service",
             ("room", "class") => "class-8a",

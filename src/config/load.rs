@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::directory;
 use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
+use super::modes;
 use super::people;
 use super::problem::{Problems, nearest};
 use super::schedule::{self, Schedule};
@@ -396,6 +397,9 @@ impl Builder<'_> {
                     classes: fields.class_names("class"),
                     sudo: people::sudo(fields),
                     groups: people::groups(fields),
+                    modes: modes::of_room(fields, &mut |at, path, message| {
+                        self.problems.note(self.file, at, path, message);
+                    }),
                 }),
                 Err(bad) => self.problems.note(self.file, name, name.value.clone(), bad.to_string()),
             }
@@ -519,15 +523,21 @@ impl Builder<'_> {
                 self.problems.note(self.file, room, fields.at("room"), message);
             }
             if let (Some(mac), Some(name)) = (mac, name) {
-                clients.push(Client {
+                let client = Client {
                     mac: mac.value,
-                    name: name.value,
+                    name: name.value.clone(),
                     room: room.map(|room| room.value),
                     image: fields.image("image"),
                     ip: ip.map(|ip| ip.value),
                     config_txt: fields.all_text("config_txt"),
                     cmdline: fields.all_text("cmdline"),
-                });
+                    mode: modes::mode(fields),
+                    kiosk_page: modes::page(fields),
+                };
+                if let Some(message) = modes::wrong(&client, rooms) {
+                    self.problems.note(self.file, &name, fields.at("name"), message);
+                }
+                clients.push(client);
             }
         }
         reserve(&clients, networks);

@@ -16,6 +16,7 @@ pub mod edit;
 mod fields;
 pub mod inherit;
 pub mod load;
+mod modes;
 mod people;
 pub mod problem;
 pub mod schedule;
@@ -23,6 +24,7 @@ pub mod schema;
 pub mod uci;
 
 pub use directory::Directory;
+pub use modes::{Exam, Modes};
 pub use people::{Accounts, Ldap, Source, Sudo, Twice};
 pub use schedule::{Schedule, ScheduledAction};
 
@@ -34,7 +36,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::portmap::NFS_PORT;
-use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, ShareName, Subnet};
+use crate::types::{
+    ByteSize, ClassName, HostName, ImageRef, MacAddr, Mode, NfsUrl, PageUrl, RoomName, ShareName, Subnet,
+};
 
 /// Everything a person decided, checked. Cheap to clone behind an `Arc`; compared field by field on reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -297,6 +301,7 @@ pub struct Room {
     pub sudo: Sudo,
     /// Groups of devices that everybody who logs in here is in.
     pub groups: Vec<String>,
+    pub modes: Modes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,4 +314,8 @@ pub struct Client {
     pub ip: Option<Ipv4Addr>,
     pub config_txt: Vec<String>,
     pub cmdline: Vec<String>,
+    /// How it is used, if not as its room is.
+    pub mode: Option<Mode>,
+    /// What it shows as a kiosk, if not what its room does.
+    pub kiosk_page: Option<PageUrl>,
 }

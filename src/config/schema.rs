@@ -12,7 +12,10 @@ use super::directory;
 use super::schedule;
 use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
-use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, RoomName, Subnet};
+use crate::types::{
+    ByteSize, ClassName, HostName, ImageRef, MacAddr, Mode, NfsUrl, PageUrl, RoomName, ShareName, Subnet,
+    UserName,
+};
 
 /// One type of section.
 #[derive(Debug)]
@@ -93,6 +96,10 @@ pub enum Kind {
     HostName,
     RoomName,
     ClassName,
+    UserName,
+    ShareName,
+    /// The address of a page that a browser shows.
+    Page,
     /// A distinguished name, such as `dc=school,dc=lan`.
     LdapBase,
     /// A server of a directory elsewhere, with or without a port.
@@ -141,6 +148,9 @@ pub enum Parsed {
     HostName(HostName),
     RoomName(RoomName),
     ClassName(ClassName),
+    UserName(UserName),
+    ShareName(ShareName),
+    Page(PageUrl),
     Dn(Dn),
     Image(ImageRef),
     Path(PathBuf),
@@ -194,6 +204,9 @@ impl Kind {
             Self::HostName => text.parse().map(Parsed::HostName).map_err(|bad| format!("{bad}")),
             Self::RoomName => text.parse().map(Parsed::RoomName).map_err(|bad| format!("{bad}")),
             Self::ClassName => text.parse().map(Parsed::ClassName).map_err(|bad| format!("{bad}")),
+            Self::UserName => text.parse().map(Parsed::UserName).map_err(|bad| format!("{bad}")),
+            Self::ShareName => text.parse().map(Parsed::ShareName).map_err(|bad| format!("{bad}")),
+            Self::Page => text.parse().map(Parsed::Page).map_err(|bad| format!("{bad}")),
             Self::LdapBase => match text.parse::<Dn>() {
                 Ok(dn) if !dn.is_empty() => Ok(Parsed::Dn(dn)),
                 Ok(_) => Err("an empty name is the root of all directories; write one such as `dc=school,dc=lan`".to_owned()),
@@ -283,6 +296,9 @@ impl Kind {
             Self::HostName => "lab-01",
             Self::RoomName => "lab",
             Self::ClassName => "class-7b",
+            Self::UserName => "anna",
+            Self::ShareName => "materials",
+            Self::Page => PageUrl::EXAMPLE,
             Self::LdapBase => "dc=school,dc=lan",
             Self::LdapServer => "dc1.school.lan",
             Self::LdapEntry => "ou=people,dc=school,dc=lan",
@@ -316,6 +332,9 @@ impl Kind {
             Self::HostName => "host name".to_owned(),
             Self::RoomName => "name of a room".to_owned(),
             Self::ClassName => "name of a class".to_owned(),
+            Self::UserName => "name of an account".to_owned(),
+            Self::ShareName => "name of a share".to_owned(),
+            Self::Page => "address of a page".to_owned(),
             Self::LdapBase | Self::LdapEntry => "distinguished name".to_owned(),
             Self::LdapServer => "host name or IPv4 address, with or without :port".to_owned(),
             Self::LdapFilter => "LDAP filter".to_owned(),
@@ -414,6 +433,7 @@ const fn list(
 
 const START: Kind = Kind::Number { min: 1, max: 65_534 };
 const LIMIT: Kind = Kind::Number { min: 1, max: 65_534 };
+const MINUTES: Kind = Kind::Number { min: 0, max: 1440 };
 
 /// Groups of Raspberry Pi OS that open devices and nothing else: none of them is a way to root.
 pub const DEVICE_GROUPS: &[&str] =
@@ -565,6 +585,24 @@ pub const SECTIONS: &[SectionSpec] = {
             "Who becomes root with their own password."),
         list("groups", Kind::OneOf(DEVICE_GROUPS), Unset, Touches::People,
             "Devices that people may use, by their groups; all of them if left out, none with `none`."),
+        option("mode", Kind::OneOf(&Mode::WORDS), Value("login"), Touches::People,
+            "How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam); clients take it over at their next start, who may log in changes at once."),
+        option("guest_time", MINUTES, Value("0"), Touches::Clients,
+            "Minutes after which a guest is logged out and everything of theirs is gone; 0 for no limit."),
+        option("kiosk_url", Kind::Page, Unset, Touches::Clients,
+            "The page that a kiosk shows."),
+        option("kiosk_idle", MINUTES, Value("10"), Touches::Clients,
+            "Minutes without a key or the mouse after which a kiosk forgets everything and begins anew; 0 for never."),
+        list("exam_class", Kind::ClassName, Unset, Touches::People,
+            "Classes that take part in an exam; teachers may always log in."),
+        list("exam_account", Kind::UserName, Unset, Touches::People,
+            "Accounts that take part in an exam, beside those of the classes."),
+        list("exam_share", Kind::ShareName, Unset, Touches::People,
+            "The only shares that those see who take part in an exam; none if left out."),
+        option("exam_hook", Kind::Path, Unset, Touches::Clients,
+            "Program of root's that is run as `PROGRAM on ROOM ADDRESS…` when an exam begins and with `off` when it ends, to take the internet away."),
+        option("screens", Kind::Bool, Value("0"), Touches::Clients,
+            "Whether a teacher may look at the screens of its clients; whoever sits there is shown that."),
     ] },
     SectionSpec { kind: "client", naming: Naming::Free, help: "One Raspberry Pi.", options: &[
         option("mac", Kind::Mac, Required, Touches::Clients,
@@ -581,6 +619,10 @@ pub const SECTIONS: &[SectionSpec] = {
             "Lines added to its config.txt, behind those of its room."),
         list("cmdline", Kind::Cmdline, Unset, Touches::Clients,
             "Kernel parameters added behind those of its room."),
+        option("mode", Kind::OneOf(&Mode::WORDS), Unset, Touches::Clients,
+            "How it is used, if not as its room is."),
+        option("kiosk_url", Kind::Page, Unset, Touches::Clients,
+            "The page that it shows as a kiosk, if not that of its room."),
     ] },
     SectionSpec { kind: "schedule", naming: Naming::Free, help: "The end of the day: clients that are switched off by themselves.", options: &[
         option("enabled", Kind::Bool, Value("1"), Touches::Clients,

@@ -18,6 +18,7 @@ use crate::serve::agent::{self, AgentError};
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
 use crate::serve::directory;
+use crate::serve::exams;
 use crate::serve::guard;
 use crate::serve::history;
 use crate::serve::housekeeping;
@@ -30,6 +31,7 @@ use crate::serve::publish::{self, Places};
 use crate::serve::records::Records;
 use crate::serve::report::{self, ReportError};
 use crate::serve::room;
+use crate::serve::screens;
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
 use crate::service::keys::KeyPair;
@@ -140,6 +142,7 @@ impl Services {
             vitals: Arc::clone(&parts.agent.vitals),
             consoles: Arc::clone(&parts.consoles),
             eeproms: Arc::clone(&parts.eeproms),
+            screens: Arc::clone(&parts.agent.screens),
             clock: api::Clock(Box::new(move || clock.now())),
             config: parts.watch(),
             config_path: options.config.clone(),
@@ -219,6 +222,18 @@ impl Services {
         self.supervisor.start("room", move |stop| {
             room::run(Arc::clone(&actions), Arc::clone(&known), config.clone(), clock, stop)
         });
+        let (known, health, config) = (Arc::clone(&parts.clients), Arc::clone(&parts.health), parts.watch());
+        self.supervisor.start("exams", move |stop| {
+            exams::run(Arc::clone(&known), Arc::clone(&health), config.clone(), stop)
+        });
+        let views = screens::Shared {
+            screens: Arc::clone(&parts.agent.screens),
+            agents: Arc::clone(&parts.agent.agents),
+            events: Arc::clone(&parts.events),
+            config: parts.watch(),
+            clock,
+        };
+        self.supervisor.start("screens", move |stop| screens::run(views.clone(), stop));
         let (store, config) = (parts.store.clone(), parts.watch());
         self.supervisor
             .start("history", move |stop| history::run(store.clone(), config.clone(), clock, stop));

@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Domain, HostName, ImageVersion, MacAddr, MachineId, TimeZone, UnitName, limits};
+use crate::types::{Domain, HostName, ImageVersion, MacAddr, MachineId, SeatUse, TimeZone, UnitName, limits};
 
 /// Where reports go: UDP port of the server.
 pub const REPORT_PORT: u16 = 8467;
@@ -52,6 +52,9 @@ pub struct Personality {
     pub timezone: Option<TimeZone>,
     /// Units that this client does not start, beside those that cannot work without a disk.
     pub mask: Vec<UnitName>,
+    /// How this client is used.
+    #[serde(default)]
+    pub used: SeatUse,
 }
 
 /// A folder that another NFS server exports.
@@ -221,6 +224,7 @@ mod tests {
             ntp: vec![],
             timezone: Some("Europe/Berlin".parse().expect("zone")),
             mask: vec!["bluetooth.service".parse().expect("unit")],
+            used: SeatUse::Guest { minutes: 45 },
         }
     }
 

@@ -17,6 +17,8 @@ pub mod nfsacl;
 pub mod packed;
 pub mod pi;
 pub mod portmap;
+#[cfg(feature = "daemon")]
+pub mod rfb;
 pub mod rpc;
 pub mod stp;
 pub mod tftp;

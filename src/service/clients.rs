@@ -467,7 +467,7 @@ pub fn default_name(mac: MacAddr) -> HostName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Nfs, Room, Sudo, Tftp, UnknownPi};
+    use crate::config::{Client, Dhcp, DhcpMode, LogLevel, Modes, Nfs, Room, Sudo, Tftp, UnknownPi};
 
     const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
     const STRANGER: MacAddr = MacAddr::new([0xb8, 0x27, 0xeb, 9, 9, 9]);
@@ -501,6 +501,7 @@ mod tests {
                 classes: vec![],
                 sudo: Sudo::Nobody,
                 groups: vec![],
+                modes: Modes::default(),
             }],
             clients: vec![Client {
                 mac: PI,
@@ -510,6 +511,8 @@ mod tests {
                 ip: None,
                 config_txt: vec!["of_client=1".to_owned()],
                 cmdline: vec![],
+                mode: None,
+                kiosk_page: None,
             }],
             ..Config::default()
         }

@@ -78,6 +78,14 @@ pub enum Happening {
     HomeFull {
         user: UserName,
     },
+    /// A teacher looks at the screen.
+    ScreenSeen {
+        from: Ipv4Addr,
+    },
+    ScreenLeft {
+        from: Ipv4Addr,
+        why: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +339,8 @@ impl Happening {
             Self::LoggedOut { .. } => "logged_out",
             Self::LoginRefused { .. } => "login_refused",
             Self::HomeFull { .. } => "home_full",
+            Self::ScreenSeen { .. } => "screen_seen",
+            Self::ScreenLeft { .. } => "screen_left",
         }
     }
 
@@ -342,7 +352,9 @@ impl Happening {
             | Self::Mount { .. }
             | Self::Agent { .. }
             | Self::LoggedIn { .. }
-            | Self::LoggedOut { .. } => true,
+            | Self::LoggedOut { .. }
+            | Self::ScreenSeen { .. }
+            | Self::ScreenLeft { .. } => true,
             Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
             Self::Discover { .. }
             | Self::Offer { .. }
@@ -357,12 +369,15 @@ impl Happening {
             Self::Refused { reason } => reason,
             Self::File { name, .. } => name,
             Self::Agent { message, .. } => message,
-            Self::LoggedOut { why, .. } | Self::LoginRefused { why, .. } => why,
+            Self::LoggedOut { why, .. } | Self::LoginRefused { why, .. } | Self::ScreenLeft { why, .. } => {
+                why
+            }
             Self::Discover { .. }
             | Self::Offer { .. }
             | Self::Lease { .. }
             | Self::Mount { .. }
             | Self::HomeFull { .. }
+            | Self::ScreenSeen { .. }
             | Self::LoggedIn { .. } => return,
         };
         text.truncate(text.floor_char_boundary(limits::EVENT_TEXT));
@@ -395,6 +410,10 @@ impl fmt::Display for Happening {
             Self::LoggedOut { user, why, .. } => write!(f, "{user} logged out: {why}"),
             Self::LoginRefused { user, why } => write!(f, "{user} was not let in: {why}"),
             Self::HomeFull { user } => write!(f, "{user} could not save: the home is full"),
+            Self::ScreenSeen { from } => write!(f, "its screen is looked at from {from}"),
+            Self::ScreenLeft { from, why } => {
+                write!(f, "its screen is not looked at from {from} any more: {why}")
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::clients::Seat;
 use super::images::Tree;
 use crate::config::{Config, NfsBackend};
 use crate::proto::agent::{Elsewhere, Personality, VERSION};
-use crate::types::{MacAddr, MachineId};
+use crate::types::{MacAddr, MachineId, SeatUse};
 
 /// `None` if the seat's network is no longer served.
 pub fn personality(config: &Config, seat: &Seat, tree: &Tree) -> Option<Personality> {
@@ -34,6 +34,8 @@ pub fn personality(config: &Config, seat: &Seat, tree: &Tree) -> Option<Personal
         ntp: network.options.ntp.clone(),
         timezone: seat.timezone.as_ref().or(config.timezone.as_ref()).and_then(|zone| zone.parse().ok()),
         mask: seat.mask.iter().filter_map(|unit| unit.parse().ok()).collect(),
+        // Whoever changes an image needs it as it is.
+        used: if tree.draft { SeatUse::Login } else { config.use_of(seat.mac) },
     })
 }
 

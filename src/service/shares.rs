@@ -21,7 +21,7 @@ use crate::config::{Config, Share, ShareAccess};
 use crate::store::{Store, StoreError};
 use crate::sys::acting::can_act;
 use crate::sys::random::random;
-use crate::types::{ClassName, Gid, Person, Role, ShareName, Uid, UserName};
+use crate::types::{ClassName, Gid, MacAddr, Person, Role, ShareName, Uid, UserName};
 
 /// Whose everything in a share is.
 pub const NOBODY: (Uid, Gid) = (Uid(65_534), Gid(65_534));
@@ -108,14 +108,19 @@ impl Shares {
         Ok(Self { folder: folder.into(), store, config })
     }
 
-    /// What `person` gets with a session, by name; folders that are missing are made.
+    /// What `person` gets with a session at the client `at`, by name; folders that are missing are made. In an exam those who
+    /// take part get only what it lets them.
     ///
     /// A share whose folder cannot be used is left out, and the log says why: it must not keep anybody from logging in.
-    pub fn for_person(&self, person: &Person) -> Result<Vec<ShareGrant>, ShareError> {
+    pub fn for_person(&self, person: &Person, at: MacAddr) -> Result<Vec<ShareGrant>, ShareError> {
         let config = Arc::clone(&self.config.borrow());
+        let exam = config.exam_at(at).filter(|_| person.role != Role::Teacher);
         let mut grants = Vec::new();
         for share in &config.shares {
             let Some(right) = right(share, person) else { continue };
+            if exam.is_some_and(|exam| !exam.shares.contains(&share.name)) {
+                continue;
+            }
             match self.grant(share, right, person) {
                 Ok(grant) => grants.push(grant),
                 Err(ShareError::File { folder, doing, source }) => tracing::error!(
@@ -280,6 +285,8 @@ mod tests {
     use crate::config::load::{Source, Sources, from_sources};
     use crate::types::FullName;
 
+    const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
+
     fn config(shares: &str) -> Arc<Config> {
         let network = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\toption ipaddr '10.0.0.1/24'\n";
         let text = format!("config bramble 'main'\n\toption data '/mnt/x'\n{shares}\n");
@@ -347,7 +354,7 @@ mod tests {
         let Some((folder, shares)) = shares(text) else { return };
         let (anna, ben) = (person("anna", Role::Pupil, "c7b"), person("ben", Role::Pupil, "c7b"));
         for person in [&anna, &ben] {
-            shares.for_person(person).expect("granted");
+            shares.for_person(person, PI).expect("granted");
         }
         fs::create_dir(folder.path().join("shares/films/anna")).expect("a folder that a class made");
         let essays = folder.path().join("shares/essays");
@@ -367,7 +374,7 @@ mod tests {
     fn each_pupil_hands_in_to_a_tree_of_their_own() {
         let text = "config share 'essays'\n\toption access 'handin'\nconfig share 'films'\n";
         let Some((folder, shares)) = shares(text) else { return };
-        let for_person = |person: &Person| shares.for_person(person).expect("granted");
+        let for_person = |person: &Person| shares.for_person(person, PI).expect("granted");
         let anna = for_person(&person("anna", Role::Pupil, "c7b"));
         let ben = for_person(&person("ben", Role::Pupil, "c7b"));
         let teacher = for_person(&person("maier", Role::Teacher, "staff"));
@@ -393,7 +400,7 @@ mod tests {
         let anna = person("anna", Role::Pupil, "c7b");
         fs::create_dir_all(folder.path().join("shares/essays")).expect("made");
         symlink("/etc", folder.path().join("shares/essays/anna")).expect("linked");
-        let grants = shares.for_person(&anna).expect("the rest is granted");
+        let grants = shares.for_person(&anna, PI).expect("the rest is granted");
         assert_eq!(grants.iter().map(|grant| grant.name.as_str()).collect::<Vec<_>>(), ["films"]);
         assert_eq!(fs::metadata("/etc").expect("there").uid(), 0, "and /etc was not given away");
     }
@@ -412,13 +419,16 @@ mod tests {
                 "`{shown}` cannot be used (No such file or directory (os error 2)); make it, or mount its disk"
             ))
         );
-        assert_eq!(shares.for_person(&person("anna", Role::Pupil, "c7b")).expect("granted"), []);
+        assert_eq!(shares.for_person(&person("anna", Role::Pupil, "c7b"), PI).expect("granted"), []);
         DirBuilder::new().mode(0o700).create(&path).expect("made");
         assert!(problem().is_some_and(|says| says.contains("cannot be read by user 65534")));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("opened");
         assert!(problem().is_some_and(|says| says.contains("cannot be written by user 65534")));
         chown(&path, Some(65_534), None).expect("given away");
         assert_eq!(problem(), None);
-        assert_eq!(shares.for_person(&person("anna", Role::Pupil, "c7b")).expect("granted")[0].root, path);
+        assert_eq!(
+            shares.for_person(&person("anna", Role::Pupil, "c7b"), PI).expect("granted")[0].root,
+            path
+        );
     }
 }

@@ -177,7 +177,11 @@ impl Progress {
                 self.enter(Word::Address, event, "a running system asks for an address");
             }
             Happening::Offer { ip } if !booted => self.stay(event, format!("was offered {ip}")),
-            Happening::Offer { .. } | Happening::LoginRefused { .. } | Happening::HomeFull { .. } => {}
+            Happening::Offer { .. }
+            | Happening::LoginRefused { .. }
+            | Happening::HomeFull { .. }
+            | Happening::ScreenSeen { .. }
+            | Happening::ScreenLeft { .. } => {}
             Happening::Lease { ip, stage: Stage::Rom | Stage::Firmware } => {
                 self.file = None;
                 self.enter(

@@ -205,7 +205,9 @@ impl<'a> Case<'a> {
             Happening::LoggedIn { .. }
             | Happening::LoggedOut { .. }
             | Happening::LoginRefused { .. }
-            | Happening::HomeFull { .. } => {
+            | Happening::HomeFull { .. }
+            | Happening::ScreenSeen { .. }
+            | Happening::ScreenLeft { .. } => {
                 self.handed_over = true;
             }
         }

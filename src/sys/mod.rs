@@ -6,6 +6,7 @@ pub mod acting;
 pub mod arp;
 #[cfg(feature = "daemon")]
 pub mod birth;
+pub mod console;
 #[cfg(feature = "daemon")]
 pub mod datagrams;
 #[cfg(feature = "daemon")]

@@ -2,6 +2,7 @@
 //!
 //! Nothing else in the crate may allocate from a length it read off the wire without naming one of these.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longest host name, in bytes: one DNS label (RFC 1035 §2.3.4).
@@ -10,6 +11,21 @@ pub const HOST_NAME: usize = 63;
 /// Longest pattern of folders on another NFS server, in bytes: with the longest name of an image it is below the 1024 that
 /// MOUNT takes.
 pub const NFS_URL: usize = 512;
+
+/// Screens that are looked at at once: a teacher looks at one or two, and each may fill a link.
+pub const SCREENS: usize = 8;
+
+/// Ports of the router for those who look at screens: where programs for it look first.
+pub const SCREEN_PORTS: RangeInclusive<u16> = 5901..=5916;
+
+/// Wrong passwords after which a screen is not shown any more: the password is copied, not remembered.
+pub const SCREEN_TRIES: usize = 3;
+
+/// Bytes of a screen on their way in each direction: a picture is as large, and waits in the client instead.
+pub const SCREEN_BYTES: usize = 64 * 1024;
+
+/// Longest address of a page that a kiosk shows, in bytes: longer ones are not typed by people, and it stands in a script.
+pub const PAGE_URL: usize = 500;
 
 /// Longest name of an image, in bytes: the kernel copies `nfsroot=` into 256 bytes, and the path must fit beside
 /// its options.

@@ -213,6 +213,23 @@ impl Guest {
         std::mem::take(&mut self.shown)
     }
 
+    /// After a restart: the same machine if its kernel starts itself again, `None` if that leaves it to whoever started it.
+    pub fn again(mut self) -> Option<Self> {
+        let begin = Instant::now();
+        loop {
+            match self.screen.recv_timeout(PATIENCE.saturating_sub(begin.elapsed())) {
+                Ok(bytes) => {
+                    self.keep(&bytes);
+                    if self.shown.get(self.taken..).is_some_and(|rest| rest.contains("Linux version")) {
+                        return Some(self);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.give_up("it neither started again nor ended"),
+            }
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         self.shown.push_str(&String::from_utf8_lossy(bytes));
         let _ = fs::write(&self.log, &self.shown);

@@ -14,6 +14,7 @@
     reason = "these tests wait for real machines, and show what those said when one fails"
 )]
 
+mod actions;
 mod desktop;
 mod elsewhere;
 mod guest;
@@ -21,6 +22,7 @@ mod guest;
 #[path = "../net/harness.rs"]
 mod harness;
 mod homes;
+mod modes;
 mod people;
 mod quota;
 mod room;

@@ -79,8 +79,13 @@ impl Room {
 
     /// The same with `more` in the configuration.
     pub fn open_with(names: &[&str], more: &str) -> Self {
+        Self::open_on(names.len(), names, more)
+    }
+
+    /// The same with `taps` places for clients, of which `more` may name some.
+    pub fn open_on(taps: usize, names: &[&str], more: &str) -> Self {
         let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
-        for (_, nth) in names.iter().zip(1..) {
+        for nth in 1..=u8::try_from(taps).expect("few") {
             lab.tap(&lan, &tap(nth)).expect("a tap");
         }
         // Below target/, not /tmp: the data folder must be on a disk.
@@ -148,6 +153,12 @@ impl Room {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "bramble {args:?}: {}\n{said}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What a command says that may be refused: its output, and what it complains of.
+    pub fn try_bramble(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("bramble runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
     /// What Bramble says the first client is doing, as soon as it has heard of the client's last step.

@@ -29,6 +29,7 @@ mod nonsense;
 mod pages;
 mod rom;
 mod room;
+mod screens;
 mod slapd;
 mod strangers;
 mod tftp;

@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Service, desktop, door, letters, locked};
+use super::guests::Guests;
+use super::sessions::Session;
+use super::{Service, blank, desktop, door, letters, locked, processes, screen};
 use crate::proto::agent::act::Act;
 
 /// How long people see that the client is about to end.
@@ -33,7 +35,19 @@ pub fn carry_out(service: &Arc<Service>, id: u32, act: Act) {
     let done = match act {
         Act::Shutdown { message } => end(service, message.as_str(), "poweroff"),
         Act::Reboot { message } => end(service, message.as_str(), "reboot"),
+        Act::Lock if service.guests.is_some() => {
+            Err("a guest has no password to come back with; make the screen dark instead (`blank`)"
+                .to_owned())
+        }
         Act::Lock => desktop::lock(),
+        Act::Blank { seconds } => blank::blank(service, seconds),
+        Act::EndGuest { message } => {
+            if let Some(guests) = &service.guests {
+                guests.end(message.as_str());
+            }
+            Ok(())
+        }
+        Act::Screen { ticket, control } => screen::show(service, ticket, control),
         Act::Message { text } => show(service, "Message", text.as_str()),
         Act::Identify { name, seconds } => {
             let lit = light(Path::new(LEDS)).map(|led| {
@@ -93,12 +107,22 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 
 /// The terminals of open sessions, and the console that is on the screen.
 fn terminals(service: &Service) -> BTreeSet<String> {
-    let open =
-        locked(&service.sessions).open.iter().map(|session| session.terminal.clone()).collect::<Vec<_>>();
+    let open: Vec<String> = locked(&service.sessions).open.iter().flat_map(terminals_of).collect();
+    let guests = service.guests.iter().flat_map(Guests::terminals);
     let active = fs::read_to_string(ACTIVE).unwrap_or_default();
-    let named = open.into_iter().chain([active.trim().to_owned()]);
+    let named = open.into_iter().chain(guests).chain([active.trim().to_owned()]);
     let plain = named.map(|name| name.strip_prefix("/dev/").unwrap_or(&name).to_owned());
     plain.filter(|name| name.starts_with("tty") || name.starts_with("pts/")).collect()
+}
+
+/// Where a session's person looks: its terminal, or for one that sshd calls `ssh` those that the person's programs have.
+pub fn terminals_of(session: &Session) -> Vec<String> {
+    let name = session.terminal.strip_prefix("/dev/").unwrap_or(&session.terminal);
+    if name.starts_with("tty") || name.starts_with("pts/") {
+        vec![name.to_owned()]
+    } else {
+        processes::terminals(session.uid)
+    }
 }
 
 /// The light to blink with.

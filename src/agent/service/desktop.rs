@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -54,13 +55,14 @@ pub enum NotShown {
 /// One person's desktop.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Desktop {
-    uid: u32,
-    gid: u32,
+    pub uid: u32,
+    pub gid: u32,
     surroundings: Vec<(&'static str, OsString)>,
 }
 
 impl Desktop {
-    fn command(&self, program: &str) -> Command {
+    /// A program that will run as the person, on their display.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.surroundings.iter().map(|(name, value)| (name, value)));
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin").uid(self.uid).gid(self.gid).current_dir("/");
@@ -68,12 +70,27 @@ impl Desktop {
         command
     }
 
-    fn is_wayland(&self) -> bool {
-        self.surroundings.iter().any(|(name, _)| *name == "WAYLAND_DISPLAY")
+    pub fn is_wayland(&self) -> bool {
+        self.word("WAYLAND_DISPLAY").is_some()
+    }
+
+    /// The socket of the display, by its whole path.
+    pub fn wayland_socket(&self) -> Option<PathBuf> {
+        Some(Path::new(self.word("XDG_RUNTIME_DIR")?).join(self.word("WAYLAND_DISPLAY")?))
+    }
+
+    fn word(&self, name: &str) -> Option<&OsString> {
+        self.surroundings.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// What a program says that ends by itself.
+    pub fn output(&self, program: &str, arguments: &[&str]) -> io::Result<String> {
+        let output = self.command(program).args(arguments).stdout(Stdio::piped()).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Whether the program is there and did not fail at once; one that stays (a window) is left to the person.
-    fn start(&self, program: &str, arguments: &[&str]) -> io::Result<bool> {
+    pub fn start(&self, program: &str, arguments: &[&str]) -> io::Result<bool> {
         let mut child = self.command(program).args(arguments).spawn()?;
         let mut waited = Duration::ZERO;
         while waited < HANDED_ON_WITHIN {

@@ -68,10 +68,10 @@ pub fn bring(
         attach(server, home)?;
         mounted.push(home.at.clone());
         let shares = mounts.iter().filter(|mount| mount.kind == MountKind::Share);
-        furnish_as(person, &home.at, shares.map(|share| share.at.as_str()))?;
+        furnish_as(person.uid.0, person.gid.0, &home.at, shares.map(|share| share.at.as_str()))?;
         if local_caches {
             let cache = format!("{}/.cache", home.at);
-            match memory(&cache, person) {
+            match in_memory(&cache, person.uid.0, person.gid.0, CACHE_SIZE) {
                 Ok(()) => mounted.push(cache),
                 Err(error) => troubles.push(error),
             }
@@ -137,10 +137,11 @@ fn attach(server: Ipv4Addr, wanted: &Mount) -> Result<(), HomeError> {
     }
 }
 
-fn memory(at: &str, person: &Person) -> Result<(), HomeError> {
-    let doing = || format!("making room for caches at {at}");
+/// A file system in memory for a person, at a folder that is there.
+pub fn in_memory(at: &str, uid: u32, gid: u32, size: &str) -> Result<(), HomeError> {
+    let doing = || format!("making room in memory at {at}");
     let place = place(at).map_err(while_doing(doing()))?;
-    let options = format!("mode=0700,uid={},gid={},size={CACHE_SIZE}", person.uid, person.gid);
+    let options = format!("mode=0700,uid={uid},gid={gid},size={size}");
     let target = format!("/proc/self/fd/{}", place.as_raw_fd());
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("bramble"), target.as_str(), Some("tmpfs"), flags, Some(options.as_str()))
@@ -155,8 +156,9 @@ fn place(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// Has a child that is the person make the home ready.
-fn furnish_as<'a>(
-    person: &Person,
+pub fn furnish_as<'a>(
+    uid: u32,
+    gid: u32,
     home: &str,
     shares: impl Iterator<Item = &'a str>,
 ) -> Result<(), HomeError> {
@@ -164,8 +166,8 @@ fn furnish_as<'a>(
     let status = Command::new(HELPER)
         .args(["furnish", home])
         .args(shares)
-        .uid(person.uid.0)
-        .gid(person.gid.0)
+        .uid(uid)
+        .gid(gid)
         .current_dir("/")
         .env_clear()
         .stdin(Stdio::null())

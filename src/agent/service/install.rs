@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 
 use crate::agent::stacks::{HELPER, MODULE};
+use crate::types::SeatUse;
 
 const FOLDER: &str = "/run/bramble";
 
@@ -18,9 +19,12 @@ pub const SERVER: &str = "/run/bramble/server";
 /// The PAM module for new passwords, built with this program.
 const MODULE_BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pam_bramble.so"));
 
+/// File with how this client is used, as JSON: what the server says later counts from the next start on.
+const USED: &str = "/run/bramble/use.json";
+
 /// In memory, so that log-ins answer also while the server is busy. `program` is a copy of the agent that is in memory
 /// already, if there is one.
-pub fn install(server: Ipv4Addr, program: &Path) -> io::Result<()> {
+pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse) -> io::Result<()> {
     fs::create_dir_all(FOLDER)?;
     // `/run` may not run programs.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -33,5 +37,11 @@ pub fn install(server: Ipv4Addr, program: &Path) -> io::Result<()> {
     }
     fs::write(MODULE, MODULE_BYTES)?;
     fs::set_permissions(MODULE, Permissions::from_mode(0o644))?;
+    fs::write(USED, serde_json::to_vec(used).map_err(io::Error::other)?)?;
     fs::write(SERVER, format!("{server}\n"))
+}
+
+/// How this client is used.
+pub fn used() -> SeatUse {
+    fs::read(USED).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::ops::Range;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -247,7 +247,7 @@ impl Link {
             if left.is_zero() {
                 return Ok(format!("the server has been silent for {} seconds", SILENCE.as_secs()));
             }
-            if connection.wait(woken, left)? {
+            if connection.wait(Some(woken), left)? {
                 let mut bytes = [0; 64];
                 while matches!((&*woken).read(&mut bytes), Ok(1..)) {}
             }
@@ -278,6 +278,8 @@ impl Link {
                         }
                     }
                     ToAgent::Order { id, order } => tell(Event::Order { id, order }),
+                    // Meant for another connection.
+                    ToAgent::Screen => {}
                     ToAgent::Ping => connection.send(&ToServer::Pong)?,
                     ToAgent::Farewell { message } => return Ok(message),
                 }
@@ -298,14 +300,14 @@ pub enum NotConnected {
 }
 
 /// One TLS connection, not blocking.
-struct Connection {
+pub struct Connection {
     tcp: TcpStream,
     tls: ClientConnection,
     inbox: Inbox<ToAgent>,
 }
 
 impl Connection {
-    fn open(server: &Server) -> Result<Self, NotConnected> {
+    pub fn open(server: &Server) -> Result<Self, NotConnected> {
         let tcp = dial(server)?;
         let name = ServerName::IpAddress(std::net::IpAddr::V4(server.ip).into());
         let tls = ClientConnection::new(
@@ -315,18 +317,18 @@ impl Connection {
         Ok(Self { tcp, tls, inbox: Inbox::default() })
     }
 
-    fn send(&mut self, message: &ToServer) -> io::Result<()> {
+    pub fn send(&mut self, message: &ToServer) -> io::Result<()> {
         let frame = encode(message).map_err(io::Error::other)?;
         self.write(&frame)
     }
 
-    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, frame: &[u8]) -> io::Result<()> {
         self.tls.writer().write_all(frame)?;
         self.flush()
     }
 
     /// Sends what TLS has ready, as far as the socket takes it; [`Self::wait`] sees to the rest.
-    fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.tcp) {
                 Ok(_) => {}
@@ -337,23 +339,55 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether something waits to be taken by the socket.
+    pub fn wants_write(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
+    }
+
+    /// On a connection that carries something else than messages: at most so many bytes that have come, or none yet.
+    pub fn receive_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; most];
+        loop {
+            match self.tls.reader().read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => {
+                    bytes.truncate(length);
+                    return Ok(bytes);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            match self.tls.read_tls(&mut self.tcp) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
+            self.tls.process_new_packets().map_err(|error| io::Error::other(explain(&error)))?;
+        }
+    }
+
     /// Until something can be read or written, or somebody wants to send; whether the latter.
-    fn wait(&mut self, woken: &UnixStream, left: Duration) -> io::Result<bool> {
+    pub fn wait(&mut self, woken: Option<&UnixStream>, left: Duration) -> io::Result<bool> {
         self.flush()?;
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.tls.wants_write());
-        let mut fds = [PollFd::new(self.tcp.as_fd(), events), PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(self.tcp.as_fd(), events)];
+        fds.extend(woken.map(|woken| PollFd::new(woken.as_fd(), PollFlags::POLLIN)));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [_, wake] = fds;
-        Ok(wake.any().unwrap_or(false))
+        Ok(fds.get(1).and_then(PollFd::any).unwrap_or(false))
     }
 
     /// The messages that have come.
-    fn receive(&mut self) -> io::Result<Vec<ToAgent>> {
+    pub fn receive(&mut self) -> io::Result<Vec<ToAgent>> {
         let mut messages = Vec::new();
         loop {
             match self.tls.read_tls(&mut self.tcp) {
@@ -520,6 +554,7 @@ mod tests {
                 boot_id: Label::from("boot"),
                 sessions: vec![SessionId(7)],
                 can: vec![],
+                mode: None,
             };
             own.keep(&server, &woken, hello, move |event| drop(tell.send(event)))
         });

@@ -12,16 +12,20 @@
 
 mod accounts;
 mod acts;
+mod blank;
 mod desktop;
 mod door;
 mod eeprom;
 mod fullness;
+mod guests;
 mod health;
 mod homes;
+mod idle;
 mod install;
 mod letters;
 mod link;
 mod processes;
+mod screen;
 mod sessions;
 mod warm;
 
@@ -33,18 +37,21 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::door::Caller;
+use self::guests::Guests;
 use self::health::Meter;
 use self::link::{Event, Link, NoAnswer, Server};
 use self::sessions::{Session, Sessions};
 use super::console::Console;
+use super::modes::GUEST;
 use super::socket::{Answer, Request, Wish};
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
 use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word};
-use crate::types::{Person, Secret, SessionId, UserName, chain};
+use crate::types::{Person, SeatUse, Secret, SessionId, SessionKind, UserName, chain};
 
 /// How long the log-in prompts wait for the people at boot.
 const AT_BOOT: Duration = Duration::from_secs(10);
@@ -72,6 +79,14 @@ struct Service {
     /// Held while homes are mounted or unmounted, so that a log-in and a log-out do not meet.
     homes: Mutex<()>,
     meter: Mutex<Meter>,
+    /// How this client is used until its next start.
+    used: SeatUse,
+    /// Who is here without a name, if its mode has that.
+    guests: Option<Guests>,
+    /// Until when the screens are to be dark.
+    dark: Mutex<Option<Instant>>,
+    /// Whether the screen is shown to somebody.
+    shown: AtomicBool,
 }
 
 /// Runs until it is stopped.
@@ -91,6 +106,7 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let used = install::used();
     let service = Arc::new(Service {
         link,
         server,
@@ -101,6 +117,10 @@ pub fn run() -> ExitCode {
         warned: Mutex::new(BTreeSet::new()),
         homes: Mutex::new(()),
         meter: Mutex::default(),
+        guests: Guests::new(&used),
+        used,
+        dark: Mutex::new(None),
+        shown: AtomicBool::new(false),
     });
     let own = Arc::clone(&service);
     std::thread::spawn(move || own.rounds());
@@ -157,7 +177,8 @@ impl Service {
             agent: env!("CARGO_PKG_VERSION").into(),
             boot_id: boot_id.as_str().into(),
             sessions: locked(&self.sessions).ids(),
-            can: [act::CAN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec(),
+            can: [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec(),
+            mode: Some(self.used.mode()),
         }
     }
 
@@ -223,6 +244,11 @@ impl Service {
 
     fn answer(self: &Arc<Self>, caller: Caller, request: Request) -> Answer {
         let Request { service, terminal, name, wish } = request;
+        if let Some(guests) = &self.guests
+            && name.as_str() == GUEST
+        {
+            return self.answer_guest(guests, caller, &service, terminal, &wish);
+        }
         let person = self.person(&name);
         let himself = person.as_ref().is_some_and(|person| person.uid.0 == caller.uid);
         let root_only = matches!(wish, Wish::Open { .. } | Wish::Close { .. });
@@ -246,6 +272,35 @@ impl Service {
                 self.closed(&name, opener);
                 Answer::yes("")
             }
+        }
+    }
+
+    /// A guest has no password and is logged in by root alone.
+    fn answer_guest(
+        &self,
+        guests: &Guests,
+        caller: Caller,
+        service: &str,
+        terminal: String,
+        wish: &Wish,
+    ) -> Answer {
+        match *wish {
+            Wish::Open { opener } if caller.uid == 0 => {
+                let desktop = sessions::kind(service) == SessionKind::Desktop;
+                match guests.open(opener, terminal, desktop) {
+                    Ok(welcome) => Answer::yes(welcome),
+                    Err(error) => {
+                        self.trouble(&format!("a guest cannot be logged in: {error}"));
+                        Answer::no(TROUBLE)
+                    }
+                }
+            }
+            Wish::Close { opener } if caller.uid == 0 => {
+                guests.close(opener);
+                Answer::yes("")
+            }
+            Wish::Account => Answer::yes(""),
+            _ => Answer::no(""),
         }
     }
 
@@ -400,7 +455,9 @@ impl Service {
     fn end(&self, order: u32, id: SessionId, message: &str) {
         let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
         if let Some(session) = session {
-            door::show(&session.terminal, message);
+            for terminal in acts::terminals_of(&session) {
+                door::show(&terminal, message);
+            }
             processes::end(session.uid, false, || true);
         }
         self.link.done(order, None);
@@ -428,6 +485,9 @@ impl Service {
             let forsaken = locked(&self.sessions).forsaken();
             for session in forsaken {
                 self.closed(&session.name, session.opener);
+            }
+            if let Some(guests) = &self.guests {
+                guests.look();
             }
         }
     }

@@ -47,6 +47,30 @@ pub fn end(uid: u32, patient: bool, wanted: impl Fn() -> bool) {
     }
 }
 
+/// The terminals that programs of `uid` have, such as `pts/0`, each once.
+pub fn terminals(uid: u32) -> Vec<String> {
+    let mut names: Vec<String> = of(uid)
+        .into_iter()
+        .filter_map(|pid| terminal(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The terminal in a line of `/proc/PID/stat` (proc_pid_stat(5), field 7): only those that people look at.
+fn terminal(line: &str) -> Option<String> {
+    let device: u32 = line.rsplit_once(')')?.1.split_whitespace().nth(4)?.parse().ok()?;
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
+    match (major, minor) {
+        (4, 1..=63) => Some(format!("tty{minor}")),
+        (4, 64..) => Some(format!("ttyS{}", minor - 64)),
+        // As many of each major number as a byte counts.
+        (136..=143, _) => Some(format!("pts/{}", (major - 136) * 256 + minor)),
+        _ => None,
+    }
+}
+
 /// When a process was started, in the kernel's ticks: with its number it is the same process and not a later one.
 pub fn started(pid: u32) -> Option<u64> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -57,6 +81,20 @@ pub fn started(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_read_from_its_number() {
+        for (number, expected) in [
+            (0, None),
+            (1025, Some("tty1")),
+            (1088, Some("ttyS0")),
+            (34_816, Some("pts/0")),
+            (35_073, Some("pts/257")),
+        ] {
+            let line = format!("7 (a ) b) S 1 7 7 {number} 7 0");
+            assert_eq!(terminal(&line).as_deref(), expected, "{number}");
+        }
+    }
 
     #[test]
     fn a_process_is_known_by_its_number_and_its_start() {

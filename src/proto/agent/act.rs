@@ -8,10 +8,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::Label;
 use crate::types::{HostName, limits};
 
 /// The word in [`super::channel::Hello::can`] of an agent that carries these out.
 pub const CAN: &str = "act";
+
+/// The same of an agent that also carries out what came later: [`Act::Blank`], [`Act::EndGuest`] and [`Act::Screen`].
+pub const CAN_SCREEN: &str = "screen";
 
 /// One thing to do, at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,30 @@ pub enum Act {
     Message { text: Words },
     /// The client shows which one it is: the light on the board blinks and the screen shows the name.
     Identify { name: HostName, seconds: u8 },
+    /// Screens are dark for so long, whatever people do; with 0 they show what they should again.
+    Blank { seconds: u16 },
+    /// Whoever is logged in without a name is logged out, and what they left is wiped.
+    EndGuest { message: Words },
+    /// The screen of the desktop is brought to the server, over a connection of its own that begins with `ticket`.
+    Screen {
+        ticket: Label,
+        /// Whether keys and mouse come back.
+        control: bool,
+    },
+}
+
+impl Act {
+    /// What an agent must say that it can.
+    pub const fn needs(&self) -> &'static str {
+        match self {
+            Self::Shutdown { .. }
+            | Self::Reboot { .. }
+            | Self::Lock
+            | Self::Message { .. }
+            | Self::Identify { .. } => CAN,
+            Self::Blank { .. } | Self::EndGuest { .. } | Self::Screen { .. } => CAN_SCREEN,
+        }
+    }
 }
 
 /// A few words for the people at a client: one printable line, whatever was sent, because it goes to their terminals.
@@ -97,6 +125,11 @@ mod tests {
     fn acts_look_like_this() {
         let rows = [
             (Act::Lock, r#""lock""#),
+            (Act::Blank { seconds: 600 }, r#"{"blank":{"seconds":600}}"#),
+            (
+                Act::Screen { ticket: "0123".into(), control: false },
+                r#"{"screen":{"ticket":"0123","control":false}}"#,
+            ),
             (Act::Message { text: "Five\nminutes".into() }, r#"{"message":{"text":"Five minutes"}}"#),
             (
                 Act::Identify { name: "lab-01".parse().expect("a name"), seconds: 30 },

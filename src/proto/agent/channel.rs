@@ -20,7 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::act::Act;
 use super::eeprom::Report;
 use super::health::Health;
-use crate::types::{ClassName, Gid, Person, Secret, SessionId, SessionKind, UserName, limits};
+use crate::types::{ClassName, Gid, Mode, Person, Secret, SessionId, SessionKind, UserName, limits};
 
 /// TCP port of the server; reports have the same number over UDP.
 pub const PORT: u16 = super::REPORT_PORT;
@@ -53,6 +53,9 @@ pub enum ToServer {
     Health(Health),
     /// The answer to [`Order::Eeprom`].
     Eeprom(Report),
+    /// In place of a greeting, on a connection of its own: this is the screen that was asked for with
+    /// [`super::act::Act::Screen`]. Behind [`ToAgent::Screen`] the connection carries what wayvnc says, and nothing else.
+    Screen { ticket: Label },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +70,9 @@ pub struct Hello {
     /// Words for what this agent knows beyond the first version of the channel, such as [`super::act::CAN`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub can: Vec<Label>,
+    /// How this client has been used since its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -104,6 +110,8 @@ pub enum ToAgent {
     },
     /// Answered with [`ToServer::Pong`].
     Ping,
+    /// The answer to [`ToServer::Screen`]: somebody waits for it.
+    Screen,
     /// Why the server is about to hang up, in a sentence for the client's log.
     Farewell {
         message: String,

@@ -42,6 +42,7 @@ use crate::service::clients::{Clients, Seat};
 use crate::service::eeprom::Eeproms;
 use crate::service::events::Events;
 use crate::service::room::agents::Agents;
+use crate::service::room::screens::Screens;
 use crate::service::room::vitals::Vitals;
 use crate::service::sessions::register::Register;
 use crate::service::sessions::{Sessions, Verdict};
@@ -52,6 +53,9 @@ const GREET_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether sessions have ended without a word.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What a person reads at whose client an exam begins that they do not take part in.
+const NOT_IN_THE_EXAM: &str = "an exam begins at this computer, and your account does not take part";
 
 /// Everything that connections share; it outlives restarts of the service.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ pub struct Shared {
     pub vitals: Arc<Vitals>,
     /// What their bootloaders are.
     pub eeproms: Arc<Eeproms>,
+    /// Whose screens are waited for.
+    pub screens: Arc<Screens>,
     /// Passwords that are checked at this moment.
     checks: Semaphore,
     /// Passwords that are checked or wait for it.
@@ -92,6 +98,7 @@ impl Shared {
         let [checks, waiting, lists] =
             [limits::CHANNEL_CHECKS, limits::CHANNEL_WAITING, limits::CHANNEL_LISTS].map(Semaphore::new);
         let (door, agents, vitals) = (Arc::default(), Arc::default(), Arc::default());
+        let screens = Arc::default();
         Self {
             clients,
             events,
@@ -103,6 +110,7 @@ impl Shared {
             agents,
             vitals,
             eeproms: Arc::default(),
+            screens,
             checks,
             waiting,
             lists,
@@ -292,6 +300,7 @@ fn recheck(shared: &Shared, all: bool) {
             Some(people.into_iter().map(|person| (person.uid, person)).collect())
         });
     }
+    let config = Arc::clone(&shared.config.borrow());
     let verdict = |client: MacAddr, known: &Person| {
         // Opened a moment ago, or nobody can tell: then they stay.
         let Some(Some(people)) = rooms.get(&room_of(shared, client)) else { return Verdict::Stays };
@@ -299,6 +308,9 @@ fn recheck(shared: &Shared, all: bool) {
             None => Verdict::Ends(shared.register.farewell(known)),
             Some(person) if person.name != known.name => {
                 Verdict::Ends(format!("your name is `{}` from now on; log in with that", person.name))
+            }
+            Some(person) if config.exam_at(client).is_some_and(|exam| !exam.admits(person)) => {
+                Verdict::Ends(NOT_IN_THE_EXAM.to_owned())
             }
             Some(person) => {
                 let now = Person { must_change: known.must_change, ..person.clone() };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
@@ -16,13 +16,14 @@ use zeroize::Zeroizing;
 use super::asks::{Asker, answer, busy, refused};
 use super::{GREET_WITHIN, Shared};
 use crate::proto::agent::channel::{
-    BadFrame, Hello, Inbox, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent, ToServer,
-    VERSION, encode,
+    BadFrame, Hello, Inbox, Label, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent,
+    ToServer, VERSION, encode,
 };
 use crate::proto::agent::{eeprom, health};
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket};
+use crate::service::room::screens::Brought;
 use crate::service::sessions::{Place, register};
 use crate::types::{Revision, chain, limits};
 
@@ -52,7 +53,7 @@ pub(super) enum Broken {
 type Ended = &'static str;
 
 /// Talks until either side is done.
-pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
+pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     shared: &Arc<Shared>,
     stream: S,
     seat: Seat,
@@ -67,7 +68,13 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
     };
     let Ok(greeting) = greeting else { return Ok("it did not greet in time") };
     let mut messages = greeting?.into_iter();
-    let Some(ToServer::Hello(hello)) = messages.next() else { return Ok("it did not greet") };
+    let hello = match messages.next() {
+        Some(ToServer::Hello(hello)) => hello,
+        Some(ToServer::Screen { ticket }) if messages.next().is_none() => {
+            return bring(shared, ear, mouth, &seat, &ticket, stop).await;
+        }
+        _ => return Ok("it did not greet"),
+    };
     if hello.version != VERSION {
         let message = format!(
             "this server speaks version {VERSION} and the agent {}; start the client again, so that it fetches the agent of \
@@ -106,6 +113,30 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite>(
         tracing::error!(error = chain(&panic), "the end of a connection could not be noted");
     }
     ended
+}
+
+/// Hands the connection over to whoever waits for this client's screen, and holds its place as long as they have it.
+async fn bring<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    shared: &Arc<Shared>,
+    ear: Ear<S>,
+    mut mouth: Mouth<S>,
+    seat: &Seat,
+    ticket: &Label,
+    mut stop: Stop,
+) -> Result<Ended, Broken> {
+    let Some(taker) = shared.screens.taker(seat.mac, ticket.as_str()) else {
+        return Ok("nobody waits for its screen");
+    };
+    mouth.say(&ToAgent::Screen).await?;
+    let (held, over) = oneshot::channel();
+    let line = Box::new(ear.reader.unsplit(mouth.writer));
+    if taker.send(Brought { line, held }).is_err() {
+        return Ok("nobody waits for its screen any more");
+    }
+    tokio::select! {
+        () = stopped(&mut stop) => Ok("the server stops"),
+        _ = over => Ok("it showed its screen"),
+    }
 }
 
 /// Tells sessions of the agent. May wait for the store.
@@ -257,7 +288,7 @@ impl Talk {
         mouth: &mut Mouth<W>,
     ) -> Result<Option<Ended>, Broken> {
         match message {
-            ToServer::Hello(_) => return Ok(Some("it greeted twice")),
+            ToServer::Hello(_) | ToServer::Screen { .. } => return Ok(Some("it greeted twice")),
             ToServer::Ask { id, ask } => {
                 if self.asks.len() < limits::CHANNEL_ASKS && self.allowance.take(Instant::now()) {
                     let answered = answer(Arc::clone(&self.shared), self.asker.clone(), ask);
@@ -305,8 +336,11 @@ impl Talk {
         let (client, made_by) = (self.asker.place.mac, Arc::clone(&shared));
         let made = tokio::task::spawn_blocking(move || {
             let room = made_by.clients.get(client).and_then(|known| known.room);
-            let persons = made_by.register.people(room.as_ref())?;
+            let mut persons = made_by.register.people(room.as_ref())?;
             let config = Arc::clone(&made_by.config.borrow());
+            if let Some(exam) = config.exam_at(client) {
+                persons.retain(|person| exam.admits(person));
+            }
             Ok(that_fit(register::people(persons, room.as_ref(), &config)))
         });
         let (people, left_out) = match made.await.unwrap_or_else(|panic| Err(chain(&panic))) {

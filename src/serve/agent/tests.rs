@@ -117,6 +117,8 @@ impl House {
             ip: None,
             config_txt: vec![],
             cmdline: vec![],
+            mode: None,
+            kiosk_page: None,
         };
         let mut config = Config { clients: vec![client], ..Config::default() };
         config.accounts.twice = Twice::Allow;
@@ -182,7 +184,8 @@ impl Agent {
 
     async fn greet(&mut self, sessions: &[SessionId]) -> People {
         let (sessions, can) = (sessions.to_vec(), vec![act::CAN.into()]);
-        let hello = Hello { version: VERSION, agent: "test".into(), boot_id: "boot-1".into(), sessions, can };
+        let (agent, boot_id) = ("test".into(), "boot-1".into());
+        let hello = Hello { version: VERSION, agent, boot_id, sessions, can, mode: None };
         self.say(ToServer::Hello(hello)).await;
         match self.next().await {
             ToAgent::Welcome { people, version: VERSION } => people,
@@ -281,8 +284,14 @@ async fn what_is_no_greeting_ends_the_connection() {
         assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), expected);
     }
     let mut agent = house.connect(&mut tasks);
-    let hello =
-        Hello { version: 99, agent: "test".into(), boot_id: "x".into(), sessions: vec![], can: vec![] };
+    let hello = Hello {
+        version: 99,
+        agent: "test".into(),
+        boot_id: "x".into(),
+        sessions: vec![],
+        can: vec![],
+        mode: None,
+    };
     agent.say(ToServer::Hello(hello)).await;
     let ToAgent::Farewell { message } = agent.next().await else { panic!("no farewell") };
     assert_eq!(
@@ -298,6 +307,7 @@ async fn what_is_no_greeting_ends_the_connection() {
             boot_id: "x".into(),
             sessions: vec![],
             can: vec![],
+            mode: None,
         }))
         .await;
     let ends = tasks.join_all().await;
@@ -332,6 +342,7 @@ async fn people_are_told_when_they_change() {
         boot_id: "boot-1".into(),
         sessions: vec![],
         can: vec![],
+        mode: None,
     };
     agent.say(ToServer::Hello(hello)).await;
     let early = tokio::time::timeout(Duration::from_millis(300), agent.next()).await;

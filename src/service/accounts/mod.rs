@@ -50,6 +50,8 @@ pub enum Refused {
     Expired { at: Moment },
     #[error("this account may not be used in this room; ask your teacher")]
     NotHere,
+    #[error("an exam is held at this computer, and this account does not take part; ask your teacher")]
+    Exam,
     #[error("too many wrong passwords; wait {} and try again", seconds(*.wait))]
     TooManyTries { wait: Duration },
     /// The reason is for the log.
@@ -70,6 +72,7 @@ impl Refused {
             Self::Disabled => "disabled",
             Self::Expired { .. } => "expired",
             Self::NotHere => "not_here",
+            Self::Exam => "exam",
             Self::TooManyTries { .. } => "too_many_tries",
             Self::Unreachable { .. } => "unreachable",
             Self::Weak { .. } => "weak",
@@ -213,6 +216,9 @@ impl Accounts {
                 .and_then(|client| client.room.as_ref());
             if !welcome(&config, room, &result) {
                 return Err(Refused::NotHere);
+            }
+            if config.exam_at(mac).is_some_and(|exam| !exam.admits(&result)) {
+                return Err(Refused::Exam);
             }
         }
         Ok(result)

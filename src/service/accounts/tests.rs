@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::*;
-use crate::config::{Client, Room, Sudo};
+use crate::config::{Client, Modes, Room, Sudo};
 use crate::proto::dhcp::Uptime;
 use crate::service::jobs::Task;
 use crate::store::accounts::{AccountChange, AccountStep, NewAccount};
@@ -37,6 +37,7 @@ fn config() -> Config {
         classes: vec![class.parse().expect("class")],
         sudo: Sudo::Nobody,
         groups: vec![],
+        modes: Modes::default(),
     };
     let client = |number: u8, room: &str| Client {
         mac: MacAddr::new([2, 0, 0, 0, 0, number]),
@@ -46,6 +47,8 @@ fn config() -> Config {
         ip: None,
         config_txt: vec![],
         cmdline: vec![],
+        mode: None,
+        kiosk_page: None,
     };
     let accounts = crate::config::Accounts { password_length: 8, ..crate::config::Accounts::default() };
     Config {

@@ -434,7 +434,11 @@ impl External {
                 let Some(kept) = kept else { return };
                 self.0.slots.take().is_none_or(|_slot| password::fits(password, Some(&kept.hash)))
             }
-            Refused::NoSuchAccount | Refused::Disabled | Refused::Expired { .. } | Refused::NotHere => true,
+            Refused::NoSuchAccount
+            | Refused::Disabled
+            | Refused::Expired { .. }
+            | Refused::NotHere
+            | Refused::Exam => true,
             _ => false,
         };
         if gone && let Err(error) = self.0.store.directory_forget_verifier(Some(name)) {

@@ -29,11 +29,21 @@ pub enum Kind {
     Lock,
     Message,
     Identify,
+    Blank,
+    Unblank,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Shutdown, Self::Reboot, Self::Logout, Self::Lock, Self::Message, Self::Identify];
+    pub const ALL: [Self; 8] = [
+        Self::Shutdown,
+        Self::Reboot,
+        Self::Logout,
+        Self::Lock,
+        Self::Message,
+        Self::Identify,
+        Self::Blank,
+        Self::Unblank,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +53,8 @@ impl Kind {
             Self::Lock => "lock",
             Self::Message => "message",
             Self::Identify => "identify",
+            Self::Blank => "blank",
+            Self::Unblank => "unblank",
         }
     }
 
@@ -58,7 +70,8 @@ impl Kind {
             Self::Reboot => "starts again",
             Self::Logout => "logs you out",
             Self::Lock => "is locked",
-            Self::Message | Self::Identify => "shows something",
+            Self::Blank => "goes dark",
+            Self::Unblank | Self::Message | Self::Identify => "shows something",
         }
     }
 
@@ -66,7 +79,7 @@ impl Kind {
         match self {
             Self::Shutdown | Self::Reboot => OFF_WITHIN,
             Self::Logout => OUT_WITHIN,
-            Self::Lock | Self::Message | Self::Identify => ANSWERED_WITHIN,
+            Self::Lock | Self::Message | Self::Identify | Self::Blank | Self::Unblank => ANSWERED_WITHIN,
         }
     }
 }
@@ -79,7 +92,9 @@ impl fmt::Display for Kind {
 
 /// The text was no action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no action; there are `shutdown`, `reboot`, `logout`, `lock`, `message` and `identify`")]
+#[error(
+    "`{0}` is no action; there are `shutdown`, `reboot`, `logout`, `lock`, `message`, `identify`, `blank` and `unblank`"
+)]
 pub struct BadKind(String);
 
 impl FromStr for Kind {

@@ -25,7 +25,7 @@ use crate::service::clients::Known;
 use crate::service::events::{Events, Happening};
 use crate::service::leases::Now;
 use crate::service::sessions::Sessions;
-use crate::types::{HostName, MacAddr, Moment, RoomName, SessionId, Stage, limits};
+use crate::types::{HostName, MacAddr, Mode, Moment, RoomName, SessionId, Stage, limits};
 
 /// When people are told how much time is left, besides at the beginning.
 const MARKS: [Duration; 3] = [Duration::from_mins(5), Duration::from_mins(1), Duration::from_secs(10)];
@@ -35,6 +35,9 @@ const SCHEDULED_PACE: Duration = Duration::from_millis(500);
 
 /// How long the light blinks.
 const IDENTIFY_SECONDS: u8 = 30;
+
+/// How long screens stay dark that nobody lights again.
+const BLANK_SECONDS: u16 = 3600;
 
 /// Switches this machine off, or says why it cannot.
 pub type Router = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -330,6 +333,8 @@ impl Actions {
             Kind::Lock => Act::Lock,
             Kind::Message => Act::Message { text: message.clone() },
             Kind::Identify => Act::Identify { name: target.name.clone(), seconds: IDENTIFY_SECONDS },
+            Kind::Blank => Act::Blank { seconds: BLANK_SECONDS },
+            Kind::Unblank => Act::Blank { seconds: 0 },
             Kind::Logout => {
                 self.log_out(or("You are being logged out.").as_str(), target, now);
                 return;
@@ -346,10 +351,10 @@ impl Actions {
     }
 
     fn log_out(&self, message: &str, target: &mut Target, now: Now) {
-        if self.agents.get(target.mac).is_none() {
+        let Some(agent) = self.agents.get(target.mac) else {
             target.over(Progress::Unreachable, "its agent is not connected");
             return;
-        }
+        };
         let sessions: Vec<SessionId> = self
             .sessions
             .list()
@@ -360,12 +365,19 @@ impl Actions {
         for id in &sessions {
             self.sessions.end(*id, message, now);
         }
-        if sessions.is_empty() {
+        // A guest has no session here.
+        let guests = matches!(agent.mode, Some(Mode::Guest | Mode::Kiosk));
+        let ticket = if guests {
+            self.agents.send(target.mac, Act::EndGuest { message: message.into() }).ok()
+        } else {
+            None
+        };
+        if sessions.is_empty() && ticket.is_none() {
             target.over(Progress::Done, "nobody was logged in");
             return;
         }
         target.state = Progress::Sent;
-        target.sent = Some(Sent { up: now.up, civil: now.civil, ticket: None, sessions });
+        target.sent = Some(Sent { up: now.up, civil: now.civil, ticket, sessions });
     }
 
     /// Looks whether what a client was told has been done.
@@ -377,6 +389,7 @@ impl Actions {
             (Kind::Shutdown | Kind::Reboot, _) => {
                 self.is_down(target.mac, sent).map(|why| (Progress::Done, why.to_owned()))
             }
+            (Kind::Logout, None) if sent.ticket.is_some() => None,
             (Kind::Logout, _) => {
                 let open = self.sessions.list();
                 let all_over = !open.iter().any(|open| sent.sessions.contains(&open.id));

@@ -70,6 +70,8 @@ impl Lab {
             ip: None,
             config_txt: vec![],
             cmdline: vec![],
+            mode: None,
+            kiosk_page: None,
         };
         let config = Arc::new(Config {
             clients: (1..=3).map(client).collect(),
@@ -111,13 +113,18 @@ impl Lab {
     }
 
     fn connect(&self, n: u8) -> (u32, mpsc::Receiver<Command>) {
+        self.connect_as(n, Mode::Login)
+    }
+
+    fn connect_as(&self, n: u8, mode: Mode) -> (u32, mpsc::Receiver<Command>) {
         let (commands, taken) = mpsc::channel(limits::AGENT_ACTS);
         let hello = Hello {
             version: 1,
             agent: "0.1.0".into(),
             boot_id: "boot-1".into(),
             sessions: vec![],
-            can: vec![act::CAN.into()],
+            can: vec![act::CAN.into(), act::CAN_SCREEN.into()],
+            mode: Some(mode),
         };
         (self.agents.connected(mac(n), &hello, commands, at(0).civil), taken)
     }
@@ -131,6 +138,7 @@ impl Lab {
             boot_id: "boot-1".into(),
             sessions: vec![],
             can: vec![],
+            mode: None,
         };
         self.sessions.connected(place, &hello, orders, at(0));
         let person = Person {
@@ -175,6 +183,9 @@ fn words(taken: &mut mpsc::Receiver<Command>) -> Vec<String> {
             Act::Reboot { .. } => "again".to_owned(),
             Act::Lock => "lock".to_owned(),
             Act::Identify { name, .. } => name.to_string(),
+            Act::Blank { seconds } => format!("dark {seconds}"),
+            Act::EndGuest { message } => format!("guest: {message}"),
+            Act::Screen { .. } => "screen".to_owned(),
         });
     }
     said
@@ -354,4 +365,26 @@ fn what_is_remembered_is_bounded() {
         lab.actions.start(Request { targets: vec![], ..lab.request(Kind::Lock) }, at(200)),
         Err(Refused::Nobody)
     );
+}
+
+#[test]
+fn screens_go_dark_and_a_guest_is_logged_out_like_anybody() {
+    let lab = Lab::new();
+    let (_, mut first) = lab.connect(1);
+    let (_, mut second) = lab.connect_as(2, Mode::Guest);
+    for (kind, expected) in [(Kind::Blank, "dark 3600"), (Kind::Unblank, "dark 0")] {
+        lab.actions.start(lab.request(kind), at(0)).expect("begun");
+        assert_eq!(lab.states(1), ["sent", "sent", "unreachable"]);
+        assert_eq!(
+            (words(&mut first), words(&mut second)),
+            (vec![expected.to_owned()], vec![expected.to_owned()])
+        );
+    }
+    lab.actions.start(lab.request(Kind::Logout), at(2)).expect("begun");
+    assert_eq!(lab.states(3), ["done", "sent", "unreachable"], "nobody is at the first");
+    assert_eq!(words(&mut first), Vec::<String>::new());
+    let Command { ticket, act } = second.try_recv().expect("told");
+    assert_eq!(act, Act::EndGuest { message: "You are being logged out.".into() });
+    lab.agents.answered(mac(2), ticket, None);
+    assert_eq!(lab.states(4), ["done", "done", "unreachable"]);
 }

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::proto::agent::act::{self, Act};
+use crate::proto::agent::act::Act;
 use crate::proto::agent::channel::{Hello, Label};
-use crate::types::{MacAddr, Moment};
+use crate::types::{MacAddr, Mode, Moment};
 
 /// One order on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,8 @@ pub struct Connected {
     /// Which agent this is, such as `0.1.0`.
     pub version: Label,
     pub since: Moment,
+    /// How the client has been used since its start.
+    pub mode: Option<Mode>,
 }
 
 /// All of them.
@@ -74,7 +76,7 @@ struct Inner {
 struct Line {
     number: u32,
     connected: Connected,
-    acts: bool,
+    can: Vec<Label>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -91,10 +93,9 @@ impl Agents {
         let mut inner = self.lock();
         inner.number = inner.number.wrapping_add(1);
         let number = inner.number;
-        let acts = hello.can.iter().any(|word| word.as_str() == act::CAN);
-        let connected = Connected { version: hello.agent.clone(), since: now };
+        let connected = Connected { version: hello.agent.clone(), since: now, mode: hello.mode };
         inner.lose(mac);
-        inner.of.insert(mac, Line { number, connected, acts, commands });
+        inner.of.insert(mac, Line { number, connected, can: hello.can.clone(), commands });
         number
     }
 
@@ -116,7 +117,7 @@ impl Agents {
         let mut inner = self.lock();
         let ticket = Ticket(inner.last + 1);
         let line = inner.of.get(&mac).ok_or(NotSent::NotConnected)?;
-        if !line.acts {
+        if !line.can.iter().any(|word| word.as_str() == act.needs()) {
             return Err(NotSent::TooOld);
         }
         line.commands.try_send(Command { ticket, act }).map_err(|error| match error {
@@ -168,6 +169,7 @@ impl Inner {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::proto::agent::act;
     use crate::types::limits;
 
     const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
@@ -181,6 +183,7 @@ pub(super) mod tests {
             boot_id: "boot-1".into(),
             sessions: vec![],
             can: can.iter().map(|word| Label::from(*word)).collect(),
+            mode: None,
         }
     }
 

@@ -71,7 +71,7 @@ fn said(refused: &Refused) -> Refusal {
         Refused::NoSuchAccount | Refused::WrongPassword => Code::WrongPassword,
         Refused::Disabled => Code::Disabled,
         Refused::Expired { .. } => Code::Expired,
-        Refused::NotHere => Code::NotHere,
+        Refused::NotHere | Refused::Exam => Code::NotHere,
         Refused::TooManyTries { .. } => Code::TooManyTries,
         Refused::Unreachable { why } => {
             tracing::error!(why, "passwords cannot be checked");

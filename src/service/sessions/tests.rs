@@ -87,6 +87,8 @@ pub fn config(twice: Twice) -> Config {
         ip: None,
         config_txt: vec![],
         cmdline: vec![],
+        mode: None,
+        kiosk_page: None,
     };
     Config {
         clients: vec![client("lab-01", ONE), client("lab-02", TWO)],
@@ -160,6 +162,7 @@ impl Lab {
             boot_id: boot.into(),
             sessions: sessions.to_vec(),
             can: vec![],
+            mode: None,
         };
         (self.sessions.connected(place, &hello, orders, at(secs)), here)
     }

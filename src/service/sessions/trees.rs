@@ -37,7 +37,7 @@ impl Trees {
         person: &Person,
         home: HomeTree,
     ) -> Result<Vec<Mount>, DoorsShut> {
-        let shares = self.shares.for_person(person).map_err(|error| DoorsShut(chain(&error)))?;
+        let shares = self.shares.for_person(person, place.mac).map_err(|error| DoorsShut(chain(&error)))?;
         let mounts = mounts(&home, &shares);
         let share = |share: ShareGrant| of_share(person, share);
         let trees = std::iter::once(of_home(person, home)).chain(shares.into_iter().map(share)).collect();

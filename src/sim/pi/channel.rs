@@ -102,7 +102,8 @@ impl Channel {
             agent: "simulated".into(),
             boot_id: boot_id.into(),
             sessions,
-            can: [act::CAN, health::CAN, eeprom::CAN].map(Into::into).to_vec(),
+            can: [act::CAN, act::CAN_SCREEN, health::CAN, eeprom::CAN].map(Into::into).to_vec(),
+            mode: None,
         };
         channel.say(&ToServer::Hello(hello))?;
         while channel.people.is_none() {
@@ -184,6 +185,7 @@ impl Channel {
                     self.orders.push_back((id, order));
                     return Ok(None);
                 }
+                Some(ToAgent::Screen) => return Err(ChannelError::Nonsense),
                 Some(ToAgent::Ping) => self.say(&ToServer::Pong)?,
                 Some(ToAgent::Farewell { message }) => return Err(ChannelError::Farewell(message)),
                 None => {

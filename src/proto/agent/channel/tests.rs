@@ -55,7 +55,14 @@ fn to_server() -> BoxedStrategy<ToServer> {
         (any::<u32>(), label(), label(), proptest::collection::vec(any::<u64>(), 0..20)).prop_map(
             |(version, agent, boot_id, sessions)| {
                 let sessions = sessions.into_iter().map(SessionId).collect();
-                ToServer::Hello(Hello { version, agent, boot_id, sessions, can: vec!["act".into()] })
+                ToServer::Hello(Hello {
+                    version,
+                    agent,
+                    boot_id,
+                    sessions,
+                    can: vec!["act".into()],
+                    mode: None,
+                })
             }
         ),
         (any::<u32>(), ask()).prop_map(|(id, ask)| ToServer::Ask { id, ask }),
@@ -139,6 +146,7 @@ fn messages_look_like_this() {
         boot_id: "d8f2".into(),
         sessions: vec![SessionId(7)],
         can: vec![],
+        mode: None,
     });
     let close = ToServer::Ask { id: 3, ask: Ask::CloseSession { session: SessionId(7) } };
     let verified = ToAgent::Reply { id: 1, reply: Reply::Verified { person: person() } };
@@ -229,7 +237,8 @@ fn lengths_are_bounded_both_ways() {
     }
     assert!(Inbox::<ToServer>::default().take(&[0, 0, 0x40, 0]).expect("the longest").is_empty());
     let sessions = vec![SessionId(u64::MAX); 1000];
-    let hello = Hello { version: VERSION, agent: "x".into(), boot_id: "x".into(), sessions, can: vec![] };
+    let hello =
+        Hello { version: VERSION, agent: "x".into(), boot_id: "x".into(), sessions, can: vec![], mode: None };
     let error = encode(&ToServer::Hello(hello)).expect_err("too long");
     assert_eq!(error.limit, limits::CHANNEL_TO_SERVER);
     assert!(error.to_string().ends_with("is longer than the 16384 allowed"), "{error}");

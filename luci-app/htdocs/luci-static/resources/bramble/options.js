@@ -68,6 +68,15 @@ const LABELS = {
 	'room.class': _('Classes'),
 	'room.sudo': _('Become root'),
 	'room.groups': _('Devices'),
+	'room.mode': _('Used by'),
+	'room.guest_time': _('Minutes of a guest'),
+	'room.kiosk_url': _('Page of a kiosk'),
+	'room.kiosk_idle': _('A kiosk begins anew after minutes'),
+	'room.exam_class': _('Classes in an exam'),
+	'room.exam_account': _('Accounts in an exam'),
+	'room.exam_share': _('Shares in an exam'),
+	'room.exam_hook': _('Program that stops the internet'),
+	'room.screens': _('Screens can be seen'),
 	'schedule.enabled': _('Switched on'),
 	'schedule.day': _('Days'),
 	'schedule.time': _('Time'),
@@ -81,7 +90,9 @@ const LABELS = {
 	'client.image': _('Image', 'operating system'),
 	'client.ip': _('Fixed address'),
 	'client.config_txt': _('Lines for config.txt'),
-	'client.cmdline': _('Kernel parameters')
+	'client.cmdline': _('Kernel parameters'),
+	'client.mode': _('Used by'),
+	'client.kiosk_url': _('Page of a kiosk')
 };
 
 const CHOICES = {
@@ -97,6 +108,7 @@ const CHOICES = {
 	'no': _('nobody logs in'), 'names': _('names are kept'), 'passwords': _('log-ins go on'),
 	'mon': _('Monday'), 'tue': _('Tuesday'), 'wed': _('Wednesday'), 'thu': _('Thursday'), 'fri': _('Friday'), 'sat': _('Saturday'), 'sun': _('Sunday'),
 	'shutdown': _('shut down'), 'reboot': _('restart'), 'logout': _('log everybody out'),
+	'login': _('people who log in'), 'guest': _('guests without a name'), 'kiosk': _('whoever comes by: one page'), 'exam': _('those in an exam'),
 	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
 };
 
@@ -129,7 +141,7 @@ const TITLES = {
 const EXPERT = [
 	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.url', 'nfs.port',
 	'directory.ca_file', 'directory.group_base', 'directory.filter', 'directory.group_filter', 'directory.name_attribute', 'directory.numbers',
-	'directory.timeout', 'directory.refresh', 'directory.offline', 'directory.offline_time', 'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups',
+	'directory.timeout', 'directory.refresh', 'directory.offline', 'directory.offline_time', 'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups', 'room.exam_hook',
 	'client.config_txt', 'client.cmdline', 'share.path'
 ];
 
@@ -149,6 +161,9 @@ const FITS = {
 	'host_name': (text) => HOST.test(text),
 	'room_name': (text) => (/^[A-Za-z0-9_-]+$/).test(text),
 	'class_name': (text) => NAME.test(text),
+	'user_name': (text) => NAME.test(text),
+	'share_name': (text) => (/^[A-Za-z0-9_]+$/).test(text),
+	'page': (text) => (/^(https?:\/\/|file:\/\/\/)[^\s'"\\]+$/).test(text),
 	'ldap_base': (text) => (/^[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*$/i).test(text),
 	'ldap_server': (text) => (/^[A-Za-z0-9.-]+(:\d+)?$/).test(text),
 	'ldap_entry': (text) => (/^[A-Za-z]+=/).test(text),

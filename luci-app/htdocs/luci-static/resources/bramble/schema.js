@@ -86,7 +86,16 @@ return baseclass.extend({
 			{ name: 'mask', kind: 'unit', says: _('systemd unit'), list: true, required: false, example: 'bluetooth.service', help: _('systemd units that its clients do not start.') },
 			{ name: 'class', kind: 'class_name', says: _('name of a class'), list: true, required: false, example: 'class-7b', help: _('Classes whose members may log in here, besides teachers; everybody if left out.') },
 			{ name: 'sudo', kind: 'choice', choices: [ 'nobody', 'teachers', 'everybody' ], default: 'nobody', example: 'nobody', help: _('Who becomes root with their own password.') },
-			{ name: 'groups', kind: 'choice', choices: [ 'audio', 'video', 'render', 'input', 'plugdev', 'netdev', 'dialout', 'gpio', 'i2c', 'spi', 'none' ], list: true, required: false, example: 'audio', help: _('Devices that people may use, by their groups; all of them if left out, none with `none`.') }
+			{ name: 'groups', kind: 'choice', choices: [ 'audio', 'video', 'render', 'input', 'plugdev', 'netdev', 'dialout', 'gpio', 'i2c', 'spi', 'none' ], list: true, required: false, example: 'audio', help: _('Devices that people may use, by their groups; all of them if left out, none with `none`.') },
+			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam' ], default: 'login', example: 'login', help: _('How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam); clients take it over at their next start, who may log in changes at once.') },
+			{ name: 'guest_time', kind: 'number', min: 0, max: 1440, default: '0', example: '100', help: _('Minutes after which a guest is logged out and everything of theirs is gone; 0 for no limit.') },
+			{ name: 'kiosk_url', kind: 'page', says: _('address of a page'), required: false, example: 'https://library.example/', help: _('The page that a kiosk shows.') },
+			{ name: 'kiosk_idle', kind: 'number', min: 0, max: 1440, default: '10', example: '100', help: _('Minutes without a key or the mouse after which a kiosk forgets everything and begins anew; 0 for never.') },
+			{ name: 'exam_class', kind: 'class_name', says: _('name of a class'), list: true, required: false, example: 'class-7b', help: _('Classes that take part in an exam; teachers may always log in.') },
+			{ name: 'exam_account', kind: 'user_name', says: _('name of an account'), list: true, required: false, example: 'anna', help: _('Accounts that take part in an exam, beside those of the classes.') },
+			{ name: 'exam_share', kind: 'share_name', says: _('name of a share'), list: true, required: false, example: 'materials', help: _('The only shares that those see who take part in an exam; none if left out.') },
+			{ name: 'exam_hook', kind: 'path', says: _('absolute path'), required: false, example: '/mnt/sda1/bramble', help: _('Program of root\'s that is run as `PROGRAM on ROOM ADDRESS…` when an exam begins and with `off` when it ends, to take the internet away.') },
+			{ name: 'screens', kind: 'bool', says: _('0 or 1'), default: '0', example: '1', help: _('Whether a teacher may look at the screens of its clients; whoever sits there is shown that.') }
 		] },
 		{ kind: 'client', named: false, help: _('One Raspberry Pi.'), options: [
 			{ name: 'mac', kind: 'mac', says: _('hardware address'), required: true, example: 'dc:a6:32:01:02:03', help: _('Its hardware address.') },
@@ -95,7 +104,9 @@ return baseclass.extend({
 			{ name: 'image', kind: 'image', says: _('image, or image@version'), required: false, example: 'trixie', help: _('What it boots, if not what its room boots.') },
 			{ name: 'ip', kind: 'ip', says: _('IPv4 address'), required: false, example: '192.168.1.20', help: _('A fixed address; one from the pool if left out.') },
 			{ name: 'config_txt', kind: 'config_txt', says: _('line of config.txt'), list: true, required: false, example: 'hdmi_force_hotplug=1', help: _('Lines added to its config.txt, behind those of its room.') },
-			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, required: false, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added behind those of its room.') }
+			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, required: false, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added behind those of its room.') },
+			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam' ], required: false, example: 'login', help: _('How it is used, if not as its room is.') },
+			{ name: 'kiosk_url', kind: 'page', says: _('address of a page'), required: false, example: 'https://library.example/', help: _('The page that it shows as a kiosk, if not that of its room.') }
 		] },
 		{ kind: 'schedule', named: false, help: _('The end of the day: clients that are switched off by themselves.'), options: [
 			{ name: 'enabled', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether it happens.') },

@@ -1,0 +1,229 @@
+//! The screen of the desktop, for one who looks at it through the router.
+//!
+//! wayvnc, a program of the image, shows it on a socket in a folder that only its person can enter; this service carries
+//! what it says over a TLS connection of its own to the server, which knows for whom. Nothing listens on the network, and
+//! nobody looks who has not been announced: without a sign on the pupil's screen there is no view. It ends when either
+//! side goes, and with the desktop.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::desktop::{self, Desktop};
+use super::link::{Connection, Server};
+use super::{Service, locked};
+use crate::proto::agent::channel::{Label, ToAgent, ToServer};
+use crate::types::chain;
+
+/// A program of the image, found as its person would.
+const WAYVNC: &str = "wayvnc";
+
+/// Folder for the socket.
+const FOLDER: &str = "/run/bramble/screen";
+
+/// How long wayvnc may take to make its socket, and the server to say that somebody waits.
+const STARTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the sign is shown anew: the first may have been closed.
+const SIGN_EVERY: Duration = Duration::from_mins(2);
+
+/// Bytes that are passed on at a time.
+const PIECE: usize = 32 * 1024;
+
+const SEEN: &str = "A teacher can see this screen.";
+const USED: &str = "A teacher can see this screen and use its keyboard and mouse.";
+const NOT_SEEN: &str = "Nobody looks at this screen any more.";
+
+/// Begins to show the screen; what comes of it is carried on behind the caller's back.
+pub fn show(service: &Arc<Service>, ticket: Label, control: bool) -> Result<(), String> {
+    if service.shown.swap(true, Ordering::SeqCst) {
+        return Err("somebody looks at it already".to_owned());
+    }
+    match Shown::begin(service, ticket, control) {
+        Ok(shown) => {
+            let service = Arc::clone(service);
+            std::thread::spawn(move || {
+                let why = shown.carry();
+                service.shown.store(false, Ordering::SeqCst);
+                let why = why.map_or_else(|error| error.to_string(), str::to_owned);
+                locked(&service.console).note(&format!("the screen is not looked at any more: {why}"));
+            });
+            Ok(())
+        }
+        Err(why) => {
+            service.shown.store(false, Ordering::SeqCst);
+            Err(why)
+        }
+    }
+}
+
+struct Shown {
+    program: Program,
+    screen: UnixStream,
+    server: Connection,
+    sign: &'static str,
+}
+
+impl Shown {
+    fn begin(service: &Service, ticket: Label, control: bool) -> Result<Self, String> {
+        let desktops = desktop::all();
+        let Some(desktop) = desktops.iter().find(|desktop| desktop.is_wayland()) else {
+            return Err(if desktops.is_empty() {
+                "nobody uses a desktop".to_owned()
+            } else {
+                "its desktop is X11, and only a Wayland desktop such as labwc can be shown".to_owned()
+            });
+        };
+        let sign = if control { USED } else { SEEN };
+        let (program, screen) = Program::start(desktop, control)?;
+        // Before anybody can see anything.
+        desktop::show("Bramble", sign)
+            .map_err(|error| format!("the person there cannot be told, so nobody looks: {error}"))?;
+        let server = announce(&service.server, ticket)?;
+        Ok(Self { program, screen, server, sign })
+    }
+
+    /// Until either side ends; why.
+    fn carry(mut self) -> io::Result<&'static str> {
+        let ended = pass(&mut self.server, &mut self.screen, self.sign);
+        drop(self.program);
+        let _ = desktop::show("Bramble", NOT_SEEN);
+        ended
+    }
+}
+
+/// A connection for this screen; the server waits for it.
+fn announce(server: &Server, ticket: Label) -> Result<Connection, String> {
+    let mut connection = Connection::open(server).map_err(|error| chain(&error))?;
+    let failed = |error: io::Error| format!("the server does not take the screen: {error}");
+    connection.send(&ToServer::Screen { ticket }).map_err(failed)?;
+    let begin = Instant::now();
+    while begin.elapsed() < STARTED_WITHIN {
+        connection.wait(None, STARTED_WITHIN.saturating_sub(begin.elapsed())).map_err(failed)?;
+        if connection.receive().map_err(failed)?.iter().any(|message| matches!(message, ToAgent::Screen)) {
+            return Ok(connection);
+        }
+    }
+    Err("the server does not take the screen".to_owned())
+}
+
+/// wayvnc as the person whose screen it is; it ends with this, and its folder goes.
+struct Program(Child);
+
+impl Program {
+    fn start(desktop: &Desktop, control: bool) -> Result<(Self, UnixStream), String> {
+        let failed = |error: io::Error| format!("wayvnc cannot be started: {error}");
+        let _ = fs::remove_dir_all(FOLDER);
+        DirBuilder::new().mode(0o700).create(FOLDER).map_err(failed)?;
+        let (settings, socket) = (format!("{FOLDER}/config"), format!("{FOLDER}/socket"));
+        // Not what the person may have set up: that could ask for another password.
+        fs::write(&settings, "").map_err(failed)?;
+        for path in [FOLDER, &settings] {
+            chown(path, Some(desktop.uid), Some(desktop.gid)).map_err(failed)?;
+        }
+        let mut command = desktop.command(WAYVNC);
+        // Its control socket goes where it keeps run-time files, so that it is not in the way of one that runs already.
+        if let Some(display) = desktop.wayland_socket() {
+            command.env("WAYLAND_DISPLAY", display).env("XDG_RUNTIME_DIR", FOLDER);
+        }
+        command.args(["-C", &settings, "-f", "10", "-u"]);
+        if !control {
+            command.arg("-d");
+        }
+        let spawned = command.arg(&socket).spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "the image has no `wayvnc`; install it in the image".to_owned(),
+            _ => failed(error),
+        });
+        let mut program = Self(spawned?);
+        let begin = Instant::now();
+        loop {
+            if let Ok(screen) = UnixStream::connect(&socket) {
+                return Ok((program, screen));
+            }
+            if let Some(status) = program.0.try_wait().map_err(failed)? {
+                return Err(format!("wayvnc has ended at once ({status})"));
+            }
+            if begin.elapsed() >= STARTED_WITHIN {
+                return Err("wayvnc does not show the screen".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = fs::remove_dir_all(FOLDER);
+    }
+}
+
+/// Carries bytes both ways. What one side does not take is not read from the other.
+fn pass(server: &mut Connection, screen: &mut UnixStream, sign: &'static str) -> io::Result<&'static str> {
+    screen.set_nonblocking(true)?;
+    let mut to_screen: Vec<u8> = Vec::new();
+    let mut signed = Instant::now();
+    // TLS may hold bytes that no poll tells of.
+    let mut more = false;
+    loop {
+        server.flush()?;
+        let mut from_server = PollFlags::empty();
+        from_server.set(PollFlags::POLLIN, to_screen.is_empty());
+        from_server.set(PollFlags::POLLOUT, server.wants_write());
+        let mut from_screen = PollFlags::empty();
+        from_screen.set(PollFlags::POLLIN, !server.wants_write());
+        from_screen.set(PollFlags::POLLOUT, !to_screen.is_empty());
+        {
+            let mut fds =
+                [PollFd::new(server.socket(), from_server), PollFd::new(screen.as_fd(), from_screen)];
+            let timeout = if more { Duration::ZERO } else { SIGN_EVERY };
+            let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if signed.elapsed() >= SIGN_EVERY {
+            signed = Instant::now();
+            // From elsewhere: a picture does not wait for a notice.
+            std::thread::spawn(move || drop(desktop::show("Bramble", sign)));
+        }
+        if to_screen.is_empty() {
+            match server.receive_bytes(PIECE) {
+                Ok(bytes) => {
+                    more = !bytes.is_empty();
+                    to_screen = bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok("the server has ended it");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !to_screen.is_empty() {
+            match screen.write(&to_screen) {
+                Ok(written) => drop(to_screen.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !server.wants_write() {
+            let mut piece = [0; PIECE];
+            match screen.read(&mut piece) {
+                Ok(0) => return Ok("wayvnc has ended"),
+                Ok(length) => server.write(piece.get(..length).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
