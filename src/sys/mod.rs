@@ -7,6 +7,8 @@ pub mod arp;
 #[cfg(feature = "daemon")]
 pub mod birth;
 #[cfg(feature = "daemon")]
+pub mod chamber;
+#[cfg(feature = "daemon")]
 pub mod datagrams;
 #[cfg(feature = "daemon")]
 pub mod dirents;
@@ -21,6 +23,8 @@ pub mod inside;
 pub mod links;
 #[cfg(feature = "daemon")]
 pub mod loopdev;
+#[cfg(feature = "daemon")]
+pub mod narrow;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]

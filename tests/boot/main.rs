@@ -20,9 +20,11 @@ mod guest;
 #[path = "../net/harness.rs"]
 mod harness;
 mod homes;
+mod life;
 mod people;
 mod quota;
 mod room;
+mod workshop;
 
 use std::fs;
 

@@ -78,6 +78,14 @@ impl Room {
 
     /// The same with `more` in the configuration.
     pub fn open_with(names: &[&str], more: &str) -> Self {
+        let room = Self::start(names, more);
+        let tree = made().join("tree");
+        room.bramble(&["image", "import", tree.to_str().expect("a plain path"), "--name", "debian"]);
+        room
+    }
+
+    /// The same without a system: the clients boot what is imported as `debian`.
+    pub fn start(names: &[&str], more: &str) -> Self {
         let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
         for (_, nth) in names.iter().zip(1..) {
             lab.tap(&lan, &tap(nth)).expect("a tap");
@@ -114,8 +122,6 @@ impl Room {
         let daemon = serve(&server, work.path());
         let room = Self { lab, server, work, daemon };
         room.wait_until_ready();
-        let tree = made().join("tree");
-        room.bramble(&["image", "import", tree.to_str().expect("a plain path"), "--name", "debian"]);
         room
     }
 
@@ -136,7 +142,7 @@ impl Room {
         }
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.server.command(env!("CARGO_BIN_EXE_bramble"));
         command.arg("--socket").arg(self.work.path().join("socket")).args(args).stdin(Stdio::null());
         command
@@ -147,6 +153,13 @@ impl Room {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "bramble {args:?}: {}\n{said}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What Bramble says to something that it must not do.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("bramble runs");
+        assert!(!output.status.success(), "bramble {args:?} was done");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// What Bramble says the first client is doing, as soon as it has heard of the client's last step.
@@ -217,6 +230,11 @@ impl Room {
         let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         let password = told.pointer("/accounts/0/password").and_then(serde_json::Value::as_str);
         password.expect("a password was made up").to_owned()
+    }
+
+    /// A folder that goes with the room.
+    pub fn work(&self) -> &Path {
+        self.work.path()
     }
 
     /// The folder with everything the daemon keeps.
