@@ -54,6 +54,8 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_discard", Ok(&["image", "discard"])),
     ("image_publish", Ok(&["image", "publish"])),
     ("image_maintain", Ok(&["image", "maintain"])),
+    ("image_shell", Ok(&["image", "shell"])),
+    ("image_run", Ok(&["image", "run"])),
     ("image_test", Ok(&["image", "test"])),
     ("image_promote", Ok(&["image", "promote"])),
     ("image_rollback", Ok(&["image", "rollback"])),
@@ -84,6 +86,7 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("class_move", Ok(&["class", "move"])),
     ("job_list", Ok(&["job", "list"])),
     ("job_status", Ok(&["job", "show"])),
+    ("job_output", Ok(&["image", "run"])),
     ("job_cancel", Ok(&["job", "cancel"])),
 ];
 

@@ -108,18 +108,18 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    stay(console, link.as_ref(), &personality.used);
+    stay(console, link.as_ref(), &personality.used, false);
     hand_over(console, arguments)
 }
 
 /// Puts what outlives this program where systemd and the recipes look for it.
-fn stay(console: &mut Console, link: Option<&Link>, used: &SeatUse) {
+fn stay(console: &mut Console, link: Option<&Link>, used: &SeatUse, maintenance: bool) {
     let server = link.and_then(|link| link.server);
     if let Err(error) = shutdown::install(server) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
     }
     if let Some(server) = server
-        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM), used)
+        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM), used, maintenance)
     {
         console.trouble(&format!("nobody of the server can log in: {error}"));
     }
@@ -162,7 +162,7 @@ fn maintain(
     }
     let told = format!("this is {}; {done} changes for it, none of them in the draft", personality.name);
     console.milestone(Phase::Personality, &told);
-    stay(console, link, &personality.used);
+    stay(console, link, &personality.used, true);
     hand_over(console, arguments)
 }
 

@@ -1,9 +1,9 @@
 //! Maintenance: the client's root is the draft of an image itself, and whoever sits here changes it as root.
 //!
 //! There is no overlay, so nothing that is this client's own may be written into the root: it would go out to every client.
-//! What the recipe of the release changes goes to places that are forgotten at power-off instead. systemd reads `/run` before
-//! the image's own units and settings (systemd.unit(5), *unit file load path*); a file that is there already is covered by
-//! one in memory. Log-in by the server's people is left out: here root is logged in, on the first console and the serial
+//! What the recipe of the release changes goes to places that are forgotten at power-off instead. systemd reads one folder of
+//! `/run` before all of the image's own units, those in `/etc` among them (systemd.unit(5), *unit file load path*); a file
+//! that is there already is covered by one in memory. Log-in by the server's people is left out: here root is logged in, on the first console and the serial
 //! one, and works on the image.
 
 use std::fs;
@@ -31,8 +31,14 @@ enum Place {
 }
 
 /// Which folders of settings have a volatile twin.
-const TWINS: [(&str, &str); 2] =
-    [("etc/systemd/", "run/systemd/"), ("etc/NetworkManager/", "run/NetworkManager/")];
+const TWINS: [(&str, &str); 3] = [
+    ("etc/systemd/system/", CONTROL),
+    ("etc/systemd/", "run/systemd/"),
+    ("etc/NetworkManager/", "run/NetworkManager/"),
+];
+
+/// Where units stand that go before all others.
+const CONTROL: &str = "run/systemd/system.control/";
 
 fn place(change: &Change) -> Place {
     let path = change.path.as_str();
@@ -149,7 +155,7 @@ pub fn arrange(image: &ImageName) -> Vec<String> {
         mode: 0o644,
     };
     let says = |text: String| To::File { text, mode: 0o644 };
-    let units = "/run/systemd/system";
+    let units = "/run/systemd/system.control";
     let serial = "--keep-baud 115200,57600,38400,9600";
     let mut files = vec![
         (format!("{units}/getty@tty1.service.d/bramble.conf"), log_in("--noclear")),
@@ -157,6 +163,11 @@ pub fn arrange(image: &ImageName) -> Vec<String> {
         ("/run/issue.d/bramble.issue".to_owned(), says(format!("\n{}\n\n", notice(image)))),
         ("/run/motd.dynamic".to_owned(), says(format!("\n{}\n\n", notice(image)))),
     ];
+    // A desktop would cover the console, and nobody could log in to it but people whom the image itself knows.
+    files.push((
+        format!("{units}/default.target"),
+        To::Link("/lib/systemd/system/multi-user.target".to_owned()),
+    ));
     files.extend(OFF.iter().map(|unit| (format!("{units}/{unit}"), To::Link("/dev/null".to_owned()))));
     let mut failed = Vec::new();
     for (path, to) in &files {
@@ -175,7 +186,7 @@ pub fn arrange(image: &ImageName) -> Vec<String> {
 pub fn notice(image: &ImageName) -> String {
     format!(
         "This is the draft of `{image}`. Whatever is changed here is kept, and goes to every client once it is published. \
-         When you are done, shut down (`poweroff`)."
+         When you are done, shut down (`poweroff`). `systemctl start display-manager` starts a desktop, if there is one."
     )
 }
 
@@ -190,7 +201,7 @@ mod tests {
         let volatile = |path: &str| Place::Volatile(path.to_owned());
         #[rustfmt::skip]
         let rows = [
-            ("etc/systemd/system/apt-daily.timer", &link, volatile("run/systemd/system/apt-daily.timer")),
+            ("etc/systemd/system/apt-daily.timer", &link, volatile("run/systemd/system.control/apt-daily.timer")),
             ("etc/systemd/journald.conf.d/bramble.conf", &file, volatile("run/systemd/journald.conf.d/bramble.conf")),
             ("etc/NetworkManager/conf.d/90-bramble.conf", &file, volatile("run/NetworkManager/conf.d/90-bramble.conf")),
             ("etc/fstab", &file, Place::Cover), ("etc/resolv.conf", &file, Place::Cover),

@@ -138,6 +138,34 @@ pub struct Sitting {
     pub since: Moment,
 }
 
+/// Answer of `image_shell`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shell {
+    pub image: ImageName,
+    /// The draft that the shell works in.
+    pub draft: PathBuf,
+    /// What to type in a terminal on the router.
+    pub command: String,
+    /// Page of LuCI with such a terminal, if `luci-app-ttyd` is installed; below `/cgi-bin/luci/`.
+    pub page: Option<String>,
+    pub says: String,
+}
+
+/// Answer of `job_output`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOutput {
+    pub job: u64,
+    /// Position of the first character; larger than was asked for if what was before is forgotten.
+    pub from: u64,
+    pub text: String,
+    /// What to ask for next.
+    pub next: u64,
+    /// The exit code, once the program has ended and all of its output was given.
+    pub code: Option<u8>,
+    /// Whether the job is over.
+    pub over: bool,
+}
+
 /// Answer of `takeover`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Takeover {
@@ -433,6 +461,9 @@ pub struct Effect {
     pub still: Vec<ClientOn>,
     /// Clients of the image that stay with another version, because one is pinned for them or tried out.
     pub keep: Vec<ClientOn>,
+    /// The action that has those in `still` start again, or asks the people there to.
+    #[serde(default)]
+    pub action: Option<u64>,
     /// All of this in plain words.
     pub says: String,
 }

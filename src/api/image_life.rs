@@ -1,19 +1,26 @@
 //! Methods that change an image or what is booted of it: draft, publication, trial, promotion, roll-back, clone.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use super::answer::{ClientOn, Effect, Maintained, Started};
+use super::answer::{ClientOn, Effect, Maintained, Shell, Started};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::config::edit::{Edit, NewValue};
+use crate::proto::agent::run::Line;
 use crate::service::clients::Known;
 use crate::service::images::drafts::DraftError;
 use crate::service::images::library::LibraryError;
 use crate::service::images::life::LifeError;
 use crate::service::images::publish::{Note, Publication, PublishError, PublishOrLibrary, Skip};
+use crate::service::images::run::RunError;
 use crate::sys::acting::can_act;
 use crate::types::{ImageName, ImageRef, ImageVersion, RoomName, chain};
+
+/// What `ttyd` and its page in LuCI bring, and where that page is.
+const TTYD: [&str; 2] = ["/usr/bin/ttyd", "/usr/share/luci/menu.d/luci-app-ttyd.json"];
+const TTYD_PAGE: &str = "admin/services/ttyd";
 
 impl Api {
     pub(super) fn image_draft(&self, args: &Args) -> Result<Started, ApiError> {
@@ -88,6 +95,52 @@ impl Api {
         Ok(Maintained { image, client: client.map(|client| client.name), says })
     }
 
+    pub(super) fn image_shell(&self, args: &Args) -> Result<Shell, ApiError> {
+        let image: ImageName = args.need("image")?;
+        self.nobody_maintains(&image)?;
+        let draft = self.library.draft_that_runs(&image).map_err(|error| self.run_failed(error))?;
+        let page = TTYD.iter().all(|file| std::path::Path::new(file).exists()).then(|| TTYD_PAGE.to_owned());
+        let command = format!("bramble image shell {image}");
+        let says = match &page {
+            Some(_) => format!("log in as root on the terminal page, and type `{command}`."),
+            None => format!(
+                "log in to the router as root (ssh), and type `{command}`; the package `luci-app-ttyd` brings a terminal for the browser."
+            ),
+        };
+        Ok(Shell { image, draft, command, page, says })
+    }
+
+    pub(super) fn image_run(&self, args: &Args) -> Result<Started, ApiError> {
+        let image: ImageName = args.need("image")?;
+        let line: Line = args.need("command")?;
+        let started = if args.get::<String>("client")?.is_some() {
+            let client = self.known(args)?;
+            if self.images.maintainer(&image) != Some(client.mac) {
+                return Err(ApiError::ImageState(format!(
+                    "{0} does not maintain the draft of `{image}`; `bramble image maintain {image} {0}` has it boot it",
+                    client.name
+                )));
+            }
+            self.library.run_there(&image, (client.mac, client.name), line, Arc::clone(&self.agents))
+        } else {
+            self.nobody_maintains(&image)?;
+            self.library.run_here(&image, line)
+        };
+        Ok(Started { job: started.map_err(|error| self.run_failed(error))? })
+    }
+
+    /// Refuses while a client maintains the draft of `image`: its programs and those of the router would know nothing of
+    /// each other.
+    fn nobody_maintains(&self, image: &ImageName) -> Result<(), ApiError> {
+        match self.images.maintainer(image).and_then(|mac| self.clients.get(mac)) {
+            Some(client) => Err(ApiError::ImageState(format!(
+                "{0} maintains the draft of `{image}`; have it run commands (`bramble image run {image} --on {0} -- COMMAND`), or shut it down and take the draft from it: `bramble image maintain {image} --end`",
+                client.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses while the client that maintains the draft of `image` runs.
     fn nobody_changes(&self, image: &ImageName) -> Result<(), ApiError> {
         let client = self.images.maintainer(image).and_then(|mac| self.clients.get(mac));
@@ -125,7 +178,8 @@ impl Api {
         let image = self.version_of(args.need("image")?)?;
         if let Some(room) = args.get::<RoomName>("room")? {
             let pinned = ImageRef { name: image.name.clone(), version: Some(image.version) };
-            return self.assign_room(&room, Some(&pinned));
+            let effect = self.assign_room(&room, Some(&pinned))?;
+            return self.restart(args, &format!("bramble image promote {image} --room {room}"), effect);
         }
         let config = self.config.borrow().clone();
         let of_image = |room: &ImageRef| room.name == image.name && room.version.is_some();
@@ -140,19 +194,24 @@ impl Api {
         }
         self.library.promote(&image).map_err(|error| self.life_failed(error))?;
         self.end_trials(&image, |_| true)?;
-        Ok(self.effect(image, None, |_| true))
+        let command = format!("bramble image promote {image}");
+        self.restart(args, &command, self.effect(image, None, |_| true))
     }
 
     pub(super) fn image_rollback(&self, args: &Args) -> Result<Effect, ApiError> {
         let name: ImageName = args.need("image")?;
         let Some(room) = args.get::<RoomName>("room")? else {
             let image = self.library.roll_back(&name).map_err(|error| self.life_failed(error))?;
-            return Ok(self.effect(image, None, |_| true));
+            // The next roll-back would undo this one.
+            let command = format!("bramble image promote {image}");
+            return self.restart(args, &command, self.effect(image, None, |_| true));
         };
         let before = self.store.room_before(&room).map_err(|error| self.failed(&error))?;
         match before {
             Some(before) if before.as_ref().is_none_or(|before| before.name == name) => {
-                self.assign_room(&room, before.as_ref())
+                let effect = self.assign_room(&room, before.as_ref())?;
+                let image = effect.image.as_ref().map_or_else(|| name.to_string(), ToString::to_string);
+                self.restart(args, &format!("bramble image promote {image} --room {room}"), effect)
             }
             _ => Err(ApiError::ImageState(format!(
                 "no version of `{name}` was promoted to `{room}`, so there is none to go back to; `bramble image promote {name}@N --room {room}` chooses one"
@@ -176,7 +235,15 @@ impl Api {
         let Some(version) = version else {
             let says = format!("{room} has no image any more, as before: its clients start nothing.");
             let (room, none) = (Some(room.clone()), Vec::new);
-            return Ok(Effect { image: None, room, clients: vec![], still: none(), keep: none(), says });
+            return Ok(Effect {
+                image: None,
+                room,
+                clients: vec![],
+                still: none(),
+                keep: none(),
+                action: None,
+                says,
+            });
         };
         let here = |known: &Known| known.room.as_ref() == Some(room);
         self.end_trials(&version, here)?;
@@ -226,7 +293,7 @@ impl Api {
         if !keep.is_empty() {
             let _ = write!(says, " Another version is pinned for, or tried out by: {}.", told(&keep));
         }
-        Effect { image: Some(image), room, clients, still, keep, says }
+        Effect { image: Some(image), room, clients, still, keep, action: None, says }
     }
 
     fn version_of(&self, image: ImageRef) -> Result<ImageVersion, ApiError> {
@@ -237,7 +304,16 @@ impl Api {
         match error {
             DraftError::NoSuchImage(image) => self.no_such_image(image),
             DraftError::Library(error) => self.library_failed(error),
-            error @ (DraftError::Exists { .. } | DraftError::None(_)) => ApiError::ImageState(chain(&error)),
+            error @ (DraftError::Exists { .. } | DraftError::None(_) | DraftError::Work(_)) => {
+                ApiError::ImageState(chain(&error))
+            }
+        }
+    }
+
+    fn run_failed(&self, error: RunError) -> ApiError {
+        match error {
+            RunError::Draft(error) => self.draft_failed(error),
+            error @ (RunError::Processor(_) | RunError::NotRoot) => ApiError::ImageState(chain(&error)),
         }
     }
 

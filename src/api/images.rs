@@ -86,12 +86,13 @@ impl Api {
     }
 
     /// Clients that `version` cannot be taken from: it is what they boot next, or what they run.
-    fn users(&self, version: &ImageVersion) -> Vec<String> {
+    pub(super) fn users(&self, version: &ImageVersion) -> Vec<String> {
         let uses = |known: &Known| {
             let boots = self.boots_next(known).as_ref() == Some(version);
             boots || known.booted.as_ref() == Some(version) && self.runs(known)
         };
-        self.clients.all().into_iter().filter(uses).map(|known| known.name.to_string()).collect()
+        let clients = self.clients.all().into_iter().filter(uses).map(|known| known.name.to_string());
+        clients.chain(self.pinned_by(version)).collect()
     }
 
     /// What a client boots when it next starts.

@@ -54,6 +54,12 @@ const RELEASE: Param =
     may("release", Kind::Text, "which bootloaders of the image: `default` (unless told) or `latest`");
 const ROOM: Param = may("room", Kind::Text, "only this room; without it, all clients that pin no version");
 
+const REBOOT: Param = may(
+    "reboot",
+    Kind::Text,
+    "`now`: those that still run another version start again, but where somebody is logged in; `ask`: people there are asked to",
+);
+
 const ACCOUNT: Param = must("account", Kind::Text, "give the name somebody logs in with, such as `anna`");
 const CLASS: Param = must("class", Kind::Text, "give the name of a class, such as `class-7b`");
 const FULL_NAME: Param = may("full_name", Kind::Text, "what the person is called");
@@ -355,6 +361,26 @@ pub const METHODS: &[Method] = &[
         help: "Have one client boot the draft of an image from its next start on, to change it there as root",
     },
     Method {
+        name: "image_shell",
+        access: Access::Read,
+        params: &[IMAGE_NAME],
+        help: "How to open a root shell in the draft of an image on the router, or why that cannot be done",
+    },
+    Method {
+        name: "image_run",
+        access: Access::Write,
+        params: &[
+            IMAGE_NAME,
+            must("command", Kind::Text, "give a command for `sh -c`, such as `apt-get -y full-upgrade`"),
+            may(
+                "client",
+                Kind::Text,
+                "the client that maintains the draft and runs it there; without it, the router does",
+            ),
+        ],
+        help: "Run a command in the draft of an image; `job_output` has what it prints",
+    },
+    Method {
         name: "image_test",
         access: Access::Write,
         params: &[
@@ -366,13 +392,13 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "image_promote",
         access: Access::Write,
-        params: &[IMAGE, ROOM],
+        params: &[IMAGE, ROOM, REBOOT],
         help: "Have a room, or every client of the image, boot a version from its next start on",
     },
     Method {
         name: "image_rollback",
         access: Access::Write,
-        params: &[IMAGE_NAME, ROOM],
+        params: &[IMAGE_NAME, ROOM, REBOOT],
         help: "Have a room, or every client of the image, boot the version that it had before",
     },
     Method {
@@ -566,6 +592,12 @@ pub const METHODS: &[Method] = &[
     },
     Method { name: "job_list", access: Access::Read, params: &[], help: "Long tasks, newest first" },
     Method { name: "job_status", access: Access::Read, params: &[JOB], help: "How far a long task is" },
+    Method {
+        name: "job_output",
+        access: Access::Read,
+        params: &[JOB, may("from", Kind::Number, "the position to go on from, `next` of the answer before")],
+        help: "What the command of a job prints",
+    },
     Method { name: "job_cancel", access: Access::Write, params: &[JOB], help: "Stop a long task" },
 ];
 

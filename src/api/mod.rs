@@ -14,6 +14,7 @@ mod eeprom;
 mod homes;
 mod image_forms;
 mod image_life;
+mod image_versions;
 mod images;
 mod modes;
 mod overview;
@@ -157,6 +158,8 @@ impl Api {
             "image_discard" => value(self.image_discard(&args)?),
             "image_publish" => value(self.image_publish(&args)?),
             "image_maintain" => value(self.image_maintain(&args)?),
+            "image_shell" => value(self.image_shell(&args)?),
+            "image_run" => value(self.image_run(&args)?),
             "image_test" => value(self.image_test(&args)?),
             "image_promote" => value(self.image_promote(&args)?),
             "image_rollback" => value(self.image_rollback(&args)?),
@@ -187,6 +190,7 @@ impl Api {
             "class_move" => value(self.class_move(&args)?),
             "job_list" => value(self.job_list()?),
             "job_status" => value(self.jobs.status(args.need_number("job")?)?),
+            "job_output" => value(self.job_output(&args)?),
             "job_cancel" => value(self.job_cancel(&args)?),
             "takeover" => value(self.takeover()?),
             name => {

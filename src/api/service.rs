@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::answer::{Check, ClientVerdict, Health, JobStatus, Jobs, NetworkStatus, ProblemAt, Status};
+use super::answer::{
+    Check, ClientVerdict, Health, JobOutput, JobStatus, Jobs, NetworkStatus, ProblemAt, Status,
+};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::config::load;
 use crate::service::jobs::JobState;
+use crate::service::printed::Piece;
 use crate::types::ByteSize;
 
 impl Api {
@@ -69,6 +72,13 @@ impl Api {
 
     pub fn job_list(&self) -> Result<Jobs, ApiError> {
         Ok(Jobs { jobs: self.jobs.list().map_err(|error| self.failed(&error))? })
+    }
+
+    pub(super) fn job_output(&self, args: &Args) -> Result<JobOutput, ApiError> {
+        let job = args.need_number("job")?;
+        let from = args.number("from")?.unwrap_or(0);
+        let (Piece { from, text, next, code }, over) = self.jobs.printed(job, from)?;
+        Ok(JobOutput { job, from, text, next, code, over })
     }
 
     pub(super) fn job_cancel(&self, args: &Args) -> Result<JobStatus, ApiError> {

@@ -1,5 +1,6 @@
 //! `bramble image`: what people ask about operating systems, and what the answers look like.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,8 +11,9 @@ use serde_json::json;
 use super::backup::{absolute, through, to_output};
 use super::show::{self, list, or_nothing};
 use super::text::{table, wrap};
-use super::{Cli, CliError, ask, start};
+use super::{Cli, CliError, ask, drafts, start};
 use crate::api::answer::{DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, VersionSummary};
+use crate::service::images::files::{Bits, Owner, Wanted};
 use crate::types::{ByteSize, HostName, ImageName, ImageRef, RoomName};
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +62,50 @@ pub enum ImageCommand {
         #[arg(long)]
         end: bool,
     },
+    /// Open a root shell in the draft of an image, on the router
+    Shell {
+        image: ImageName,
+        /// Make a draft without asking if there is none
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Run a command in the draft of an image (bramble image run trixie -- apt-get -y full-upgrade); its exit code is ours,
+    /// 125 if nothing ran
+    Run {
+        image: ImageName,
+        /// On the client that maintains the draft, instead of the router
+        #[arg(long = "on", value_name = "CLIENT")]
+        client: Option<String>,
+        /// Start the job and do not wait for it
+        #[arg(long)]
+        detach: bool,
+        /// One word is a line for `sh`; several are a program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Copy files into a draft, or out of a draft or a version (bramble image copy hosts trixie:/etc/)
+    Copy {
+        /// A file or folder of this machine, or in an image: trixie:/etc/hosts (the draft if there is one), trixie@3:/etc/hosts
+        from: String,
+        /// Where to; a folder that is there takes it in, a link is replaced
+        to: String,
+        /// Who owns what is copied into the draft: USER, USER:GROUP or numbers; else root, or who owned what is replaced
+        #[arg(long)]
+        owner: Option<Owner>,
+        /// What may be done with it, such as 0644
+        #[arg(long)]
+        mode: Option<Bits>,
+    },
+    /// What the daemon starts for `run`
+    #[command(hide = true)]
+    Inside {
+        #[arg(long)]
+        parent: u32,
+        image: ImageName,
+        draft: PathBuf,
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Throw the draft of an image away
     Discard { image: ImageName },
     /// Have one client boot a version from its next start on (bramble image test trixie@4 lab-01)
@@ -77,6 +123,8 @@ pub enum ImageCommand {
         /// Only this room
         #[arg(long)]
         room: Option<RoomName>,
+        #[command(flatten)]
+        reboot: Reboot,
     },
     /// Have a room, or every client of an image, boot the version that it had before
     Rollback {
@@ -84,6 +132,8 @@ pub enum ImageCommand {
         /// Only this room
         #[arg(long)]
         room: Option<RoomName>,
+        #[command(flatten)]
+        reboot: Reboot,
     },
     /// Make another image of a version, which shares its files
     Clone {
@@ -104,6 +154,31 @@ pub enum ImageCommand {
     Remove { image: ImageRef },
 }
 
+/// What becomes of clients that still run another version.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Reboot {
+    /// Have clients that still run another version start again (now, but where somebody is logged in), or ask the people
+    /// there to (ask)
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_missing_value = "now")]
+    reboot: Option<When>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum When {
+    Now,
+    Ask,
+}
+
+impl Reboot {
+    const fn word(self) -> Option<&'static str> {
+        match self.reboot {
+            Some(When::Now) => Some("now"),
+            Some(When::Ask) => Some("ask"),
+            None => None,
+        }
+    }
+}
+
 pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliError> {
     match command {
         ImageCommand::List => ask(cli, "image_list", &json!({}), images),
@@ -117,6 +192,16 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
                 wrap("", &maintained.says, width)
             })
         }
+        ImageCommand::Shell { image, yes } => drafts::shell(cli, image, *yes),
+        ImageCommand::Run { image, client, detach, command } => {
+            drafts::run(cli, image, client.as_deref(), *detach, command)
+        }
+        ImageCommand::Copy { from, to, owner, mode } => {
+            drafts::copy(cli, from, to, Wanted { owner: owner.clone(), mode: *mode })
+        }
+        ImageCommand::Inside { parent, image, draft, command } => {
+            Ok(drafts::inside(*parent, image, draft, command))
+        }
         ImageCommand::Publish { image, note, skip } => {
             start(cli, "image_publish", &json!({ "image": image, "note": note, "skip": skip }))
         }
@@ -129,11 +214,13 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
             };
             ask(cli, "image_test", &json!({ "client": client, "image": image }), effect)
         }
-        ImageCommand::Promote { image, room } => {
-            ask(cli, "image_promote", &json!({ "image": image, "room": room }), effect)
+        ImageCommand::Promote { image, room, reboot } => {
+            let params = json!({ "image": image, "room": room, "reboot": reboot.word() });
+            ask(cli, "image_promote", &params, effect)
         }
-        ImageCommand::Rollback { image, room } => {
-            ask(cli, "image_rollback", &json!({ "image": image, "room": room }), effect)
+        ImageCommand::Rollback { image, room, reboot } => {
+            let params = json!({ "image": image, "room": room, "reboot": reboot.word() });
+            ask(cli, "image_rollback", &params, effect)
         }
         ImageCommand::Clone { image, name } => {
             start(cli, "image_clone", &json!({ "image": image, "name": name }))
@@ -197,13 +284,16 @@ fn image_detail(image: &ImageDetail, width: usize) -> String {
     for version in &image.versions {
         one_version(&mut text, &image.name, version, width);
     }
-    if let Some(DraftSummary { base, made_at, client, path }) = &image.draft {
+    if let Some(DraftSummary { base, made_at, client, busy, path }) = &image.draft {
         let _ = writeln!(text, "\n{} (draft)", image.name);
         let mut line = |title: &str, says: &str| text.push_str(&wrap(&format!("  {title:<9}"), says, width));
         line("Source", &format!("copy of {base}, made {made_at} UTC"));
         line("Folder", &path.display().to_string());
         if let Some(client) = client {
             line("Note", &format!("{client} boots it, to change it."));
+        }
+        if *busy {
+            line("Note", "A shell is open in it, or a command runs.");
         }
     }
     text

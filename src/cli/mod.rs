@@ -16,6 +16,7 @@ mod actions;
 mod backup;
 pub mod completion;
 pub mod demo;
+mod drafts;
 mod eeprom;
 mod exports;
 mod homes;
@@ -289,6 +290,12 @@ pub(crate) enum CliError {
     Usage(&'static str),
     #[error("{0}")]
     Action(String),
+    #[error(transparent)]
+    Files(crate::service::images::files::FilesError),
+    #[error(transparent)]
+    Place(crate::service::images::files::BadPlace),
+    #[error(transparent)]
+    Work(crate::service::images::workshop::WorkError),
     #[error("`{path}` cannot be made, which the archive was to go through")]
     Pipe {
         path: PathBuf,
@@ -312,7 +319,7 @@ impl CliError {
                 ExitCode::from(3)
             }
             Self::Interrupted(_) => ExitCode::from(INTERRUPTED),
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Place(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -331,6 +338,8 @@ impl CliError {
             Self::Config(_) => "config",
             Self::Usage(_) => "usage",
             Self::Action(_) => "action",
+            Self::Work(_) | Self::Files(_) => "draft",
+            Self::Place(_) => "usage",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
             Self::File(_) => "file",
             Self::Terminal(_) => "no_terminal",

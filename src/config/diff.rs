@@ -54,6 +54,7 @@ impl Change {
             nfs,
             accounts,
             directory,
+            images,
             homes,
             shares,
             ldap,
@@ -79,6 +80,7 @@ impl Change {
         self.note(*backend != new.nfs.backend, Touches::Clients, "the NFS server of images changed");
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
         self.note(*directory != new.directory, Touches::People, "settings of the directory changed");
+        self.note(*images != new.images, Touches::Clients, "what is kept of old versions changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
         self.note(*ldap != new.ldap, Touches::Sockets, "settings of the LDAP interface changed");
@@ -248,7 +250,8 @@ config interface 'lab'
             ("directory", "name_attribute") => "mail",
             ("directory", "numbers") => "sid",
             ("directory", "group" | "teacher_group") => "staff room",
-            ("directory", "timeout") | ("accounts", "history_days") => "7",
+            ("directory", "timeout") | ("accounts", "history_days") | ("images", "keep") => "7",
+            ("images", "keep_for") => "60d",
             ("directory", "offline") => "names",
             ("accounts", "source") => "ldap",
             ("accounts", "twice") => "refuse",

@@ -18,8 +18,8 @@ use super::schedule::{self, Schedule};
 use super::schema::{self, Absent, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec};
 use super::uci::{Document, Entry, Section};
 use super::{
-    Client, Config, Dhcp, DhcpMode, Homes, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet, Reservation,
-    Room, Share, ShareAccess, Tftp, UnknownPi,
+    Client, Config, Dhcp, DhcpMode, Homes, Images, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet,
+    Reservation, Room, Share, ShareAccess, Tftp, UnknownPi,
 };
 use crate::proto::portmap::NFS_PORT;
 use crate::types::{HostName, MacAddr, NfsUrl, RoomName, ShareName, Spanned, Subnet};
@@ -134,7 +134,7 @@ impl Builder<'_> {
         let (main, dhcp, tftp, nfs) = (one("bramble"), one("dhcp"), one("tftp"), one("nfs"));
         let accounts = one("accounts");
         let directory = one("directory");
-        let homes = one("homes");
+        let (images, homes) = (one("images"), one("homes"));
         let ldap = one("ldap");
         if main.section.is_none() {
             self.problems.note_file(
@@ -183,6 +183,10 @@ impl Builder<'_> {
             nfs: Nfs { backend: self.nfs_backend(&nfs), port: nfs_port(&nfs) },
             directory: self.directory(&directory, &accounts),
             accounts: people::accounts(&accounts),
+            images: Images {
+                keep: Some(images.number("keep")).filter(|count| *count > 0),
+                keep_for: Some(images.duration("keep_for")).filter(|time| *time < super::FOREVER),
+            },
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
             ldap: people::ldap(&ldap),

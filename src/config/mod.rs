@@ -57,6 +57,7 @@ pub struct Config {
     pub nfs: Nfs,
     pub accounts: Accounts,
     pub directory: Directory,
+    pub images: Images,
     pub homes: Homes,
     pub shares: Vec<Share>,
     pub ldap: Ldap,
@@ -252,6 +253,15 @@ pub enum NfsBackend {
     Embedded,
     /// Other software serves images. The agent comes from us, and so do homes and shares.
     External(NfsUrl),
+}
+
+/// Old versions of operating systems.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// So many of each image that nobody boots; `None` for all.
+    pub keep: Option<u32>,
+    /// So long; `None` for ever.
+    pub keep_for: Option<Duration>,
 }
 
 /// The folders of people.

@@ -544,6 +544,12 @@ pub const SECTIONS: &[SectionSpec] = {
         option("offline_time", Kind::Duration, Value("7d"), Touches::People,
             "How long after their last log-in with the directory somebody may log in without it."),
     ] },
+    SectionSpec { kind: "images", naming: Naming::Fixed("images"), help: "Old versions of operating systems.", options: &[
+        option("keep", Kind::Number { min: 0, max: 1000 }, Value("0"), Touches::Clients,
+            "How many versions of each image are kept that nobody boots, besides the one that a roll-back gives back; all of them with `0`."),
+        option("keep_for", Kind::Duration, Value("infinite"), Touches::Clients,
+            "How old a version may get that nobody boots; what is older is removed, once a day."),
+    ] },
     SectionSpec { kind: "homes", naming: Naming::Fixed("homes"), help: "The folders of people.", options: &[
         option("quota", Kind::Size, Value("2G"), Touches::People,
             "How much each person may keep, unless the account or a class of theirs says otherwise."),

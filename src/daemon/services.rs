@@ -35,7 +35,7 @@ use crate::serve::screens;
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
 use crate::service::keys::KeyPair;
-use crate::types::chain;
+use crate::types::{Moment, chain};
 use crate::ubus::{Notices, Ubus, Watch};
 
 /// A service ended, and why, in full.
@@ -150,6 +150,9 @@ impl Services {
             started_at: parts.started_at,
             faults: AtomicU64::new(0),
         });
+        let chores = Arc::clone(&api);
+        let prune: Arc<dyn Fn(Moment) + Send + Sync> = Arc::new(move |now| chores.prune_images(now));
+        self.supervisor.start("images", move |stop| housekeeping::daily(Arc::clone(&prune), stop));
         let notices = Notices::default();
         let watch = Watch { api: Arc::clone(&api), notices: notices.clone() };
         self.supervisor.start("notices", move |stop| watch.clone().run(stop));

@@ -13,6 +13,7 @@ pub mod eeprom;
 pub mod health;
 #[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod pinned;
+pub mod run;
 
 use std::net::Ipv4Addr;
 

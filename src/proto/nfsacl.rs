@@ -4,7 +4,8 @@
 //!
 //! An image needs no lists. But a Linux client that lays an overlay over the root asks for one before anybody but root
 //! may start a program, and takes "no such program" for "not permitted" (`Operation not supported` from every exec). So
-//! GETACL answers that there is none, and the mode alone decides.
+//! GETACL answers that there is none, and the mode alone decides. SETACL answers that there are none here: systemd, which
+//! takes a list away before it gives a folder of state to a service, goes on after that and after nothing else.
 
 use super::nfs3::Status;
 use super::xdr::{Reader, Writer, XdrError};
@@ -60,10 +61,10 @@ pub fn no_lists(out: &mut Vec<u8>, getattr: &[u8], wanted: u32) {
     }
 }
 
-/// Results of SETACL: refused, without attributes.
+/// Results of SETACL: not known here, without attributes.
 pub fn refused(out: &mut Vec<u8>) {
     let mut w = Writer(out);
-    w.u32(Status::ReadOnly as u32);
+    w.u32(Status::NotSupported as u32);
     w.bool(false);
 }
 
@@ -90,6 +91,13 @@ mod tests {
         let mut out = Vec::new();
         no_lists(&mut out, &70_u32.to_be_bytes(), 3);
         assert_eq!(out, [0, 0, 0, 70, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn to_set_a_list_is_not_supported_rather_than_forbidden() {
+        let mut out = Vec::new();
+        refused(&mut out);
+        assert_eq!(out, [0, 0, 0x27, 0x14, 0, 0, 0, 0], "Linux makes `Operation not supported` of it");
     }
 
     #[test]

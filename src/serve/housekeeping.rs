@@ -1,6 +1,8 @@
-//! What is done to homes once a day: what has been in the attic for long enough is deleted, and every home is measured.
+//! What is done once a day: what of homes has been in the attic for long enough is deleted, and every home is measured; old
+//! versions of images that nobody boots go.
 #![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that services need not")]
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::supervisor::{Stop, stopped};
@@ -15,7 +17,7 @@ const EVERY: Duration = Duration::from_hours(24);
 
 /// The work was not even begun.
 #[derive(Debug, thiserror::Error)]
-#[error("the daily work on homes broke off")]
+#[error("the daily work broke off")]
 pub struct BrokeOff(#[source] tokio::task::JoinError);
 
 /// Keeps house until told to stop.
@@ -38,6 +40,20 @@ pub async fn run(homes: Homes, mut stop: Stop) -> Result<(), BrokeOff> {
             }
             done = &mut work => done.map_err(BrokeOff)?,
         }
+    }
+}
+
+/// Work of a moment, once a day, until told to stop. What it starts besides is a job.
+pub async fn daily(work: Arc<dyn Fn(Moment) + Send + Sync>, mut stop: Stop) -> Result<(), BrokeOff> {
+    let mut wait = AFTER_START;
+    loop {
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = EVERY;
+        let work = Arc::clone(&work);
+        tokio::task::spawn_blocking(move || work(Moment::from(SystemTime::now()))).await.map_err(BrokeOff)?;
     }
 }
 

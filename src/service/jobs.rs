@@ -20,6 +20,7 @@ use portable_atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::printed::{Piece, Printed};
 pub use crate::store::jobs::JobState;
 use crate::store::{Store, StoreError};
 use crate::types::{Moment, chain, limits};
@@ -83,6 +84,9 @@ pub type Outcome = Result<String, Stopped>;
 pub enum Stopped {
     #[error("cancelled; nothing was kept")]
     Cancelled,
+    /// Cancelled, and something was kept; a sentence says what.
+    #[error("{0}")]
+    Short(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -167,6 +171,7 @@ struct Progress {
     done: AtomicU64,
     of: AtomicU64,
     phase: Mutex<(&'static str, Unit, Instant)>,
+    printed: Mutex<Printed>,
 }
 
 const RUNNING: u8 = 0;
@@ -181,7 +186,13 @@ impl Task {
             done: AtomicU64::new(0),
             of: AtomicU64::new(0),
             phase: Mutex::new(("", Unit::Bytes, Instant::now())),
+            printed: Mutex::default(),
         }))
+    }
+
+    /// What the program of this job prints.
+    pub fn printed(&self) -> MutexGuard<'_, Printed> {
+        lock(&self.0.printed)
     }
 
     /// Begins a phase of `of` bytes; zero if that is not known.
@@ -356,6 +367,20 @@ impl Jobs {
         self.list()?.into_iter().find(|job| job.id == id).ok_or(JobError::NoSuchJob(id))
     }
 
+    /// What the program of a job of this run has printed, from position `from` on, and whether the job is over.
+    pub fn printed(&self, id: u64, from: u64) -> Result<(Piece, bool), JobError> {
+        let known = self.state().known.get(&id).cloned();
+        let Some(entry) = known else {
+            // One of an earlier run: what it printed is forgotten.
+            self.status(id)?;
+            return Ok((Printed::default().piece(0, 0), true));
+        };
+        // In this order: what is printed before the end is not missed.
+        let over = entry.is_over();
+        let piece = entry.task.printed().piece(from, limits::JOB_PIECE);
+        Ok((piece, over))
+    }
+
     /// Asks a job to stop. One that waits is over at once; one that runs notices within a moment.
     pub fn cancel(&self, id: u64) -> Result<(), JobError> {
         let mut state = self.state();
@@ -459,7 +484,10 @@ impl Shared {
             Err(Stopped::Cancelled) if entry.task.stopping() => {
                 (JobState::Interrupted, INTERRUPTED.to_owned())
             }
-            Err(stopped @ Stopped::Cancelled) => (JobState::Cancelled, stopped.to_string()),
+            Err(Stopped::Short(message)) if entry.task.stopping() => (JobState::Interrupted, message),
+            Err(stopped @ (Stopped::Cancelled | Stopped::Short(_))) => {
+                (JobState::Cancelled, stopped.to_string())
+            }
             Err(Stopped::Failed(message)) => (JobState::Failed, message),
         };
         let at = Moment::from(SystemTime::now());

@@ -23,6 +23,7 @@ pub mod medium;
 mod neighbours;
 pub mod pax;
 pub mod personality;
+pub mod printed;
 pub mod published;
 pub mod room;
 pub mod sessions;

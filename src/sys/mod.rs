@@ -6,6 +6,8 @@ pub mod acting;
 pub mod arp;
 #[cfg(feature = "daemon")]
 pub mod birth;
+#[cfg(feature = "daemon")]
+pub mod chamber;
 pub mod console;
 #[cfg(feature = "daemon")]
 pub mod datagrams;
@@ -22,6 +24,8 @@ pub mod inside;
 pub mod links;
 #[cfg(feature = "daemon")]
 pub mod loopdev;
+#[cfg(feature = "daemon")]
+pub mod narrow;
 #[cfg(feature = "daemon")]
 pub mod netlink;
 #[cfg(feature = "daemon")]

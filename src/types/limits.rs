@@ -208,6 +208,16 @@ pub const IMPORTS_KEPT_FOR: Duration = Duration::from_hours(1);
 /// Jobs of this run kept in memory with their progress.
 pub const JOBS_REMEMBERED: usize = 32;
 
+/// What is remembered of what the program of a job prints, in characters: a thousand lines.
+pub const JOB_PRINTED: usize = 64 * 1024;
+
+/// The most of it in one answer, in characters.
+pub const JOB_PIECE: usize = 16 * 1024;
+
+/// Longest command that is run in a draft, in bytes, and how many words it may have.
+pub const COMMAND: usize = 8 * 1024;
+pub const COMMAND_WORDS: usize = 256;
+
 /// Rows of ended jobs kept in the store: some months of imports.
 pub const JOBS_KEPT: u32 = 200;
 
@@ -339,6 +349,9 @@ pub const TAR_SPARSE: usize = 65_536;
 
 /// Folders within folders that a copy follows: deeper than any package, shallow enough for a stack and open files.
 pub const TREE_DEPTH: usize = 128;
+
+/// As much of an image's list of users or groups as is read, in bytes.
+pub const ACCOUNT_LIST: u64 = 1 << 20;
 
 /// As much of dpkg's list of packages as is read, in bytes: five times that of a full desktop.
 pub const DPKG_STATUS: u64 = 16 << 20;

@@ -25,7 +25,7 @@ pub mod time;
 
 pub use arch::Arch;
 pub use chain::chain;
-pub use image::{ImageRef, ImageVersion, Version};
+pub use image::{BadImageRef, ImageRef, ImageVersion, Version};
 pub use mac::MacAddr;
 pub use mode::{Mode, SeatUse};
 pub use name::{ClassName, HostName, ImageName, RoomName, ShareName, UserName};

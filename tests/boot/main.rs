@@ -22,10 +22,12 @@ mod guest;
 #[path = "../net/harness.rs"]
 mod harness;
 mod homes;
+mod life;
 mod modes;
 mod people;
 mod quota;
 mod room;
+mod workshop;
 
 use std::fs;
 

@@ -84,6 +84,18 @@ impl Room {
 
     /// The same with `taps` places for clients, of which `more` may name some.
     pub fn open_on(taps: usize, names: &[&str], more: &str) -> Self {
+        let room = Self::start_on(taps, names, more);
+        let tree = made().join("tree");
+        room.bramble(&["image", "import", tree.to_str().expect("a plain path"), "--name", "debian"]);
+        room
+    }
+
+    /// The same without a system: the clients boot what is imported as `debian`.
+    pub fn start(names: &[&str], more: &str) -> Self {
+        Self::start_on(names.len(), names, more)
+    }
+
+    fn start_on(taps: usize, names: &[&str], more: &str) -> Self {
         let (mut lab, lan, server) = Lab::with_server("eth0").expect("a laboratory");
         for nth in 1..=u8::try_from(taps).expect("few") {
             lab.tap(&lan, &tap(nth)).expect("a tap");
@@ -120,8 +132,6 @@ impl Room {
         let daemon = serve(&server, work.path());
         let room = Self { lab, server, work, daemon };
         room.wait_until_ready();
-        let tree = made().join("tree");
-        room.bramble(&["image", "import", tree.to_str().expect("a plain path"), "--name", "debian"]);
         room
     }
 
@@ -142,7 +152,7 @@ impl Room {
         }
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = self.server.command(env!("CARGO_BIN_EXE_bramble"));
         command.arg("--socket").arg(self.work.path().join("socket")).args(args).stdin(Stdio::null());
         command
@@ -159,6 +169,13 @@ impl Room {
     pub fn try_bramble(&self, args: &[&str]) -> String {
         let output = self.command(args).output().expect("bramble runs");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// What Bramble says to something that it must not do.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("bramble runs");
+        assert!(!output.status.success(), "bramble {args:?} was done");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// What Bramble says the first client is doing, as soon as it has heard of the client's last step.
@@ -254,6 +271,11 @@ impl Room {
         let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         let password = told.pointer("/accounts/0/password").and_then(serde_json::Value::as_str);
         password.expect("a password was made up").to_owned()
+    }
+
+    /// A folder that goes with the room.
+    pub fn work(&self) -> &Path {
+        self.work.path()
     }
 
     /// The folder with everything the daemon keeps.

@@ -18,6 +18,9 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
+	image_run: 'the command line runs commands in a draft; no page does yet',
+	image_shell: 'the command line opens a shell in a draft; no page says how yet',
+	job_output: 'what a command in a draft prints; no page shows it yet',
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
 	mode_set: 'rooms and clients have their modes among their settings',

@@ -16,6 +16,9 @@ const FOLDER: &str = "/run/bramble";
 /// File with the address of the server.
 pub const SERVER: &str = "/run/bramble/server";
 
+/// A file that is there while the root is the draft of an image.
+pub const MAINTENANCE: &str = "/run/bramble/maintenance";
+
 /// The PAM module for new passwords, built with this program.
 const MODULE_BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pam_bramble.so"));
 
@@ -24,7 +27,7 @@ const USED: &str = "/run/bramble/use.json";
 
 /// In memory, so that log-ins answer also while the server is busy. `program` is a copy of the agent that is in memory
 /// already, if there is one.
-pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse) -> io::Result<()> {
+pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse, maintenance: bool) -> io::Result<()> {
     fs::create_dir_all(FOLDER)?;
     // `/run` may not run programs.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -34,6 +37,9 @@ pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse) -> io::Result<(
     } else {
         io::copy(&mut File::open("/proc/self/exe")?, &mut File::create(HELPER)?)?;
         fs::set_permissions(HELPER, Permissions::from_mode(0o755))?;
+    }
+    if maintenance {
+        fs::write(MAINTENANCE, "")?;
     }
     fs::write(MODULE, MODULE_BYTES)?;
     fs::set_permissions(MODULE, Permissions::from_mode(0o644))?;

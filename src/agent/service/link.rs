@@ -30,6 +30,7 @@ use crate::proto::agent::channel::{
 use crate::proto::agent::eeprom::Report;
 use crate::proto::agent::health::Health;
 use crate::proto::agent::pinned;
+use crate::proto::agent::run::End;
 use crate::types::chain;
 
 /// Source ports that only root can use and the kernel's NFS client does not (it starts at 665).
@@ -50,6 +51,9 @@ const UNTIL_ACKNOWLEDGED: Duration = Duration::from_secs(8);
 
 /// Pauses between attempts: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Messages that wait to be sent before a command that prints more has to wait.
+const QUEUED: usize = 16;
 
 /// Somebody else answered at the server's address, or the server has another key since this client was started.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,25 @@ impl Link {
         }
     }
 
+    /// Tells the server what a command has printed; waits while the connection carries no more.
+    pub fn printed(&self, id: u32, bytes: &[u8]) {
+        if let Ok(frame) = encode(&ToServer::Printed { id, bytes: bytes.into() }) {
+            let waited = self
+                .connected
+                .wait_while(self.state(), |state| state.connected && state.queue.len() >= QUEUED)
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut state = waited;
+            self.send(&mut state, frame);
+        }
+    }
+
+    /// Tells the server how a command ended.
+    pub fn ran(&self, id: u32, end: End) {
+        if let Ok(frame) = encode(&ToServer::Ran { id, end }) {
+            self.send(&mut self.state(), frame);
+        }
+    }
+
     /// Tells the server how this client is.
     pub fn health(&self, health: Health) {
         if let Ok(frame) = encode(&ToServer::Health(health)) {
@@ -230,6 +253,7 @@ impl Link {
         state.queue.clear();
         // Whoever waits for an answer hears at once that there will be none.
         state.waiting.clear();
+        self.connected.notify_all();
     }
 
     /// Until the connection ends; the reason.
@@ -252,6 +276,10 @@ impl Link {
                 while matches!((&*woken).read(&mut bytes), Ok(1..)) {}
             }
             let frames = std::mem::take(&mut self.state().queue);
+            if !frames.is_empty() {
+                // Who prints may go on.
+                self.connected.notify_all();
+            }
             for frame in frames {
                 connection.write(&frame)?;
             }

@@ -25,6 +25,7 @@ mod install;
 mod letters;
 mod link;
 mod processes;
+mod runs;
 mod screen;
 mod sessions;
 mod warm;
@@ -45,12 +46,13 @@ use self::door::Caller;
 use self::guests::Guests;
 use self::health::Meter;
 use self::link::{Event, Link, NoAnswer, Server};
+use self::runs::Runs;
 use self::sessions::{Session, Sessions};
 use super::console::Console;
 use super::modes::GUEST;
 use super::socket::{Answer, Request, Wish};
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
-use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word};
+use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word, run as run_word};
 use crate::types::{Person, SeatUse, Secret, SessionId, SessionKind, UserName, chain};
 
 /// How long the log-in prompts wait for the people at boot.
@@ -87,6 +89,9 @@ struct Service {
     dark: Mutex<Option<Instant>>,
     /// Whether the screen is shown to somebody.
     shown: AtomicBool,
+    /// Whether the root is the draft of an image: then nothing of the server's people is written into it.
+    maintenance: bool,
+    runs: Mutex<Runs>,
 }
 
 /// Runs until it is stopped.
@@ -121,6 +126,8 @@ pub fn run() -> ExitCode {
         used,
         dark: Mutex::new(None),
         shown: AtomicBool::new(false),
+        maintenance: Path::new(install::MAINTENANCE).exists(),
+        runs: Mutex::default(),
     });
     let own = Arc::clone(&service);
     std::thread::spawn(move || own.rounds());
@@ -172,12 +179,17 @@ impl Service {
 
     fn hello(&self) -> Hello {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut can =
+            [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec();
+        if self.maintenance {
+            can.push(run_word::CAN.into());
+        }
         Hello {
             version: VERSION,
             agent: env!("CARGO_PKG_VERSION").into(),
             boot_id: boot_id.as_str().into(),
             sessions: locked(&self.sessions).ids(),
-            can: [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec(),
+            can,
             mode: Some(self.used.mode()),
         }
     }
@@ -185,6 +197,10 @@ impl Service {
     /// Takes what the server says by itself.
     fn heard(self: &Arc<Self>, event: Event) {
         match event {
+            Event::People(_) if self.maintenance => {
+                ready();
+                locked(&self.console).milestone(Phase::Ready, "root is logged in, to change the draft");
+            }
             Event::People(people) => {
                 self.write_people(&people);
                 let first = locked(&self.people).replace(people).is_none();
@@ -213,6 +229,11 @@ impl Service {
                 let service = Arc::clone(self);
                 std::thread::spawn(move || acts::carry_out(&service, id, act));
             }
+            Event::Order { id, order: Order::Run(line) } => {
+                let service = Arc::clone(self);
+                std::thread::spawn(move || runs::run(&service, id, &line));
+            }
+            Event::Order { order: Order::Stop { run }, .. } => runs::stop(self, run),
             Event::Changed(what) => locked(&self.console).note(&what),
         }
     }

@@ -20,6 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::act::Act;
 use super::eeprom::Report;
 use super::health::Health;
+use super::run::{End, Line};
 use crate::types::{ClassName, Gid, Mode, Person, Secret, SessionId, SessionKind, UserName, limits};
 
 /// TCP port of the server; reports have the same number over UDP.
@@ -56,6 +57,34 @@ pub enum ToServer {
     /// In place of a greeting, on a connection of its own: this is the screen that was asked for with
     /// [`super::act::Act::Screen`]. Behind [`ToAgent::Screen`] the connection carries what wayvnc says, and nothing else.
     Screen { ticket: Label },
+    /// What the command of [`Order::Run`] with this `id` has printed.
+    Printed { id: u32, bytes: Printed },
+    /// The answer to [`Order::Run`].
+    Ran { id: u32, end: End },
+}
+
+/// A piece of what a command prints. As text where it is text, which nearly all of it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Printed {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Printed {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for Printed {
+    fn from(bytes: &[u8]) -> Self {
+        std::str::from_utf8(bytes)
+            .map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.to_owned()))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +211,10 @@ pub enum Order {
     Health,
     /// Answered with [`ToServer::Eeprom`]; only for an agent that [`super::eeprom::CAN`].
     Eeprom,
+    /// Answered with [`ToServer::Ran`]; only for an agent that [`super::run::CAN`].
+    Run(Line),
+    /// Ends the command of the order `run`.
+    Stop { run: u32 },
 }
 
 /// A tree of the server that belongs to a session.

@@ -22,7 +22,7 @@ use crate::proto::agent::channel::{
 use crate::proto::agent::{eeprom, health};
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
-use crate::service::room::agents::{Command, Ticket};
+use crate::service::room::agents::{Command, Ticket, What};
 use crate::service::room::screens::Brought;
 use crate::service::sessions::{Place, register};
 use crate::types::{Revision, chain, limits};
@@ -165,6 +165,8 @@ struct Given {
     /// Number of the last one.
     last: u32,
     tickets: VecDeque<(u32, Ticket)>,
+    /// Commands at work.
+    runs: VecDeque<(u32, Ticket)>,
 }
 
 impl Given {
@@ -173,12 +175,28 @@ impl Given {
         self.last
     }
 
-    /// Remembers whose answer this will be; of an agent that never answers only the newest.
-    fn ticket(&mut self, id: u32, ticket: Ticket) {
-        if self.tickets.len() >= limits::AGENT_ACTS {
-            self.tickets.pop_front();
+    /// The order for a command, and its number. Remembers whose answer this will be; of an agent that never answers only
+    /// the newest.
+    fn order(&mut self, ticket: Ticket, what: What) -> Option<(u32, Order)> {
+        let (kept, order) = match what {
+            What::Act(act) => (&mut self.tickets, Order::Act(act)),
+            What::Run(line) => (&mut self.runs, Order::Run(line)),
+            What::Stop => {
+                let (run, _) = *self.runs.iter().find(|(_, known)| *known == ticket)?;
+                return Some((self.number(), Order::Stop { run }));
+            }
+        };
+        if kept.len() >= limits::AGENT_ACTS {
+            kept.pop_front();
         }
-        self.tickets.push_back((id, ticket));
+        self.last = self.last.wrapping_add(1);
+        kept.push_back((self.last, ticket));
+        Some((self.last, order))
+    }
+
+    /// The command with this number.
+    fn run(&self, id: u32) -> Option<Ticket> {
+        self.runs.iter().find(|(given, _)| *given == id).map(|(_, ticket)| *ticket)
     }
 
     fn answered(&mut self, id: u32) -> Option<Ticket> {
@@ -247,10 +265,10 @@ impl Talk {
                     let id = self.given.number();
                     mouth.say(&ToAgent::Order { id, order }).await?;
                 }
-                Some(Command { ticket, act }) = wishes.commands.recv() => {
-                    let id = self.given.number();
-                    self.given.ticket(id, ticket);
-                    mouth.say(&ToAgent::Order { id, order: Order::Act(act) }).await?;
+                Some(Command { ticket, what }) = wishes.commands.recv() => {
+                    if let Some((id, order)) = self.given.order(ticket, what) {
+                        mouth.say(&ToAgent::Order { id, order }).await?;
+                    }
                 }
                 _ = pings.tick() => {
                     if self.heard.elapsed() >= SILENCE {
@@ -322,6 +340,17 @@ impl Talk {
                     self.shared.clients.seen(client, None, Some(revision), &network, now);
                 }
                 self.shared.eeproms.reported(client, &self.asker.boot_id, report, now);
+            }
+            ToServer::Printed { id, bytes } => {
+                if let Some(ticket) = self.given.run(id) {
+                    self.shared.agents.printed(self.asker.place.mac, ticket, bytes.as_bytes());
+                }
+            }
+            ToServer::Ran { id, end } => {
+                if let Some(ticket) = self.given.run(id) {
+                    self.given.runs.retain(|(given, _)| *given != id);
+                    self.shared.agents.ran(self.asker.place.mac, ticket, end);
+                }
             }
             ToServer::Health(_) | ToServer::Eeprom(_) | ToServer::Pong => {}
         }

@@ -194,7 +194,7 @@ fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<bool, CopyError> 
 }
 
 /// Copies what is between the holes of `file`.
-fn content(
+pub(super) fn content(
     mut file: &File,
     path: &Path,
     size: u64,

@@ -19,11 +19,15 @@ use super::import::{ImportError, Staging, finish, stopped};
 use super::inspect::inspect;
 use super::library::{Library, LibraryError, delete};
 use super::origins::Origins;
+use super::workshop::{For, Hold, WorkError};
 use super::{Facts, Tree};
 use crate::service::jobs::Task;
 use crate::store::drafts::DraftRow;
 use crate::sys::random::random;
 use crate::types::{ByteSize, ImageName, ImageRef, ImageVersion, MacAddr, Moment};
+
+/// Name of the file beside a draft that says which of its files are untouched.
+pub(super) const ORIGINS: &str = ".draft.origins";
 
 /// Why a draft was not made, published or discarded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,8 @@ pub enum DraftError {
     #[error("`{0}` has no draft; `bramble image draft {0}` makes one")]
     None(ImageName),
     #[error(transparent)]
+    Work(#[from] WorkError),
+    #[error(transparent)]
     Library(#[from] LibraryError),
 }
 
@@ -49,12 +55,21 @@ pub struct DraftSummary {
     pub made_at: Moment,
     /// The client that boots it, to change it.
     pub client: Option<MacAddr>,
+    /// Whether somebody is at work in it on the router, with a shell or a command.
+    #[serde(default)]
+    pub busy: bool,
     pub path: PathBuf,
 }
 
 impl DraftSummary {
     pub(super) fn of(row: &DraftRow, path: &Path) -> Self {
-        Self { base: row.base.clone(), made_at: row.made_at, client: row.client, path: path.to_owned() }
+        Self {
+            base: row.base.clone(),
+            made_at: row.made_at,
+            client: row.client,
+            busy: Hold::is_taken(&row.base.name, path),
+            path: path.to_owned(),
+        }
     }
 }
 
@@ -70,7 +85,7 @@ impl Library {
     }
 
     pub(super) fn origins_path(&self, name: &ImageName) -> PathBuf {
-        self.folder.join(name.as_str()).join(".draft.origins")
+        self.folder.join(name.as_str()).join(ORIGINS)
     }
 
     /// Starts making a draft of `image` and answers with the job.
@@ -87,6 +102,7 @@ impl Library {
     /// Strikes the draft, and starts deleting its files; answers with that job.
     pub fn discard_draft(&self, name: &ImageName) -> Result<u64, DraftError> {
         let Some(row) = self.draft(name)? else { return Err(self.none_of(name)) };
+        let _hold = self.hold_draft(name, For::End)?;
         self.images.withdraw_draft(name);
         self.store.draft_remove(name).map_err(LibraryError::from)?;
         self.set_aside(name, row.tree)?;
@@ -94,8 +110,16 @@ impl Library {
         Ok(self.sweep(".removing-", format!("{name} (draft)"))?)
     }
 
+    /// Takes the draft of an image, for work in it or to end it. `None` if its files are gone.
+    pub(super) fn hold_draft(&self, name: &ImageName, what: For) -> Result<Option<Hold>, WorkError> {
+        let draft = self.draft_path(name);
+        if draft.is_dir() { Hold::take(name, &draft, what).map(Some) } else { Ok(None) }
+    }
+
     /// Has `client` boot the draft of an image from its next start on, or no client.
     pub fn maintain(&self, name: &ImageName, client: Option<MacAddr>) -> Result<(), DraftError> {
+        // For the time that it takes to note it nobody begins to work in it.
+        let _hold = if client.is_some() { self.hold_draft(name, For::Work)? } else { None };
         if self.store.draft_client(name, client).map_err(LibraryError::from)? {
             self.images.set_maintainer(name, client);
             tracing::info!(image = %name, ?client, "maintenance of a draft");

@@ -25,6 +25,7 @@ use super::inspect::{InspectError, inspect};
 use super::library::{Library, LibraryError, Ready};
 use super::origins::{Beside, Origins};
 use super::plant::{Planted, Planter};
+use super::workshop::{self, For, Hold};
 use crate::service::jobs::Task;
 use crate::store::Store;
 use crate::store::drafts::DraftRow;
@@ -148,6 +149,8 @@ impl Library {
         let Some(row) = self.draft(name)? else { return Err(self.none_of(name).into()) };
         task.phase("checking", 0)?;
         let draft = self.draft_path(name);
+        let _hold = Hold::take(name, &draft, For::End).map_err(DraftError::Work)?;
+        workshop::tidy(&draft);
         let facts = inspect(&draft)?;
         let before = self.images.version(&row.base);
         let inside = Inside::new(&draft).map_err(InspectError::Read)?;

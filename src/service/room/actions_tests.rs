@@ -8,7 +8,7 @@ use crate::config::{Accounts, Client, Config, Room};
 use crate::proto::agent::act;
 use crate::proto::agent::channel::{Hello, Mount, Order};
 use crate::service::clients::Clients;
-use crate::service::room::agents::Command;
+use crate::service::room::agents::{Command, What};
 use crate::service::sessions::{Doors, DoorsShut, Opening, Place};
 use crate::store::Store;
 use crate::types::{FullName, Gid, ImageVersion, Person, Role, SessionKind, Uid};
@@ -176,7 +176,7 @@ impl Lab {
 
 fn words(taken: &mut mpsc::Receiver<Command>) -> Vec<String> {
     let mut said = Vec::new();
-    while let Ok(Command { act, .. }) = taken.try_recv() {
+    while let Ok(Command { what: What::Act(act), .. }) = taken.try_recv() {
         said.push(match act {
             Act::Message { text } => text.to_string(),
             Act::Shutdown { .. } => "off".to_owned(),
@@ -316,7 +316,7 @@ fn answers_of_agents_are_told_as_they_are() {
     let begun = lab.actions.start(message, at(0)).expect("begun");
     lab.actions.tick(at(1));
     let command = first.try_recv().expect("a command");
-    assert_eq!(command.act, Act::Message { text: "Five minutes".into() });
+    assert_eq!(command.what, What::Act(Act::Message { text: "Five minutes".into() }));
     lab.agents.answered(mac(1), command.ticket, None);
     let other = second.try_recv().expect("a command").ticket;
     let third = third.try_recv().expect("a command").ticket;

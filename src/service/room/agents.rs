@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 
 use crate::proto::agent::act::Act;
 use crate::proto::agent::channel::{Hello, Label};
+use crate::proto::agent::run::{self, End, Line};
+use crate::service::jobs::Task;
 use crate::types::{MacAddr, Mode, Moment};
 
 /// One order on its way.
@@ -21,7 +23,16 @@ pub struct Ticket(u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     pub ticket: Ticket,
-    pub act: Act,
+    pub what: What,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Act(Act),
+    Run(Line),
+    /// To end the command that was begun under the same ticket.
+    Stop,
 }
 
 /// How an order went.
@@ -45,6 +56,16 @@ pub enum NotSent {
     TooOld,
     #[error("its agent does not take orders as fast as they come")]
     Busy,
+    #[error("it has not booted the draft; start it again")]
+    NoDraft,
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn not_sent(error: mpsc::error::TrySendError<Command>) -> NotSent {
+    match error {
+        mpsc::error::TrySendError::Full(_) => NotSent::Busy,
+        mpsc::error::TrySendError::Closed(_) => NotSent::NotConnected,
+    }
 }
 
 /// An agent that is connected.
@@ -65,19 +86,30 @@ pub struct Agents {
 
 #[derive(Debug, Default)]
 struct Inner {
-    of: HashMap<MacAddr, Line>,
+    of: HashMap<MacAddr, AgentLine>,
     /// Of the newest connection.
     number: u32,
     last: u64,
     tickets: HashMap<Ticket, (MacAddr, Option<Answer>)>,
+    runs: HashMap<Ticket, Run>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct AgentLine {
     number: u32,
     connected: Connected,
     can: Vec<Label>,
     commands: mpsc::Sender<Command>,
+}
+
+/// A command at work on a client.
+#[derive(Debug)]
+struct Run {
+    mac: MacAddr,
+    /// The job that it is, which has what it prints.
+    task: Task,
+    /// How it ended; `None` inside: nobody knows, the connection ended before.
+    end: Option<Option<End>>,
 }
 
 impl Agents {
@@ -95,7 +127,7 @@ impl Agents {
         let number = inner.number;
         let connected = Connected { version: hello.agent.clone(), since: now, mode: hello.mode };
         inner.lose(mac);
-        inner.of.insert(mac, Line { number, connected, can: hello.can.clone(), commands });
+        inner.of.insert(mac, AgentLine { number, connected, can: hello.can.clone(), commands });
         number
     }
 
@@ -120,10 +152,7 @@ impl Agents {
         if !line.can.iter().any(|word| word.as_str() == act.needs()) {
             return Err(NotSent::TooOld);
         }
-        line.commands.try_send(Command { ticket, act }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NotSent::Busy,
-            mpsc::error::TrySendError::Closed(_) => NotSent::NotConnected,
-        })?;
+        line.commands.try_send(Command { ticket, what: What::Act(act) }).map_err(not_sent)?;
         inner.last = ticket.0;
         inner.tickets.insert(ticket, (mac, None));
         Ok(ticket)
@@ -139,6 +168,56 @@ impl Agents {
         }
     }
 
+    /// Has the client `mac`, whose root is a draft, run `line`; what it prints goes to `task`. Whoever has the ticket asks for
+    /// its end, and returns it with [`Self::forget`].
+    pub fn run(&self, mac: MacAddr, line: Line, task: &Task) -> Result<Ticket, NotSent> {
+        let mut inner = self.lock();
+        let ticket = Ticket(inner.last + 1);
+        let to = inner.of.get(&mac).ok_or(NotSent::NotConnected)?;
+        if !to.can.iter().any(|word| word.as_str() == run::CAN) {
+            return Err(NotSent::NoDraft);
+        }
+        to.commands.try_send(Command { ticket, what: What::Run(line) }).map_err(not_sent)?;
+        inner.last = ticket.0;
+        inner.runs.insert(ticket, Run { mac, task: task.clone(), end: None });
+        Ok(ticket)
+    }
+
+    /// Asks for the end of a command.
+    pub fn stop(&self, ticket: Ticket) {
+        let inner = self.lock();
+        if let Some(run) = inner.runs.get(&ticket)
+            && let Some(to) = inner.of.get(&run.mac)
+        {
+            // It is asked again as long as the command goes on.
+            let _ = to.commands.try_send(Command { ticket, what: What::Stop });
+        }
+    }
+
+    /// A command of `mac` has printed something.
+    pub fn printed(&self, mac: MacAddr, ticket: Ticket, bytes: &[u8]) {
+        let task = self
+            .lock()
+            .runs
+            .get(&ticket)
+            .filter(|run| run.mac == mac && run.end.is_none())
+            .map(|run| run.task.clone());
+        if let Some(task) = task {
+            task.printed().push(bytes);
+        }
+    }
+
+    pub fn ran(&self, mac: MacAddr, ticket: Ticket, end: End) {
+        if let Some(run) = self.lock().runs.get_mut(&ticket).filter(|run| run.mac == mac) {
+            run.end.get_or_insert(Some(end));
+        }
+    }
+
+    /// How a command ended; `None` while it is at work, `Some(None)` if nobody will know.
+    pub fn end(&self, ticket: Ticket) -> Option<Option<End>> {
+        self.lock().runs.get(&ticket).map_or(Some(None), |run| run.end.clone())
+    }
+
     /// How an order went; `None` while it is under way.
     pub fn answer(&self, ticket: Ticket) -> Option<Answer> {
         match self.lock().tickets.get(&ticket) {
@@ -148,7 +227,9 @@ impl Agents {
     }
 
     pub fn forget(&self, ticket: Ticket) {
-        self.lock().tickets.remove(&ticket);
+        let mut inner = self.lock();
+        inner.tickets.remove(&ticket);
+        inner.runs.remove(&ticket);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -162,6 +243,9 @@ impl Inner {
         for (of, answer) in self.tickets.values_mut().filter(|(of, answer)| *of == mac && answer.is_none()) {
             tracing::debug!(client = %of, "an order was under way when the connection ended");
             *answer = Some(Answer::Lost);
+        }
+        for run in self.runs.values_mut().filter(|run| run.mac == mac) {
+            run.end.get_or_insert(None);
         }
     }
 }
@@ -194,7 +278,7 @@ pub(super) mod tests {
         let (commands, mut taken) = mpsc::channel(limits::AGENT_ACTS);
         let number = agents.connected(PI, &hello(&[act::CAN]), commands, NOON);
         let ticket = agents.send(PI, Act::Lock).expect("sent");
-        assert_eq!(taken.try_recv().expect("a command"), Command { ticket, act: Act::Lock });
+        assert_eq!(taken.try_recv().expect("a command"), Command { ticket, what: What::Act(Act::Lock) });
         assert_eq!(agents.answer(ticket), None);
         agents.answered(OTHER, ticket, None);
         assert_eq!(agents.answer(ticket), None, "another client's word counts for nothing");
@@ -208,6 +292,34 @@ pub(super) mod tests {
         assert_eq!(agents.answer(lost), None, "another connection ended");
         agents.disconnected(PI, number);
         assert_eq!((agents.answer(lost), agents.get(PI)), (Some(Answer::Lost), None));
+    }
+
+    #[test]
+    fn a_command_prints_into_its_job_and_ends_once() {
+        let agents = Agents::default();
+        let task = Task::unwatched();
+        let line: Line = "apt-get update".parse().expect("a line");
+        let (commands, mut taken) = mpsc::channel(limits::AGENT_ACTS);
+        agents.connected(PI, &hello(&[act::CAN]), commands.clone(), NOON);
+        assert_eq!(agents.run(PI, line.clone(), &task), Err(NotSent::NoDraft), "its root is no draft");
+        let number = agents.connected(PI, &hello(&[act::CAN, run::CAN]), commands, NOON);
+        let ticket = agents.run(PI, line.clone(), &task).expect("sent");
+        assert_eq!(taken.try_recv().expect("a command"), Command { ticket, what: What::Run(line.clone()) });
+        agents.printed(OTHER, ticket, b"not mine");
+        agents.printed(PI, ticket, b"Reading package lists...");
+        agents.ran(OTHER, ticket, End::Exited(0));
+        assert_eq!(agents.end(ticket), None, "another client's word counts for nothing");
+        agents.stop(ticket);
+        assert_eq!(taken.try_recv().expect("a command"), Command { ticket, what: What::Stop });
+        agents.ran(PI, ticket, End::Exited(100));
+        agents.printed(PI, ticket, b"too late");
+        assert_eq!(agents.end(ticket), Some(Some(End::Exited(100))));
+        assert_eq!(task.printed().piece(0, 100).text, "Reading package lists...");
+        agents.forget(ticket);
+
+        let lost = agents.run(PI, line, &task).expect("sent");
+        agents.disconnected(PI, number);
+        assert_eq!(agents.end(lost), Some(None));
     }
 
     #[test]

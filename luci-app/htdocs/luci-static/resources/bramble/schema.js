@@ -63,6 +63,10 @@ return baseclass.extend({
 			{ name: 'offline', kind: 'choice', choices: [ 'no', 'names', 'passwords' ], default: 'no', example: 'no', help: _('What is kept for times without the directory: nothing, who there is (names), or also hashes of passwords that were right (passwords).') },
 			{ name: 'offline_time', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '7d', example: '12h', help: _('How long after their last log-in with the directory somebody may log in without it.') }
 		] },
+		{ kind: 'images', name: 'images', help: _('Old versions of operating systems.'), options: [
+			{ name: 'keep', kind: 'number', min: 0, max: 1000, default: '0', example: '100', help: _('How many versions of each image are kept that nobody boots, besides the one that a roll-back gives back; all of them with `0`.') },
+			{ name: 'keep_for', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: 'infinite', example: '12h', help: _('How old a version may get that nobody boots; what is older is removed, once a day.') }
+		] },
 		{ kind: 'homes', name: 'homes', help: _('The folders of people.'), options: [
 			{ name: 'quota', kind: 'size', says: _('size: 500M, 2G, or none'), default: '2G', example: '2G', help: _('How much each person may keep, unless the account or a class of theirs says otherwise.') },
 			{ name: 'local_caches', kind: 'bool', says: _('0 or 1'), default: '1', example: '1', help: _('Whether caches of programs (~/.cache) live in the client\'s memory instead of the home.') }

@@ -1,0 +1,79 @@
+//! Commands that the server has this client run, while its root is the draft of an image.
+//!
+//! What a command prints goes to the server as it comes. The server takes as much as the connection carries: a command that
+//! prints faster waits.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::{Service, locked};
+use crate::proto::agent::run::{End, Line};
+
+/// Commands at work at once.
+const AT_ONCE: usize = 2;
+
+/// Those that are at work: the number of the order, and the process group.
+#[derive(Debug, Default)]
+pub struct Runs(BTreeMap<u32, Pid>);
+
+/// Runs it to its end, and tells the server what it prints and how it ends.
+pub fn run(service: &Arc<Service>, id: u32, line: &Line) {
+    locked(&service.console).note(&format!("the server has this client run: {}", line.short()));
+    let end = start(service, id, line).unwrap_or_else(|why| End::Not(why.as_str().into()));
+    locked(&service.runs).0.remove(&id);
+    service.link.ran(id, end);
+}
+
+fn start(service: &Arc<Service>, id: u32, line: &Line) -> Result<End, String> {
+    if !service.maintenance {
+        return Err("this client's root is no draft".to_owned());
+    }
+    let (mut read, write) = std::io::pipe().map_err(|error| error.to_string())?;
+    let also = write.try_clone().map_err(|error| error.to_string())?;
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(line.as_str()).current_dir("/root").stdin(Stdio::null()).stdout(write).stderr(also);
+    command.envs([
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("LANG", "C.UTF-8"),
+        // Nobody is there to answer.
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("APT_LISTCHANGES_FRONTEND", "none"),
+    ]);
+    command.process_group(0);
+    let mut child = {
+        let mut runs = locked(&service.runs);
+        if runs.0.len() >= AT_ONCE {
+            return Err("enough commands are at work here already".to_owned());
+        }
+        let child = command.spawn().map_err(|error| format!("`/bin/sh` cannot be run: {error}"))?;
+        let group = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+        runs.0.insert(id, Pid::from_raw(group));
+        child
+    };
+    // The ends of the pipe that the command has are its own.
+    drop(command);
+    let mut bytes = [0; 2048];
+    // Until the command and all it started have let go of it.
+    while let Ok(length @ 1..) = read.read(&mut bytes) {
+        service.link.printed(id, bytes.get(..length).unwrap_or_default());
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(125);
+    Ok(End::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Somebody asked for its end.
+pub fn stop(service: &Service, id: u32) {
+    if let Some(group) = locked(&service.runs).0.get(&id) {
+        let _ = killpg(*group, Signal::SIGTERM);
+    }
+}
