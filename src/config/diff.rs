@@ -55,6 +55,7 @@ impl Change {
             accounts,
             directory,
             homes,
+            catalogue,
             shares,
             ldap,
             rooms: _,
@@ -80,6 +81,7 @@ impl Change {
         self.note(*accounts != new.accounts, Touches::People, "settings of accounts changed");
         self.note(*directory != new.directory, Touches::People, "settings of the directory changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
+        self.note(*catalogue != new.catalogue, Touches::Clients, "where operating systems come from changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
         self.note(*ldap != new.ldap, Touches::Sockets, "settings of the LDAP interface changed");
     }
@@ -209,6 +211,10 @@ config interface 'lab'
             ("subnet", "router") => "10.1.20.1",
             ("nfs", "backend") => "embedded",
             ("homes", "quota") => "none",
+            ("catalogue", "source") => "/mnt/stick/os_list.json",
+            ("catalogue", "refresh") => "1w",
+            ("catalogue", "proxy") => "http://proxy:8080",
+            ("catalogue", "ca_file") => "/etc/other",
             ("share", "access") => "handin",
             ("share", "class") => "class-7b",
             ("share", "path") => "/mnt/sdb1/files",

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use super::catalogue;
 use super::directory;
 use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
@@ -182,6 +183,7 @@ impl Builder<'_> {
             nfs: Nfs { backend: self.nfs_backend(&nfs), port: nfs_port(&nfs) },
             directory: self.directory(&directory, &accounts),
             accounts: people::accounts(&accounts),
+            catalogue: catalogue::read(&one("catalogue"), self.file, &mut self.problems),
             homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
             ldap: people::ldap(&ldap),

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use bramble::service::images::Images;
 use bramble::service::images::import::Request;
 use bramble::service::images::library::Library;
-use bramble::service::images::source::Sums;
 use bramble::service::jobs::{JobState, Jobs};
 use bramble::sim::sample::{Release, write_tree};
 use bramble::store::Store;
@@ -70,7 +69,7 @@ fn import(work: &Path, archive: &Path, round: usize) -> Duration {
     let name = format!("bench-{round}").parse().expect("a name");
     let source = archive.to_str().expect("UTF-8").to_owned();
     let began = Instant::now();
-    let job = library.import(Request { source, name, expect: Sums::default() }).expect("started");
+    let job = library.import(Request::new(source, name)).expect("started");
     let end = jobs.wait(job).expect("known");
     let took = began.elapsed();
     assert_eq!(end.state, JobState::Done, "{}", end.message);

@@ -2,8 +2,11 @@
 
 pub mod archive;
 pub mod bootloader;
+pub mod catalogue;
 pub mod clean;
 pub mod copy;
+pub mod desktop;
+pub mod devices;
 pub mod digest;
 pub mod disk;
 pub mod drafts;
@@ -21,6 +24,9 @@ pub mod plant;
 pub mod publish;
 mod sizes;
 pub mod source;
+mod unpack;
+pub mod uploads;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
