@@ -6,6 +6,7 @@
 
 mod images {
     pub mod archives;
+    pub mod cards;
     pub mod disks;
     pub mod exports;
     pub mod hostile;
@@ -14,4 +15,5 @@ mod images {
     pub mod life;
     pub mod stopped;
     pub mod support;
+    pub mod web;
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Api;
-use super::answer::{Catalogue, Desktop, DesktopOf, Devices, SettingOf, Started};
+use super::answer::{Catalogue, Desktop, DesktopOf, Devices, Offer, SettingOf, Started};
 use super::args::Args;
 use super::error::ApiError;
 use crate::service::images::catalogue::{CatalogueError, Wanted};
@@ -21,7 +21,7 @@ impl Api {
         Ok(Catalogue {
             lists: self.catalogues.sources(),
             total: offers.len(),
-            offers: offers.into_iter().skip(offset).take(limit).collect(),
+            offers: page(offers, offset, limit),
             news: self.catalogues.news().map_err(|error| self.catalogue_failed(error))?,
         })
     }
@@ -72,6 +72,20 @@ impl Api {
             error => ApiError::BadValue { field: "source", message: chain(&error) },
         }
     }
+}
+
+/// Those from `offset` on, as many as are wanted and fit a message.
+fn page(offers: Vec<Offer>, offset: usize, limit: usize) -> Vec<Offer> {
+    let mut bytes = 0;
+    let size = |offer: &Offer| {
+        let texts = [&offer.name, &offer.description, &offer.list, &offer.place];
+        512 + texts.into_iter().chain(&offer.headings).map(String::len).sum::<usize>()
+    };
+    let fits = move |offer: &Offer| {
+        bytes += size(offer);
+        bytes <= limits::CATALOGUE_ANSWER
+    };
+    offers.into_iter().skip(offset).take(limit).take_while(fits).collect()
 }
 
 fn desktop_of(person: Person) -> DesktopOf {

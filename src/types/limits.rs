@@ -546,8 +546,9 @@ pub const CATALOGUE_TEXT: usize = 400;
 /// Devices that one entry may be said to be for; the official list knows a dozen.
 pub const CATALOGUE_DEVICES: usize = 24;
 
-/// Operating systems in one answer, at most: with the longest texts they fit a message of ubus.
+/// Operating systems in one answer, at most, and bytes of their texts: a message of ubus takes a megabyte.
 pub const CATALOGUE_LISTED: usize = 500;
+pub const CATALOGUE_ANSWER: usize = 700_000;
 
 /// Longest address of the web that is asked for, in bytes.
 pub const URL: usize = 2048;

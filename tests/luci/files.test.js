@@ -18,6 +18,14 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
+	image_catalogue: 'the command line has it; no page does yet',
+	image_catalogue_refresh: 'the command line has it; no page does yet',
+	device_list: 'the command line has it; no page does yet',
+	image_desktop: 'the command line has it; no page does yet',
+	upload_begin: 'no page sends files yet',
+	upload_slice: 'no page sends files yet',
+	upload_list: 'the command line has it; no page does yet',
+	upload_cancel: 'the command line has it; no page does yet',
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
 	job_status: 'job_list has the same of each task',

@@ -16,7 +16,7 @@ pub enum Family {
 impl Family {
     pub const ALL: [Self; 4] = [Self::Pi2, Self::Pi3, Self::Pi4, Self::Pi5];
 
-    /// Of a model as [`crate::types::Model`] spells it.
+    /// Of a model as [`crate::types::revision::Model`] spells it.
     pub fn of(model: &str) -> Option<Self> {
         Some(match model {
             "Pi 2B" => Self::Pi2,

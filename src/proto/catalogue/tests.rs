@@ -145,8 +145,12 @@ fn what_is_offered() {
     for (entry, pis, expected) in rows {
         assert_eq!(fits(&entry, pis), expected, "{} {:?}", entry.place, entry.devices);
     }
-    for model in crate::types::Model::ALL {
-        assert_eq!(Family::of(model.as_str()).is_some(), model != crate::types::Model::Unknown, "{model}");
+    for model in crate::types::revision::Model::ALL {
+        assert_eq!(
+            Family::of(model.as_str()).is_some(),
+            model != crate::types::revision::Model::Unknown,
+            "{model}"
+        );
     }
 }
 

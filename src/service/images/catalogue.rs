@@ -109,7 +109,7 @@ enum ReadError {
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     #[error(
-        "there is no `{wanted}` in the catalogue; `bramble image catalogue` shows what there is, `--refresh` reads it anew"
+        "there is no `{wanted}` in the catalogue, and a file would be named with its whole path; `bramble image catalogue` shows what there is, `--refresh` reads it anew"
     )]
     NoSuchEntry { wanted: String },
     #[error("there are several `{wanted}` in the catalogue; name one by its number: {}", .numbers.join(", "))]

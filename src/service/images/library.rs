@@ -199,6 +199,11 @@ impl Library {
         &self.uploads
     }
 
+    /// Looks for disks elsewhere than this machine has them: for tests.
+    pub fn look_for_disks_in(&mut self, devices: Devices) {
+        self.devices = devices;
+    }
+
     /// Disks that an image can be taken from.
     pub fn devices(&self) -> &Devices {
         &self.devices

@@ -115,7 +115,7 @@ fn an_entry_is_named_by_its_number_or_its_name() {
     );
     assert_eq!(
         say("Nothing"),
-        "there is no `Nothing` in the catalogue; `bramble image catalogue` shows what there is, `--refresh` reads it anew"
+        "there is no `Nothing` in the catalogue, and a file would be named with its whole path; `bramble image catalogue` shows what there is, `--refresh` reads it anew"
     );
     assert_ne!(offers[1].id, offers[2].id);
 }

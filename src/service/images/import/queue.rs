@@ -7,7 +7,7 @@
 use super::{ImportError, Request, available_memory, stopped};
 use crate::service::images::library::Library;
 use crate::service::images::source::{self, Opened, Sums};
-use crate::service::jobs::{Outcome, Task};
+use crate::service::jobs::{Outcome, Stopped, Task};
 use crate::store::StoreError;
 use crate::store::imports::Kept;
 use crate::types::{chain, limits};
@@ -66,7 +66,10 @@ impl Library {
             }
         };
         note(self.store.import_begun(job, begun + 1));
-        let outcome = self.run(request, opened, job, task).map_err(stopped);
+        let outcome = self.run(request, opened, job, task).map_err(|error| {
+            // Whatever it failed of while it was being cancelled, it was cancelled.
+            if task.go_on().is_err() { Stopped::Cancelled } else { stopped(error) }
+        });
         if !task.stopping() {
             note(self.store.import_forget(job));
         }
