@@ -162,7 +162,7 @@ fn images(images: &Images, width: usize) -> String {
     if images.images.is_empty() {
         return wrap(
             "",
-            "There is no image yet. Import one: bramble image catalogue shows what there is",
+            "There is no image yet. `bramble image catalogue` shows those that can be imported.",
             width,
         );
     }

@@ -65,9 +65,15 @@ impl Store {
         })
     }
 
-    /// Imports that are not over, in the order in which they were asked for.
+    /// Imports whose jobs were interrupted, in the order in which they were asked for. Those that were cancelled while they
+    /// waited are forgotten.
     pub fn imports_kept(&self) -> Result<Vec<Kept>, StoreError> {
-        self.read("list the imports", |db| {
+        self.write("list the imports", Durability::Process, |db| {
+            let interrupted = JobState::Interrupted.as_str();
+            db.execute(
+                "DELETE FROM import WHERE job NOT IN (SELECT id FROM job WHERE state = ?1)",
+                [interrupted],
+            )?;
             db.prepare("SELECT job, request, begun FROM import ORDER BY job")?
                 .query_map([], |row| Ok(Kept { job: row.get(0)?, request: row.get(1)?, begun: row.get(2)? }))?
                 .collect()

@@ -5,6 +5,7 @@
 //! for everybody later; the rest goes into `/etc/skel`, from where a new home gets it. Nothing else of the home is taken, no
 //! link is followed, and everything belongs to root.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -263,7 +264,7 @@ fn with_pictures(
         if let Some((name, picture)) = found {
             let to = Path::new(PICTURES).join(name);
             put(planter, &to, &picture, 0)?;
-            out.push_str(&format!("wallpaper=/{}\n", to.display()));
+            let _ = writeln!(out, "wallpaper=/{}", to.display());
         } else {
             out.push_str(line);
         }

@@ -164,6 +164,10 @@ fn decode(
     let sum = wanted.file.is_some().then(|| Arc::new(Mutex::new(Sha256::new())));
     let metered = |input: Box<dyn Read>| Metered { input, task: task.clone(), sum: sum.clone() };
     let mut content = wanted.content.is_some().then(Sha256::new);
+    if let Input::File(file) = &input {
+        // Whoever looked at it before may have left it anywhere.
+        (&*file).rewind()?;
+    }
     let input: Box<dyn Read> = match input {
         Input::File(file) if packing == Packing::Zip => {
             // A zip archive is read from its end: its file's sum takes a pass of its own.

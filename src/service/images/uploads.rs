@@ -370,7 +370,7 @@ mod tests {
         let incomplete = uploads.check_complete(&format!("upload:{id}")).expect_err("incomplete").to_string();
         assert_eq!(
             incomplete,
-            "the upload of `a` is not complete: 40 bytes of 100 bytes have come; go on with it first"
+            "the upload of `a` is not complete: 40 B of 100 B have come; go on with it first"
         );
         for n in 1..limits::UPLOADS as u64 {
             uploads.begin("b", n, "", NOW).expect("begun");

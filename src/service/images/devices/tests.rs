@@ -91,7 +91,7 @@ fn the_disks_of_a_router() {
     );
     assert_eq!(refusals[2], "");
     let card = &list[2];
-    assert_eq!((card.model.as_str(), card.bytes), ("Generic STORAGE[31m DEVICE", 62_000_000 * 512));
+    assert_eq!((card.model.as_str(), card.bytes), ("Generic STORAGE [31m DEVICE", 62_000_000 * 512));
     let parts: Vec<_> =
         card.partitions.iter().map(|part| (part.kind.as_str(), part.label.as_str())).collect();
     assert_eq!(parts, [("fat", "bootfs"), ("ext4", "rootfs")]);
