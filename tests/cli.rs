@@ -284,7 +284,7 @@ fn an_import_is_watched_to_its_end() {
     site.serve();
     assert_eq!(
         site.told(&["image", "list"]),
-        "There is no image yet. Import one: bramble image import FILE --name NAME\n"
+        "There is no image yet. `bramble image catalogue` shows those that can be imported.\n"
     );
     assert!(
         site.refused(&["image", "import", "/nonexistent.img", "--name", "x"]).contains("/nonexistent.img")

@@ -2,10 +2,17 @@
 //!
 //! What needs a program or a right that is missing says so loudly and counts as not run; with `BRAMBLE_REQUIRE_PEERS=1`
 //! it fails instead.
-#![expect(clippy::indexing_slicing, clippy::print_stdout, clippy::format_push_string, reason = "tests")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
 mod images {
     pub mod archives;
+    pub mod cards;
     pub mod disks;
     pub mod exports;
     pub mod hostile;
@@ -14,4 +21,5 @@ mod images {
     pub mod life;
     pub mod stopped;
     pub mod support;
+    pub mod web;
 }

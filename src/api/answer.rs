@@ -15,8 +15,11 @@ pub use crate::service::boots::{Boot, RoomBoots};
 use crate::service::events::Event;
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
+pub use crate::service::images::catalogue::{News, Offer, Source as CatalogueSource};
+pub use crate::service::images::devices::{Device, DevicePartition};
 pub use crate::service::images::drafts::DraftSummary;
 pub use crate::service::images::library::VersionSummary;
+pub use crate::service::images::uploads::Upload;
 pub use crate::service::jobs::JobStatus;
 pub use crate::service::room::action::{ActionStatus, TargetStatus};
 pub use crate::service::room::console::ConsoleLine;
@@ -51,6 +54,9 @@ pub struct Status {
     pub jobs: usize,
     /// One sentence each; empty if all is well.
     pub problems: Vec<String>,
+    /// What is new and no problem, one sentence each: a newer release of an image.
+    #[serde(default)]
+    pub news: Vec<String>,
     /// Clients that do not work, and why.
     pub verdicts: Vec<ClientVerdict>,
 }
@@ -96,6 +102,9 @@ pub struct Whole {
     pub services: BTreeMap<String, bool>,
     /// One sentence each; empty if all is well.
     pub problems: Vec<String>,
+    /// What is new and no problem, one sentence each: a newer release of an image.
+    #[serde(default)]
+    pub news: Vec<String>,
     /// How many images there are.
     pub images: usize,
     pub rooms: Vec<RoomSummary>,
@@ -675,4 +684,48 @@ pub struct ClassMoved {
     pub from: ClassName,
     pub to: ClassName,
     pub accounts: usize,
+}
+
+/// Answer of `image_catalogue`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// The configured lists, and how reading them went last.
+    pub lists: Vec<CatalogueSource>,
+    /// How many there are, with those that are left out here.
+    pub total: usize,
+    pub offers: Vec<Offer>,
+    /// Newer releases of images that came from a list.
+    pub news: Vec<News>,
+}
+
+/// Answer of `device_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    pub devices: Vec<Device>,
+}
+
+/// Answer of `image_desktop`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desktop {
+    pub people: Vec<DesktopOf>,
+}
+
+/// A person of an image, and what of their desktop would become everybody's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesktopOf {
+    pub name: String,
+    pub settings: Vec<SettingOf>,
+}
+
+/// One file: where it is below the home, and where it would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingOf {
+    pub from: String,
+    pub to: String,
+}
+
+/// Answer of `upload_list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploads {
+    pub uploads: Vec<Upload>,
 }

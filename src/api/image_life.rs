@@ -41,7 +41,7 @@ impl Api {
         let note: Note = args.get("note")?.unwrap_or_default();
         let skip: Skip = args.get("skip")?.unwrap_or_default();
         self.nobody_changes(&name)?;
-        let publication = Publication { name, note, skip };
+        let publication = Publication { name, note, skip, desktop: args.get("desktop")? };
         let job = self.library.publish_draft(publication).map_err(|error| self.draft_failed(error))?;
         Ok(Started { job })
     }

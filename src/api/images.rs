@@ -5,9 +5,10 @@ use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::service::clients::Known;
+use crate::service::images::catalogue::suggest;
 use crate::service::images::import::{ImportError, Request, parse_sum};
 use crate::service::images::library::{ImageSummary, LibraryError, Removal, RemoveError};
-use crate::service::images::source::{Sum, Sums};
+use crate::service::images::source::Sum;
 use crate::service::state::Word;
 use crate::types::{HostName, ImageName, ImageRef, ImageVersion, chain};
 
@@ -53,11 +54,24 @@ impl Api {
             let bad = |error| ApiError::BadValue { field, message: chain(&error) };
             text.map(|text| parse_sum(&text)).transpose().map_err(bad)
         };
-        let request = Request {
-            source: args.need("source")?,
-            name: args.need("name")?,
-            expect: Sums { file: sum("sha256")?, content: sum("content_sha256")? },
+        let (source, name): (String, Option<ImageName>) = (args.need("source")?, args.get("name")?);
+        let is_place = source.starts_with('/') || source.contains("://") || source.starts_with("upload:");
+        let mut request = if is_place {
+            let uploaded = self.library.uploads().name_of(&source);
+            self.library
+                .uploads()
+                .check_complete(&source)
+                .map_err(|error| self.upload_failed("source", &error))?;
+            let name = name.or_else(|| suggested(uploaded.as_deref().unwrap_or(&source)));
+            let help = "give the name the image shall have, such as `trixie`";
+            Request::new(source, name.ok_or(ApiError::Missing { field: "name", help })?)
+        } else {
+            self.catalogues.request(&source, name).map_err(|error| self.catalogue_failed(error))?
         };
+        request.desktop = args.get("desktop")?;
+        // What a person gives counts more than what a list says.
+        request.expect.file = sum("sha256")?.or(request.expect.file);
+        request.expect.content = sum("content_sha256")?.or(request.expect.content);
         match self.library.import(request) {
             Ok(job) => Ok(Started { job }),
             Err(ImportError::Job(error)) => Err(error.into()),
@@ -116,5 +130,37 @@ impl Api {
             known => format!("there are {}", known.join(", ")),
         };
         ApiError::NoSuchImage { image, known }
+    }
+}
+
+/// A name for an image from the last part of where it comes from, without what says how it is packed.
+fn suggested(source: &str) -> Option<ImageName> {
+    let name =
+        source.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next()?;
+    let mut name = name.to_ascii_lowercase();
+    while let Some(shorter) = [".xz", ".gz", ".zst", ".zip", ".img", ".tar", ".tgz"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+    {
+        name = shorter.to_owned();
+    }
+    suggest(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_the_name_of_its_file() {
+        #[rustfmt::skip]
+        let rows = [
+            ("https://h.example/a/2026-06-18-raspios-trixie-arm64.img.xz?x=1", Some("2026-06-18-raspios-trixie-arm64")),
+            ("/mnt/stick/School OS.tar.zst", Some("school-os")), ("/mnt/tree/", Some("tree")), ("/dev/sdb", Some("sdb")),
+            ("https://h.example/", Some("h.example")), ("/", None), ("https://h.example/%%%.img", None),
+        ];
+        for (source, expected) in rows {
+            assert_eq!(suggested(source).map(|name| name.to_string()).as_deref(), expected, "{source}");
+        }
     }
 }

@@ -52,6 +52,12 @@ const IMAGE: Param = must("image", Kind::Text, "give a name, or a name and a ver
 const IMAGE_NAME: Param = must("image", Kind::Text, "give the name of an image, such as `trixie`");
 const RELEASE: Param =
     may("release", Kind::Text, "which bootloaders of the image: `default` (unless told) or `latest`");
+const UPLOAD: Param = must("upload", Kind::Number, "give the number that `upload_begin` answered");
+const DESKTOP: Param = may(
+    "desktop",
+    Kind::Text,
+    "a person of the image whose menu, panel and desktop become everybody's; `image_desktop` shows which settings",
+);
 const ROOM: Param = may("room", Kind::Text, "only this room; without it, all clients that pin no version");
 
 const REBOOT: Param = may(
@@ -316,12 +322,91 @@ pub const METHODS: &[Method] = &[
         name: "image_import",
         access: Access::Write,
         params: &[
-            must("source", Kind::Text, "give the path of an image file or an archive on the router"),
-            must("name", Kind::Text, "give the name the image shall have, such as `trixie`"),
+            must(
+                "source",
+                Kind::Text,
+                "give an address of the web, the path of a file or folder on the router, a disk such as `/dev/sdb`, `upload:` and \
+                 the number of an upload, or a name or number of `image_catalogue`",
+            ),
+            may(
+                "name",
+                Kind::Text,
+                "the name the image shall have, such as `trixie`; made from that of the source unless told",
+            ),
             may("sha256", Kind::Text, "the checksum the file must have"),
             may("content_sha256", Kind::Text, "the checksum of what is in a compressed file"),
+            DESKTOP,
         ],
         help: "Start importing an operating system as a new version of an image; answers with a job",
+    },
+    Method {
+        name: "image_catalogue",
+        access: Access::Read,
+        params: &[
+            may("search", Kind::Text, "part of a name, a description or a heading"),
+            may("all", Kind::Text, "`1` to see also what no Pi of this house can boot"),
+            may("offset", Kind::Number, "how many to leave out at the beginning"),
+            may("limit", Kind::Number, "how many at most; 500 unless told, which is the most"),
+        ],
+        help: "Operating systems that can be imported, as the configured lists had them when they were read last",
+    },
+    Method {
+        name: "image_catalogue_refresh",
+        access: Access::Write,
+        params: &[],
+        help: "Start reading the configured lists of operating systems anew; answers with a job",
+    },
+    Method {
+        name: "device_list",
+        access: Access::Read,
+        params: &[],
+        help: "Memory cards and disks in the router, and whether an image can be taken from them",
+    },
+    Method {
+        name: "image_desktop",
+        access: Access::Read,
+        params: &[
+            may("image", Kind::Text, "a version of an image, such as `trixie@3`"),
+            may("draft", Kind::Text, "or the image whose draft is meant"),
+            may("device", Kind::Text, "or a disk, such as `/dev/sdb`"),
+        ],
+        help: "Whose desktop could be made everybody's, and which settings that would be",
+    },
+    Method {
+        name: "upload_begin",
+        access: Access::Write,
+        params: &[
+            must("name", Kind::Text, "give the name of the file"),
+            must("bytes", Kind::Number, "give the length of the file in bytes"),
+            may(
+                "mark",
+                Kind::Text,
+                "what tells it from another file of that name, such as the time of its last change",
+            ),
+        ],
+        help: "Begin to send a file, or go on with one that was begun before: answers how much is there",
+    },
+    Method {
+        name: "upload_slice",
+        access: Access::Write,
+        params: &[
+            UPLOAD,
+            must("offset", Kind::Number, "give the number of bytes that have been sent before this slice"),
+            must("data", Kind::Text, "give the slice in base64, of at most 48000 bytes"),
+        ],
+        help: "Send the next slice of a file",
+    },
+    Method {
+        name: "upload_list",
+        access: Access::Read,
+        params: &[],
+        help: "Files that are being sent, or wait to be imported, and how much of them is there",
+    },
+    Method {
+        name: "upload_cancel",
+        access: Access::Write,
+        params: &[UPLOAD],
+        help: "Delete a file that was sent",
     },
     Method {
         name: "image_remove",
@@ -348,6 +433,7 @@ pub const METHODS: &[Method] = &[
             IMAGE_NAME,
             may("note", Kind::Text, "what is new in it, in one line"),
             may("skip", Kind::Text, "names of checks and cleanings to pass over, with commas between them"),
+            DESKTOP,
         ],
         help: "Start making a version of the draft of an image, which nobody boots yet; answers with a job",
     },

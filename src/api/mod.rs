@@ -9,6 +9,7 @@ mod actions;
 mod adopt;
 mod args;
 mod backup;
+mod catalogue;
 mod clients;
 mod eeprom;
 mod homes;
@@ -23,6 +24,7 @@ mod screens;
 mod service;
 mod sessions;
 pub mod takeover;
+mod uploads;
 
 pub mod answer;
 pub mod error;
@@ -53,6 +55,7 @@ use crate::service::events::Events;
 use crate::service::health::Health;
 use crate::service::homes::Homes;
 use crate::service::images::Images;
+use crate::service::images::catalogue::Catalogues;
 use crate::service::images::library::Library;
 use crate::service::jobs::Jobs;
 use crate::service::leases::Now;
@@ -87,6 +90,7 @@ pub struct Api {
     pub events: Arc<Events>,
     pub images: Arc<Images>,
     pub library: Library,
+    pub catalogues: Catalogues,
     pub jobs: Jobs,
     pub homes: Homes,
     pub shares: Shares,
@@ -153,6 +157,14 @@ impl Api {
             "image_list" => value(self.image_list()?),
             "image_show" => value(self.image_show(&args)?),
             "image_import" => value(self.image_import(&args)?),
+            "image_catalogue" => value(self.image_catalogue(&args)?),
+            "image_catalogue_refresh" => value(self.image_catalogue_refresh()?),
+            "device_list" => value(self.device_list()?),
+            "image_desktop" => value(self.image_desktop(&args)?),
+            "upload_begin" => value(self.upload_begin(&args)?),
+            "upload_slice" => value(self.upload_slice(&args)?),
+            "upload_list" => value(self.upload_list()?),
+            "upload_cancel" => value(self.upload_cancel(&args)?),
             "image_remove" => value(self.image_remove(&args)?),
             "image_draft" => value(self.image_draft(&args)?),
             "image_discard" => value(self.image_discard(&args)?),

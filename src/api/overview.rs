@@ -77,6 +77,7 @@ impl Api {
             size,
             services,
             problems: self.health.problems(),
+            news: self.news()?,
             images: self
                 .images
                 .all()

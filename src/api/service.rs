@@ -53,6 +53,7 @@ impl Api {
             images: names.len(),
             jobs: jobs.iter().filter(|job| matches!(job.state, JobState::Queued | JobState::Running)).count(),
             problems: self.health.problems(),
+            news: self.news()?,
             verdicts,
         })
     }

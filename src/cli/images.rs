@@ -9,9 +9,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::backup::{absolute, through, to_output};
-use super::show::{self, list, or_nothing};
+use super::show::{list, or_nothing};
 use super::text::{table, wrap};
-use super::{Cli, CliError, ask, drafts, start};
+use super::{Cli, CliError, ask, drafts, sources, start};
 use crate::api::answer::{DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, VersionSummary};
 use crate::service::images::files::{Bits, Owner, Wanted};
 use crate::types::{ByteSize, HostName, ImageName, ImageRef, RoomName};
@@ -23,21 +23,18 @@ pub enum ImageCommand {
     /// One image: its versions, its draft, and what inspection found in them
     Show { image: ImageRef },
     /// Import an operating system as a new version of an image
-    Import {
-        /// Image file, archive or folder on this machine (.img, .tar, also .xz, .gz, .zst or .zip)
-        source: PathBuf,
-        /// Name of the image, such as trixie
-        #[arg(long)]
-        name: ImageName,
-        /// SHA-256 that the file must have
-        #[arg(long, value_name = "HEX")]
-        sha256: Option<String>,
-        /// SHA-256 of what is in a compressed file (`extract_sha256` of Raspberry Pi's catalogue)
-        #[arg(long, value_name = "HEX")]
-        content_sha256: Option<String>,
-        /// Start the job and do not wait for it
-        #[arg(long)]
-        detach: bool,
+    Import(sources::Import),
+    /// Operating systems that can be imported by their name or number
+    Catalogue(sources::ShowCatalogue),
+    /// Memory cards and disks in the router, and whether an image can be taken from them
+    Devices,
+    /// Whose desktop could be made everybody's (--desktop of import and publish), and which settings that would be
+    Desktop(sources::ShowDesktop),
+    /// Files that a browser has sent, or is sending
+    Uploads {
+        /// Delete one of them
+        #[arg(long, value_name = "NUMBER")]
+        cancel: Option<u64>,
     },
     /// Make a writable copy of an image, or of one version of it
     Draft { image: ImageRef },
@@ -51,6 +48,9 @@ pub enum ImageCommand {
         /// temporary, seeds
         #[arg(long, value_name = "NAMES")]
         skip: Option<String>,
+        /// Make the menu, panel and desktop of this person of the draft everybody's
+        #[arg(long, value_name = "PERSON")]
+        desktop: Option<String>,
     },
     /// Have one client boot the draft of an image from its next start on, to change it there as root
     Maintain {
@@ -202,8 +202,9 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
         ImageCommand::Inside { parent, image, draft, command } => {
             Ok(drafts::inside(*parent, image, draft, command))
         }
-        ImageCommand::Publish { image, note, skip } => {
-            start(cli, "image_publish", &json!({ "image": image, "note": note, "skip": skip }))
+        ImageCommand::Publish { image, note, skip, desktop } => {
+            let params = json!({ "image": image, "note": note, "skip": skip, "desktop": desktop });
+            start(cli, "image_publish", &params)
         }
         ImageCommand::Test { who, end } => {
             let (image, client) = match (who.as_slice(), end) {
@@ -233,28 +234,24 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
             }
             start(cli, "image_export", &params(&absolute(to)))
         }
-        ImageCommand::Import { source, name, sha256, content_sha256, detach } => {
-            // The daemon has another working folder than the person. An address of the web is no path: it is refused
-            // by the daemon, with what to do.
-            let is_url = source.to_str().is_some_and(|text| text.contains("://"));
-            let source = if is_url {
-                source.clone()
-            } else {
-                std::path::absolute(source).unwrap_or_else(|_| source.clone())
-            };
-            let params = json!({ "source": source, "name": name, "sha256": sha256,
-                "content_sha256": content_sha256 });
-            if *detach {
-                return ask(cli, "image_import", &params, show::started);
-            }
-            start(cli, "image_import", &params)
+        ImageCommand::Import(import) => import.run(cli),
+        ImageCommand::Catalogue(show) => show.run(cli),
+        ImageCommand::Devices => ask(cli, "device_list", &json!({}), sources::devices),
+        ImageCommand::Desktop(show) => show.run(cli),
+        ImageCommand::Uploads { cancel: None } => ask(cli, "upload_list", &json!({}), sources::uploads),
+        ImageCommand::Uploads { cancel: Some(upload) } => {
+            ask(cli, "upload_cancel", &json!({ "upload": upload }), sources::upload_cancelled)
         }
     }
 }
 
 fn images(images: &Images, width: usize) -> String {
     if images.images.is_empty() {
-        return wrap("", "There is no image yet. Import one: bramble image import FILE --name NAME", width);
+        return wrap(
+            "",
+            "There is no image yet. `bramble image catalogue` shows those that can be imported.",
+            width,
+        );
     }
     let rows: Vec<Vec<String>> = images
         .images

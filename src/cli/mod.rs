@@ -28,6 +28,7 @@ mod room;
 mod sessions;
 pub mod show;
 mod show_accounts;
+mod sources;
 pub mod takeover;
 pub mod text;
 mod watch;

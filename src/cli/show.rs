@@ -49,6 +49,9 @@ pub fn status(status: &Status, width: usize) -> String {
             text.push_str(&wrap(&format!("- {name}: "), &verdict.sentence, width));
         }
     }
+    for news in &status.news {
+        text.push_str(&wrap("News: ", news, width));
+    }
     text
 }
 

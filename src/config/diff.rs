@@ -56,6 +56,7 @@ impl Change {
             directory,
             images,
             homes,
+            catalogue,
             shares,
             ldap,
             rooms: _,
@@ -82,6 +83,7 @@ impl Change {
         self.note(*directory != new.directory, Touches::People, "settings of the directory changed");
         self.note(*images != new.images, Touches::Clients, "what is kept of old versions changed");
         self.note(*homes != new.homes, Touches::People, "settings of homes changed");
+        self.note(*catalogue != new.catalogue, Touches::Clients, "where operating systems come from changed");
         self.note(*shares != new.shares, Touches::People, "shares changed");
         self.note(*ldap != new.ldap, Touches::Sockets, "settings of the LDAP interface changed");
     }
@@ -221,6 +223,10 @@ config interface 'lab'
             ("subnet", "router") => "10.1.20.1",
             ("nfs", "backend") => "embedded",
             ("homes", "quota") => "none",
+            ("catalogue", "source") => "/mnt/stick/os_list.json",
+            ("catalogue", "refresh") => "1w",
+            ("catalogue", "proxy") => "http://proxy:8080",
+            ("catalogue", "ca_file") => "/etc/other",
             ("share", "access") => "handin",
             ("share", "class") => "class-7b",
             ("share", "path") => "/mnt/sdb1/files",

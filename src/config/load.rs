@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use super::catalogue;
 use super::directory;
 use super::fields::{Fields, path};
 use super::inherit::{self, Inherited};
@@ -183,6 +184,7 @@ impl Builder<'_> {
             nfs: Nfs { backend: self.nfs_backend(&nfs), port: nfs_port(&nfs) },
             directory: self.directory(&directory, &accounts),
             accounts: people::accounts(&accounts),
+            catalogue: catalogue::read(&one("catalogue"), self.file, &mut self.problems),
             images: Images {
                 keep: Some(images.number("keep")).filter(|count| *count > 0),
                 keep_for: Some(images.duration("keep_for")).filter(|time| *time < super::FOREVER),

@@ -7,6 +7,7 @@
 //! Owns no state: [`load`](load::load) is a function of the texts. What differs between two configurations is
 //! [`diff::Change`]; what an option means is described once, in [`schema`].
 
+pub mod catalogue;
 pub mod check;
 pub mod dhcp_option;
 pub mod diff;
@@ -23,6 +24,7 @@ pub mod schedule;
 pub mod schema;
 pub mod uci;
 
+pub use catalogue::Catalogue;
 pub use directory::Directory;
 pub use modes::{Exam, Modes};
 pub use people::{Accounts, Ldap, Source, Sudo, Twice};
@@ -55,6 +57,7 @@ pub struct Config {
     pub dhcp: Dhcp,
     pub tftp: Tftp,
     pub nfs: Nfs,
+    pub catalogue: Catalogue,
     pub accounts: Accounts,
     pub directory: Directory,
     pub images: Images,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::directory;
 use super::schedule;
+use crate::proto::catalogue::is_web;
 use crate::proto::ldap::Dn;
 use crate::types::time::parse_duration;
 use crate::types::{
@@ -119,6 +120,10 @@ pub enum Kind {
     Folder,
     /// Where another NFS server has the images.
     NfsUrl,
+    /// A list of operating systems: an address of the web, or an absolute path.
+    Catalogue,
+    /// A server that asks the web for us.
+    Proxy,
     /// Logical name of an interface in `/etc/config/network`.
     Network,
     OneOf(&'static [&'static str]),
@@ -235,6 +240,15 @@ impl Kind {
                 })
             }
             Self::NfsUrl => text.parse().map(Parsed::NfsUrl).map_err(|bad| format!("{bad}")),
+            Self::Catalogue => {
+                let is_path = text.starts_with('/') && !text.contains(control) && !text.split('/').any(|part| part == "..");
+                (is_path || is_web(text)).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                    format!("`{shown}` is not where a list can be; write an address of the web or a file, such as `{}` or `/mnt/stick/os_list.json`", self.example())
+                })
+            }
+            Self::Proxy => is_proxy(text).then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
+                format!("`{}` is not a proxy; write its scheme, name and port, such as `{}`, with a name and a password as `http://NAME:PASSWORD@…`", without_password(&shown), self.example())
+            }),
             Self::Network => {
                 let fits = super::uci::is_name(text);
                 fits.then(|| Parsed::Text(text.to_owned())).ok_or_else(|| {
@@ -309,6 +323,8 @@ impl Kind {
             Self::Path => "/mnt/sda1/bramble",
             Self::Folder => "/mnt/sda1/files",
             Self::NfsUrl => NfsUrl::EXAMPLE,
+            Self::Catalogue => OFFICIAL_CATALOGUE,
+            Self::Proxy => "http://proxy.school.lan:3128",
             Self::Network => "lan",
             Self::OneOf(words) => words.first().copied().unwrap_or_default(),
             Self::ConfigTxt => "hdmi_force_hotplug=1",
@@ -343,6 +359,8 @@ impl Kind {
             Self::Image => "image, or image@version".to_owned(),
             Self::Path | Self::Folder => "absolute path".to_owned(),
             Self::NfsUrl => "nfs://ADDRESS/PATH with {image} and {version}".to_owned(),
+            Self::Catalogue => "https://… or absolute path".to_owned(),
+            Self::Proxy => "http://HOST:PORT".to_owned(),
             Self::Network => "name in /etc/config/network".to_owned(),
             Self::OneOf(words) => words.join(" | "),
             Self::ConfigTxt => "line of config.txt".to_owned(),
@@ -362,6 +380,33 @@ const CONFIG_TXT_LINE: usize = 98;
 /// Longest kernel parameters of one list value, in bytes: a quarter of the 2048 that arm kernels read, so that ours
 /// still fit.
 const CMDLINE_PARAMETERS: usize = 512;
+
+/// The list that Raspberry Pi Imager shows.
+pub const OFFICIAL_CATALOGUE: &str = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json";
+
+/// `http://[NAME:PASSWORD@]HOST[:PORT]`, or the same with https.
+fn is_proxy(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+    matches!(scheme, "http" | "https")
+        && text.len() <= crate::types::limits::URL
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// What may be shown of an address that has a password in it.
+fn without_password(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}•••{}", text.get(..scheme + 3).unwrap_or_default(), text.get(at..).unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    }
+}
 
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "infinite" {
@@ -493,6 +538,16 @@ pub const SECTIONS: &[SectionSpec] = {
             "Where the other server has each version of each image, if `backend` is `external`."),
         option("port", Kind::Number { min: 1, max: 65535 }, Value("2049"), Touches::Sockets,
             "Port of Bramble's own NFS server: another than 2049 where the router's kernel has that; running clients must start again."),
+    ] },
+    SectionSpec { kind: "catalogue", naming: Naming::Fixed("catalogue"), help: "Where operating systems come from.", options: &[
+        list("source", Kind::Catalogue, Value(OFFICIAL_CATALOGUE), Touches::Clients,
+            "Lists of operating systems: Raspberry Pi's own, a school's, one on a USB stick; of Raspberry Pi Imager or of PiServer."),
+        option("refresh", Kind::Duration, Value("1d"), Touches::Clients,
+            "How often they are looked at for a newer release of an image that came from one; never with `infinite`."),
+        option("proxy", Kind::Proxy, Unset, Touches::Clients,
+            "The proxy through which this router reaches the web; straight if left out."),
+        option("ca_file", Kind::Path, Value("/etc/ssl/certs/ca-certificates.crt"), Touches::Clients,
+            "Certificates (PEM) of the authorities that may vouch for servers of the web; the default is that of the package `ca-bundle`."),
     ] },
     SectionSpec { kind: "accounts", naming: Naming::Fixed("accounts"), help: "People who log in.", options: &[
         option("source", Kind::OneOf(&["local", "ldap"]), Value("local"), Touches::People,
@@ -773,6 +828,12 @@ mod tests {
             (Kind::TimeZone, "../etc/passwd", Err("`../etc/passwd` is not a time zone; write its name as in /usr/share/zoneinfo, such as `Europe/Berlin`")),
             (Kind::Unit, "cups", Err("`cups` is not a systemd unit; write its name with its ending, such as `bluetooth.service`")),
             (Kind::Unit, "getty@tty1.service", Ok(())),
+            (Kind::Catalogue, "https://h.example/os.json", Ok(())),
+            (Kind::Catalogue, "/mnt/stick/os.json", Ok(())),
+            (Kind::Catalogue, "os.json", Err("`os.json` is not where a list can be; write an address of the web or a file, such as `https://downloads.raspberrypi.com/os_list_imagingutility_v4.json` or `/mnt/stick/os_list.json`")),
+            (Kind::Proxy, "http://me:secret@proxy.school.lan:3128/", Ok(())),
+            (Kind::Proxy, "http://me:secret@proxy.school.lan:x", Err("`http://•••@proxy.school.lan:x` is not a proxy; write its scheme, name and port, such as `http://proxy.school.lan:3128`, with a name and a password as `http://NAME:PASSWORD@…`")),
+            (Kind::Proxy, "proxy:3128", Err("`proxy:3128` is not a proxy; write its scheme, name and port, such as `http://proxy.school.lan:3128`, with a name and a password as `http://NAME:PASSWORD@…`")),
             (Kind::Size, "none", Ok(())),
             (Kind::Size, "0", Err("`0` is not a size; write a number and k, M, G or T, such as `2G`, or `none` for no bound")),
             (Kind::Size, "2GB", Err("`2GB` is not a size; write a number and k, M, G or T, such as `2G`, or `none` for no bound")),

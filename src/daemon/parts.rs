@@ -25,6 +25,7 @@ use crate::service::exports::virtuals::{Personality, Sources};
 use crate::service::health::Health;
 use crate::service::homes::{HomeError, Homes};
 use crate::service::images::Images;
+use crate::service::images::catalogue::Catalogues;
 use crate::service::images::library::{Library, LibraryError};
 use crate::service::jobs::Jobs;
 use crate::service::keys::{KeyError, KeyPair};
@@ -86,6 +87,7 @@ pub struct Parts {
     pub eeproms: Arc<Eeproms>,
     pub images: Arc<Images>,
     pub library: Library,
+    pub catalogues: Catalogues,
     pub jobs: Jobs,
     pub homes: Homes,
     pub shares: Shares,
@@ -125,11 +127,14 @@ impl Parts {
         let library =
             Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
                 .map_err(StartError::Images)?;
+        library.web().configure(&config.catalogue);
+        library.resume_imports();
         let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
         let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
         let channel_key = KeyPair::open(&config.data, "agent", vec!["bramble".to_owned()])?;
         let config = watch::Sender::new(config);
         let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
+        let catalogues = Catalogues::new(&library, &data, Arc::clone(&clients), config.subscribe());
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         let exports = Arc::new(exports);
         let accounts = Accounts::new(store.clone(), config.subscribe(), Box::new(move || clock.now()));
@@ -208,6 +213,7 @@ impl Parts {
             events,
             images,
             library,
+            catalogues,
             jobs,
         })
     }
@@ -224,6 +230,7 @@ impl Parts {
     /// Makes `config` the one in force.
     pub fn take(&self, config: Arc<Config>) {
         self.clients.set_config(Arc::clone(&config));
+        self.library.web().configure(&config.catalogue);
         adopted(&self.events, &config);
         self.config.send_replace(config);
         self.accounts.reconfigured();

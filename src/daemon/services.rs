@@ -15,6 +15,7 @@ use crate::cli::Serve;
 use crate::config::Config;
 use crate::proto::portmap::NFS_PORT;
 use crate::serve::agent::{self, AgentError};
+use crate::serve::catalogue;
 use crate::serve::control::{Control, Handler};
 use crate::serve::dhcp::{self, DhcpError};
 use crate::serve::directory;
@@ -89,6 +90,11 @@ impl Services {
         self.supervisor.start("records", move |stop| records.clone().run(stop));
         let homes = parts.homes.clone();
         self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), stop));
+        let (catalogues, uploads, config) =
+            (parts.catalogues.clone(), parts.library.uploads().clone(), parts.watch());
+        self.supervisor.start("catalogue", move |stop| {
+            catalogue::run(catalogues.clone(), uploads.clone(), config.clone(), stop)
+        });
         let (external, accounts) = (parts.directory.clone(), parts.accounts.clone());
         let (health, config) = (Arc::clone(&parts.health), parts.watch());
         self.supervisor.start("directory", move |stop| {
@@ -131,6 +137,7 @@ impl Services {
             events: Arc::clone(&parts.events),
             images: Arc::clone(&parts.images),
             library: parts.library.clone(),
+            catalogues: parts.catalogues.clone(),
             jobs: parts.jobs.clone(),
             homes: parts.homes.clone(),
             shares: parts.shares.clone(),

@@ -114,6 +114,7 @@ fn answer(supervisor: &mut Supervisor, control: &Control, config: &Config, optio
         images: 0,
         jobs: 0,
         problems: vec![says.clone()],
+        news: Vec::new(),
         verdicts: Vec::new(),
     };
     let handler: Handler = Arc::new(move |method: String, _: Value| {

@@ -4,6 +4,8 @@
 
 pub mod agent;
 #[cfg(feature = "daemon")]
+pub mod catalogue;
+#[cfg(feature = "daemon")]
 pub mod dhcp;
 pub mod eeprom;
 #[cfg(feature = "daemon")]

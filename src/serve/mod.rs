@@ -1,6 +1,7 @@
 //! Sockets and timers that carry [`crate::proto`] and ask [`crate::service`].
 
 pub mod agent;
+pub mod catalogue;
 pub mod control;
 pub mod dhcp;
 pub mod directory;

@@ -227,7 +227,8 @@ impl Task {
         let _ = self.0.wish.compare_exchange(RUNNING, wish, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn stopping(&self) -> bool {
+    /// Whether it is asked to stop because Bramble is being stopped.
+    pub fn stopping(&self) -> bool {
         self.0.wish.load(Ordering::Relaxed) == STOPPING
     }
 }

@@ -53,7 +53,28 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: "ALTER TABLE draft ADD COLUMN client TEXT;   -- MacAddr; NULL: nobody does",
     },
     Migration { name: "EEPROMs of clients", sql: EEPROMS },
+    Migration { name: "catalogues, imports that outlive a stop, and uploads", sql: CATALOGUE },
 ];
+
+const CATALOGUE: &str = "
+        ALTER TABLE image ADD COLUMN origin TEXT;       -- JSON: the entry of a catalogue that it came from last
+
+        -- Imports that are not over: begun again if Bramble is stopped.
+        CREATE TABLE import (
+            job        INTEGER PRIMARY KEY,
+            request    TEXT NOT NULL,           -- JSON of what was asked for
+            begun      INTEGER NOT NULL         -- how often it has been begun
+        ) STRICT;
+
+        -- Files that come in slices. What has come is how long the file is.
+        CREATE TABLE upload (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            name       TEXT NOT NULL,
+            bytes      INTEGER NOT NULL,        -- how long the whole is
+            mark       TEXT NOT NULL,           -- tells it from another file of that name and length
+            started_at INTEGER NOT NULL
+        ) STRICT;
+";
 
 const FIRST: &str = "
         -- Every address that is somebody's. Keyed by address, so that no address can be two clients'.

@@ -19,6 +19,7 @@ pub mod events;
 pub mod homes;
 pub mod image_life;
 pub mod images;
+pub mod imports;
 pub mod jobs;
 pub mod leases;
 pub mod migrate;

@@ -63,14 +63,14 @@ pub enum BadPlace {
 
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
+pub struct Mount {
     /// `major:minor`, the same for every mount of one file system.
-    id: String,
-    at: PathBuf,
-    kind: String,
+    pub id: String,
+    pub at: PathBuf,
+    pub kind: String,
     /// `/dev/sda1`, or a word of the file system's.
-    source: String,
-    read_only: bool,
+    pub source: String,
+    pub read_only: bool,
 }
 
 /// The file system that data is on, as long as it is the same one. `None` where anything will do.
@@ -168,7 +168,7 @@ fn judge(data: &Path, real: &Path, table: &str) -> Result<(String, String), BadP
         ["sshfs", "rclone", "glusterfs", "davfs", "curlftpfs", "s3fs", "smbnetfs", "cephfs"];
     const NO_OWNERS: [&str; 8] = ["vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "hfs", "iso9660"];
 
-    let mounts: Vec<Mount> = table.lines().filter_map(mount).collect();
+    let mounts = mounts(table);
     // Of mounts at the same place the last one hides the others, and `max_by_key` takes the last of equals.
     let here = mounts
         .iter()
@@ -201,6 +201,11 @@ fn judge(data: &Path, real: &Path, table: &str) -> Result<(String, String), BadP
         return Err(BadPlace::ReadOnly { data, mount });
     }
     Ok((here.id.clone(), here.source.clone()))
+}
+
+/// What the text of `/proc/self/mountinfo` says.
+pub fn mounts(table: &str) -> Vec<Mount> {
+    table.lines().filter_map(mount).collect()
 }
 
 /// `36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw`, see proc(5).

@@ -16,6 +16,8 @@ pub mod dirents;
 #[cfg(feature = "daemon")]
 pub mod ethernet;
 #[cfg(feature = "daemon")]
+pub mod extents;
+#[cfg(feature = "daemon")]
 pub mod handle;
 pub mod heap;
 #[cfg(feature = "daemon")]

@@ -365,6 +365,10 @@ pub const IMAGE_MANIFEST: u64 = 16 * 1024;
 /// Pieces that a decoder hands on, in bytes; up to six are in memory.
 pub const UNPACKED_PIECE: usize = 256 * 1024;
 
+/// Memory that unpacking an .xz file on several processors may take, in bytes; with more, one has to do. The whole program is
+/// to stay below 64 MiB.
+pub const XZ_THREADS_MEMORY: u64 = 40 << 20;
+
 /// Longest index of an .xz file that is read for its size, in bytes: 60,000 blocks.
 pub const XZ_INDEX: u64 = 1 << 20;
 
@@ -543,3 +547,67 @@ pub const FIRMWARE_FILE: u64 = 8 << 20;
 
 /// Clients whose EEPROM is remembered that the configuration does not have: those that were just taken out.
 pub const EEPROMS: usize = 400;
+
+/// Longest list of a catalogue, in bytes: the official one has a quarter of a megabyte in all its lists.
+pub const CATALOGUE: usize = 2 << 20;
+
+/// Values in one such list, of any kind: what 3,000 entries have. Each takes up to 150 bytes of memory once it is read.
+pub const CATALOGUE_VALUES: usize = 60_000;
+
+/// Operating systems that are taken from one catalogue: the official one has some 200.
+pub const CATALOGUE_ENTRIES: usize = 2_000;
+
+/// Lists that one catalogue may be spread over: the official one has a dozen.
+pub const CATALOGUE_LISTS: usize = 48;
+
+/// Lists within lists that are followed: the official one has three levels.
+pub const CATALOGUE_DEPTH: usize = 6;
+
+/// Catalogues that may be configured.
+pub const CATALOGUES: usize = 16;
+
+/// Longest name of an operating system or a group of them, in characters.
+pub const CATALOGUE_NAME: usize = 120;
+
+/// Longest description of one, in characters: what a page shows in three lines.
+pub const CATALOGUE_TEXT: usize = 400;
+
+/// Devices that one entry may be said to be for; the official list knows a dozen.
+pub const CATALOGUE_DEVICES: usize = 24;
+
+/// Operating systems in one answer, at most, and bytes of their texts: a message of ubus takes a megabyte.
+pub const CATALOGUE_LISTED: usize = 500;
+pub const CATALOGUE_ANSWER: usize = 700_000;
+
+/// Longest address of the web that is asked for, in bytes.
+pub const URL: usize = 2048;
+
+/// Addresses that a server may send us on to, one after the other.
+pub const REDIRECTS: u32 = 8;
+
+/// Longest head of an answer of a web server, in bytes.
+pub const HTTP_HEAD: usize = 64 * 1024;
+
+/// Bytes of an upload in one call: coded in 64,000 letters they fit what uhttpd lets through from a browser.
+pub const UPLOAD_SLICE: usize = 48_000;
+
+/// Uploads that may be under way, or waiting to be imported.
+pub const UPLOADS: usize = 4;
+
+/// Longest name of a file that is uploaded, in bytes.
+pub const UPLOAD_NAME: usize = 200;
+
+/// How long an upload is kept that nobody goes on with.
+pub const UPLOAD_KEPT: Duration = Duration::from_hours(48);
+
+/// Disks that are listed, and partitions of each.
+pub const DISKS: usize = 32;
+pub const DISK_PARTITIONS: usize = 32;
+
+/// Times that an import is begun again by itself after Bramble was stopped in the middle: one that stops Bramble itself must
+/// not do so for ever.
+pub const IMPORT_BEGINS: u32 = 3;
+
+/// Files of somebody's desktop that are made everybody's, and bytes in all: settings are small.
+pub const DESKTOP_FILES: usize = 2_000;
+pub const DESKTOP_BYTES: u64 = 32 << 20;

@@ -74,6 +74,22 @@ pub enum Model {
 }
 
 impl Model {
+    pub const ALL: [Self; 13] = [
+        Self::Pi2B,
+        Self::Pi3B,
+        Self::Pi3BPlus,
+        Self::Cm3,
+        Self::Cm3Plus,
+        Self::Pi4B,
+        Self::Pi400,
+        Self::Cm4,
+        Self::Pi5,
+        Self::Cm5,
+        Self::Pi500,
+        Self::Cm5Lite,
+        Self::Unknown,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pi2B => "Pi 2B",

@@ -8,7 +8,7 @@ use bramble::sim::sample::{Release, boot_folder, write_tree};
 
 use super::support::{Place, assert_same, can, has_program, is_root, listing, make_difficult, sh};
 
-fn can_make_images(what: &str) -> bool {
+pub fn can_make_images(what: &str) -> bool {
     is_root(what)
         && ["sfdisk", "mke2fs", "mformat", "mcopy"]
             .into_iter()
@@ -22,7 +22,7 @@ fn can_make_images(what: &str) -> bool {
 }
 
 /// A disk image of `root`: its boot folder in a FAT32 of clusters of `cluster` sectors, the rest in an ext4.
-fn make_image(folder: &Path, root: &Path, boot: &str, cluster: u32) -> PathBuf {
+pub fn make_image(folder: &Path, root: &Path, boot: &str, cluster: u32) -> PathBuf {
     // A FAT32 needs 65,525 clusters.
     let fat = 32 + 34 * cluster;
     let (root, folder_text, end) = (root.display(), folder.display(), fat + 4);

@@ -127,6 +127,7 @@ fn a_remark_goes_along() {
             .join(",")
             .parse()
             .expect("names"),
+        desktop: None,
     };
     let job = here.library.publish_draft(publication).expect("started");
     let job = here.jobs.wait(job).expect("known");

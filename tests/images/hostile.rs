@@ -149,8 +149,8 @@ fn what_is_no_image_is_refused_with_what_it_is() {
         assert_eq!(place.refused(&write(name, &bytes)), expected, "{name}");
     }
     assert_eq!(
-        place.refused(Path::new("https://example.org/trixie.img.xz")),
-        "Bramble cannot download yet; fetch the file first (`wget https://example.org/trixie.img.xz`), then import it by its name on this machine"
+        place.refused(Path::new("ftp://example.org/trixie.img.xz")),
+        "`ftp://example.org/trixie.img.xz` is not an address that Bramble fetches from; use https or http, or fetch the file yourself and import it by its name on this machine"
     );
     assert_eq!(
         place.refused(&folder.join("no-such-file")),

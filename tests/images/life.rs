@@ -56,7 +56,7 @@ fn draft(place: &Place, of: &str) -> PathBuf {
 
 fn publication(skip: &str) -> Publication {
     let skip: Skip = skip.parse().expect("names");
-    Publication { name: name("trixie"), note: "with Scratch".parse().expect("a note"), skip }
+    Publication { name: name("trixie"), note: "with Scratch".parse().expect("a note"), skip, desktop: None }
 }
 
 fn publish(place: &Place, skip: &str) -> JobStatus {

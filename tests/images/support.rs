@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bramble::service::images::Images;
 use bramble::service::images::import::{ImportError, Request};
 use bramble::service::images::library::Library;
-use bramble::service::images::source::Sums;
 use bramble::service::jobs::{JobState, JobStatus, Jobs};
 use bramble::store::Store;
 use bramble::types::Moment;
@@ -46,11 +45,7 @@ impl Place {
     }
 
     pub fn request(name: &str, source: &Path) -> Request {
-        Request {
-            source: source.to_str().expect("UTF-8").to_owned(),
-            name: name.parse().expect("a name"),
-            expect: Sums::default(),
-        }
+        Request::new(source.to_str().expect("UTF-8"), name.parse().expect("a name"))
     }
 
     /// Imports and waits for the end.

@@ -225,7 +225,7 @@ fn tell(terminals: &[String], text: &str) {
     for terminal in terminals {
         door::show(terminal, text);
     }
-    let _ = desktop::show("Bramble", text);
+    let _ = desktop::show(None, "Bramble", text);
 }
 
 /// The home in memory, with what a new one begins with.

@@ -85,7 +85,7 @@ impl Shown {
         let sign = if control { USED } else { SEEN };
         let (program, screen) = Program::start(desktop, control)?;
         // Before anybody can see anything.
-        desktop::show("Bramble", sign)
+        desktop::show(None, "Bramble", sign)
             .map_err(|error| format!("the person there cannot be told, so nobody looks: {error}"))?;
         let server = announce(&service.server, ticket)?;
         Ok(Self { program, screen, server, sign })
@@ -95,7 +95,7 @@ impl Shown {
     fn carry(mut self) -> io::Result<&'static str> {
         let ended = pass(&mut self.server, &mut self.screen, self.sign);
         drop(self.program);
-        let _ = desktop::show("Bramble", NOT_SEEN);
+        let _ = desktop::show(None, "Bramble", NOT_SEEN);
         ended
     }
 }
@@ -195,7 +195,7 @@ fn pass(server: &mut Connection, screen: &mut UnixStream, sign: &'static str) ->
         if signed.elapsed() >= SIGN_EVERY {
             signed = Instant::now();
             // From elsewhere: a picture does not wait for a notice.
-            std::thread::spawn(move || drop(desktop::show("Bramble", sign)));
+            std::thread::spawn(move || drop(desktop::show(None, "Bramble", sign)));
         }
         if to_screen.is_empty() {
             match server.receive_bytes(PIECE) {

@@ -18,8 +18,10 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
 use nix::unistd::{Whence, lseek64};
 use xattr::FileExt as _;
 
+use super::clean::{self, Fate};
 use super::plant::{Meta, Node, PlantError, Planter, write_error};
 use crate::service::jobs::{Cancelled, Task};
+use crate::sys::extents;
 use crate::types::limits;
 
 /// Why a tree was not copied.
@@ -39,10 +41,44 @@ pub enum CopyError {
     Cancelled(#[from] Cancelled),
 }
 
+/// What is done besides copying.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taking<'a> {
+    /// What makes a machine the one that it is stays behind ([`clean`]).
+    pub clean: bool,
+    /// The file that holds the disk that is copied, whose file system begins at this offset: it gives room back as its files
+    /// are copied, and is of no use afterwards.
+    pub spend: Option<(&'a File, u64)>,
+}
+
 /// Copies everything below `from` with `planter`; tells `task` the bytes read.
 pub fn copy(from: &Path, planter: &mut Planter, task: &Task) -> Result<(), CopyError> {
+    copy_taking(from, Taking::default(), planter, task)
+}
+
+/// As [`copy`], with what `taking` asks for.
+pub fn copy_taking(
+    from: &Path,
+    taking: Taking<'_>,
+    planter: &mut Planter,
+    task: &Task,
+) -> Result<(), CopyError> {
     let mut walk = Walk { buffer: vec![0; 256 * 1024], ..Walk::new(task) };
-    walk.all(from, &mut |met| planter_step(planter, met))
+    walk.all(from, &mut |met| planter_step(planter, met, taking))
+}
+
+/// Shorter files give no room back: a hole costs more than it brings.
+const WORTH_A_HOLE: u64 = 32 << 10;
+
+impl Taking<'_> {
+    /// `file`, of `size` bytes, is not read again.
+    fn spent(self, file: &File, size: u64) {
+        let Some((disk, start)) = self.spend.filter(|_| size >= WORTH_A_HOLE) else { return };
+        // Where it fails, the room comes back when the whole disk goes.
+        for piece in extents::extents(file).unwrap_or_default() {
+            let _ = extents::punch(disk, start.saturating_add(piece.start), piece.len);
+        }
+    }
 }
 
 /// Bytes the tree below `from` takes on its disk.
@@ -175,19 +211,32 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn planter_step(planter: &mut Planter, met: Met<'_>) -> Result<bool, CopyError> {
+fn planter_step(planter: &mut Planter, met: Met<'_>, taking: Taking<'_>) -> Result<bool, CopyError> {
     let Met { path, folder, stat, what, task, buffer } = met;
+    let fate = |path: &Path, is_link| {
+        let rule = if taking.clean { clean::fate(path, is_link, &[]) } else { None };
+        rule.map_or(Fate::Keep, |(_, fate)| fate)
+    };
+    let fate_here = fate(path, matches!(what, What::Symlink(_)));
+    if fate_here == Fate::LeaveOut {
+        return Ok(false);
+    }
     match what {
         What::Folder(folder) => planter.folder(path, meta(&stat, attributes(folder)))?,
         What::Symlink(target) => planter.symlink(path, &target, &meta(&stat, Vec::new()))?,
-        What::HardLink(first) => planter.hard_link(path, &first)?,
+        What::HardLink(first) if fate(&first, false) == Fate::Keep => planter.hard_link(path, &first)?,
         What::Node(node) => planter.node(path, node, &meta(&stat, Vec::new()))?,
-        What::File => {
+        What::HardLink(_) | What::File if fate_here == Fate::Empty => {
+            let sink = planter.file(path)?;
+            planter.end_file(path, sink, 0, &meta(&stat, Vec::new()))?;
+        }
+        What::HardLink(_) | What::File => {
             let name = path.file_name().unwrap_or_default();
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let file = File::from(openat(folder, name, flags, Mode::empty()).map_err(read(path))?);
             let size = u64::try_from(stat.st_size).unwrap_or(0);
             content(&file, path, size, planter, &meta(&stat, attributes(&file)), task, buffer)?;
+            taking.spent(&file, size);
         }
     }
     Ok(true)

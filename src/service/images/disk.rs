@@ -13,7 +13,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statvfs::statvfs;
 
-use super::copy::{self, CopyError};
+use super::copy::{self, CopyError, Taking};
 use super::fat::{self, FatError};
 use super::inside::Inside;
 use super::plant::{Meta, PlantError, Planter};
@@ -37,6 +37,8 @@ pub enum DiskError {
         "the kernel of this system cannot read ext4; install the package `kmod-fs-ext4` (`opkg install kmod-fs-ext4` or `apk add kmod-fs-ext4`)"
     )]
     NoExt4Module,
+    #[error("`{}` was taken from its Pi without a shutdown, and what it had begun to write is not on it; put it back, start the Pi, shut it down, and try again", .0.display())]
+    NotClean(PathBuf),
     #[error("its root partition cannot be mounted; it is damaged, or newer than this system's kernel")]
     Mount(#[source] io::Error),
     #[error("a mount of its own is not allowed here; importing disk images needs root outside of containers")]
@@ -64,11 +66,40 @@ pub fn is_disk(first: &[u8]) -> bool {
 pub fn layout(disk: &File) -> Result<Layout, DiskError> {
     let mut sector = [0; mbr::SECTOR];
     disk.read_exact_at(&mut sector, 0).map_err(DiskError::Read)?;
-    let layout = mbr::layout(&sector, disk.metadata().map_err(DiskError::Read)?.len())?;
+    // A block device has no length but this one.
+    let len = super::devices::len(disk).map_err(DiskError::Read)?;
+    let layout = mbr::layout(&sector, len)?;
     let mut magic = [0; 2];
     // Offset and magic number of the superblock: fs/ext4/ext4.h.
     disk.read_exact_at(&mut magic, layout.root.start + 1024 + 56).map_err(DiskError::Read)?;
     if magic == [0x53, 0xef] { Ok(layout) } else { Err(DiskError::NotExt4) }
+}
+
+/// Refuses the root of a disk that a Pi was using when it lost its power: what it had begun to write is only in its journal.
+/// `name` is the disk's, for the message.
+pub fn check_clean(disk: &File, root: Partition, name: &Path) -> Result<(), DiskError> {
+    let mut features = [0; 4];
+    // `s_feature_incompat` of the superblock, and its flag RECOVER: fs/ext4/ext4.h.
+    disk.read_exact_at(&mut features, root.start + 1024 + 96).map_err(DiskError::Read)?;
+    if u32::from_le_bytes(features) & 4 == 0 { Ok(()) } else { Err(DiskError::NotClean(name.to_owned())) }
+}
+
+/// Has `look` look at the root of `disk`, mounted at the empty folder `at` for that long, for reading only.
+pub fn with_root<T: Send, E: From<DiskError> + Send>(
+    disk: &File,
+    root: Partition,
+    at: &Path,
+    look: impl FnOnce(&Path) -> Result<T, E> + Send,
+) -> Result<T, E> {
+    std::thread::scope(|scope| {
+        let thread = || {
+            let mounted = Mounted::new(disk, root, at)?;
+            look(mounted.at)
+        };
+        let looking = std::thread::Builder::new().name("mount".to_owned()).spawn_scoped(scope, thread);
+        let looking = looking.map_err(DiskError::Thread)?;
+        looking.join().unwrap_or_else(|_| Err(DiskError::Thread(io::Error::other("it failed")).into()))
+    })
 }
 
 /// Copies what is on `disk` with `planter`. `at` is an empty folder for the mount; `check` hears how many bytes the root
@@ -77,38 +108,24 @@ pub fn copy<E: From<DiskError> + Send>(
     disk: &File,
     layout: Layout,
     at: &Path,
+    taking: Taking<'_>,
     planter: &mut Planter,
     task: &Task,
     check: impl FnOnce(u64) -> Result<(), E> + Send,
 ) -> Result<(), E> {
-    let thread = || copy_on_own_thread(disk, layout, at, planter, task, check);
-    std::thread::scope(|scope| {
-        let copying = std::thread::Builder::new().name("copy".to_owned()).spawn_scoped(scope, thread);
-        let copying = copying.map_err(DiskError::Thread)?;
-        copying.join().unwrap_or_else(|_| Err(DiskError::Thread(io::Error::other("it failed")).into()))
+    with_root(disk, layout.root, at, |at| {
+        let used = used(at)? + layout.boot.map_or(0, |boot| boot.len);
+        check(used)?;
+        let told = task.phase("copying", used);
+        told.map_err(DiskError::Cancelled)?;
+        copy::copy_taking(at, taking, planter, task).map_err(DiskError::from)?;
+        if let Some(boot) = layout.boot {
+            let to = boot_folder(at).map_err(DiskError::Read)?;
+            planter.folder(&to, Meta { mode: 0o755, ..Meta::default() }).map_err(DiskError::from)?;
+            fat::copy(disk, boot, &to, planter, task).map_err(DiskError::from)?;
+        }
+        Ok(())
     })
-}
-
-fn copy_on_own_thread<E: From<DiskError>>(
-    disk: &File,
-    layout: Layout,
-    at: &Path,
-    planter: &mut Planter,
-    task: &Task,
-    check: impl FnOnce(u64) -> Result<(), E>,
-) -> Result<(), E> {
-    let mounted = Mounted::new(disk, layout.root, at)?;
-    let used = mounted.used()? + layout.boot.map_or(0, |boot| boot.len);
-    check(used)?;
-    let told = task.phase("copying", used);
-    told.map_err(DiskError::Cancelled)?;
-    copy::copy(at, planter, task).map_err(DiskError::from)?;
-    if let Some(boot) = layout.boot {
-        let to = boot_folder(at).map_err(DiskError::Read)?;
-        planter.folder(&to, Meta { mode: 0o755, ..Meta::default() }).map_err(DiskError::from)?;
-        fat::copy(disk, boot, &to, planter, task).map_err(DiskError::from)?;
-    }
-    Ok(())
 }
 
 /// Where the system expects its boot partition: `boot/firmware` since Bookworm, `boot` before.
@@ -144,15 +161,6 @@ impl<'a> Mounted<'a> {
             Err(error) => Err(DiskError::Mount(error.into())),
         }
     }
-
-    /// Bytes in use.
-    fn used(&self) -> Result<u64, DiskError> {
-        let stat = statvfs(self.at).map_err(|error| DiskError::Read(error.into()))?;
-        #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
-        let (all, free, unit) =
-            (u64::from(stat.blocks()), u64::from(stat.blocks_free()), u64::from(stat.fragment_size()));
-        Ok(all.saturating_sub(free).saturating_mul(unit))
-    }
 }
 
 impl Drop for Mounted<'_> {
@@ -160,4 +168,13 @@ impl Drop for Mounted<'_> {
         // If it fails, the end of the thread does the same.
         let _ = umount2(self.at, MntFlags::MNT_DETACH);
     }
+}
+
+/// Bytes in use on the file system at `at`.
+fn used(at: &Path) -> Result<u64, DiskError> {
+    let stat = statvfs(at).map_err(|error| DiskError::Read(error.into()))?;
+    #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
+    let (all, free, unit) =
+        (u64::from(stat.blocks()), u64::from(stat.blocks_free()), u64::from(stat.fragment_size()));
+    Ok(all.saturating_sub(free).saturating_mul(unit))
 }

@@ -5,147 +5,92 @@
 //! What can be known before work begins (the place, free memory, free space) is refused before it begins.
 #![expect(clippy::disallowed_methods, reason = "an import notes when it was done, on its own thread")]
 
+mod afar;
+mod error;
+mod queue;
+
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
 
+pub use self::error::ImportError;
 use super::Facts;
 use super::archive::{self, ArchiveError};
-use super::copy::{self, CopyError};
-use super::disk::{self, DiskError};
-use super::drafts::DraftError;
-use super::fat::FatError;
-use super::inspect::{InspectError, inspect};
+use super::copy::{self, Taking};
+use super::desktop;
+use super::disk;
+use super::inspect::inspect;
 use super::library::{Library, LibraryError, Ready};
-use super::plant::{PlantError, Planted, Planter, Sink};
-use super::publish::PublishError;
-use super::source::{self, Opened, Source, SourceError, Sum, Sums};
+use super::plant::{Planted, Planter, Sink};
+use super::source::{Opened, Source, Sum, Sums};
+use super::web::{self, FetchError};
 use crate::proto::manifest::Head;
-use crate::proto::packed::Packing;
-use crate::service::jobs::{Cancelled, JobError, Stopped, Task};
+use crate::service::jobs::{Cancelled, Stopped, Task};
+use crate::sys::extents;
 use crate::types::{ByteSize, ImageName, Moment, Version, limits};
 
-/// What somebody asked for.
-#[derive(Clone, Debug)]
+/// What somebody asked for. Kept until it is done, so that a stop of Bramble does not lose it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// A path on this machine: archive, disk image or folder.
+    /// A path on this machine (archive, disk image, folder or disk), an address of the web, or `upload:7`.
     pub source: String,
     pub name: ImageName,
     /// What the checksums must be, where the publisher gives them. A catalogue of Raspberry Pi's names that of the
     /// image inside the .xz file (`extract_sha256`); a file beside a download is usually that of the download.
     pub expect: Sums,
+    /// The entry of a catalogue that it is.
+    pub origin: Option<Origin>,
+    /// Whose desktop becomes everybody's: the name of a person in the image.
+    pub desktop: Option<String>,
 }
 
-/// Why an image was not imported.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error(
-        "there is not enough room: {doing} `{source_name}` takes about {needed}{}, and `{}` has {free} free; remove images that nobody boots (`bramble image list`), or use a larger disk",
-        if *.unpacked_too { " (the unpacked image for the time of the import, and its files)" } else { "" }, folder.display()
-    )]
-    Space {
-        doing: &'static str,
-        source_name: String,
-        needed: ByteSize,
-        unpacked_too: bool,
-        free: ByteSize,
-        folder: PathBuf,
-    },
-    #[error("the disk is full: `{}` has no room left for `{source_name}`; nothing was kept. Remove images that nobody boots (`bramble image list`), or use a larger disk", folder.display())]
-    Full { source_name: String, folder: PathBuf },
-    #[error(
-        "`{source_name}` has the SHA-256 {found}, and {wanted} was expected{}; the download is damaged or is another file, download it again",
-        if *.of_content { " (of its unpacked content)" } else { "" }
-    )]
-    Sum { source_name: String, found: String, wanted: String, of_content: bool },
-    #[error("a folder has no SHA-256; import it without one")]
-    SumOfFolder,
-    #[error("`{source_name}` is neither an archive (.tar) nor a disk image (.img){hint}")]
-    Unknown { source_name: String, hint: &'static str },
-    #[error(
-        "`{source_name}` cannot be unpacked; it is damaged or was not downloaded completely, download it again"
-    )]
-    Unpack {
-        source_name: String,
-        #[source]
-        source: io::Error,
-    },
-    #[error("`{}` cannot be used for the import", folder.display())]
-    Staging {
-        folder: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(transparent)]
-    Archive(ArchiveError),
-    #[error(transparent)]
-    Copy(CopyError),
-    #[error(transparent)]
-    Disk(DiskError),
-    #[error(transparent)]
-    Plant(PlantError),
-    #[error(transparent)]
-    Inspect(#[from] InspectError),
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-    #[error(transparent)]
-    Draft(#[from] DraftError),
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    #[error(transparent)]
-    Job(#[from] JobError),
-    #[error(transparent)]
-    Cancelled(#[from] Cancelled),
-}
-
-impl From<ArchiveError> for ImportError {
-    fn from(error: ArchiveError) -> Self {
-        match error {
-            ArchiveError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-            ArchiveError::Plant(error) => Self::Plant(error),
-            other => Self::Archive(other),
-        }
+impl Request {
+    pub fn new(source: impl Into<String>, name: ImageName) -> Self {
+        Self { source: source.into(), name, expect: Sums::default(), origin: None, desktop: None }
     }
 }
 
-impl From<DiskError> for ImportError {
-    fn from(error: DiskError) -> Self {
-        match error {
-            DiskError::Cancelled(cancelled) | DiskError::Fat(FatError::Cancelled(cancelled)) => {
-                Self::Cancelled(cancelled)
-            }
-            DiskError::Plant(error) | DiskError::Fat(FatError::Plant(error)) => Self::Plant(error),
-            DiskError::Copy(error) => error.into(),
-            other => Self::Disk(other),
-        }
-    }
+/// The entry of a catalogue that an image came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The list, as the configuration names it.
+    pub list: String,
+    pub headings: Vec<String>,
+    pub name: String,
+    /// `2026-06-18`; empty if the list did not say.
+    pub released: String,
+    /// Length of the file and of its content, as the list had them.
+    pub file_bytes: Option<u64>,
+    pub content_bytes: Option<u64>,
 }
 
-impl From<CopyError> for ImportError {
-    fn from(error: CopyError) -> Self {
-        match error {
-            CopyError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-            CopyError::Plant(error) => Self::Plant(error),
-            other => Self::Copy(other),
-        }
-    }
+/// What an import works with.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    request: &'a Request,
+    staging: &'a Staging,
+    /// The folder that the tree is made in.
+    tree: &'a Path,
+    task: &'a Task,
 }
 
-impl ImportError {
-    /// Whether the disk, or a quota on it, is the reason.
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Plant(error) => error.is_full(),
-            Self::Staging { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-            _ => false,
-        }
+/// What has been written, and what is known of where it came from.
+struct Taken {
+    planted: Planted,
+    sums: Sums,
+    /// What the archive says of itself, if a Bramble made it.
+    exported: Option<Head>,
+}
+
+impl Taken {
+    fn of(planted: Planted, sums: Sums) -> Self {
+        Self { planted, sums, exported: None }
     }
 }
 
@@ -153,34 +98,26 @@ impl ImportError {
 const SPARE: u64 = 32 << 20;
 
 impl Library {
-    /// Starts an import and answers with its job. What cannot work is refused here where it can be known at once.
-    pub fn import(&self, request: Request) -> Result<u64, ImportError> {
-        let opened = source::open(&request.source)?;
-        match &opened {
-            Opened::Folder(_) if request.expect != Sums::default() => return Err(ImportError::SumOfFolder),
-            Opened::Folder(_) => {}
-            Opened::File(file) => {
-                file.check_memory(available_memory())?;
-                self.check_space(&request, file.unpacked.unwrap_or(file.bytes), false)?;
-            }
-        }
-        let library = self.clone();
-        let subject = request.name.to_string();
-        let id = self.jobs.start_with_id("import", subject, |job| {
-            move |task: &Task| library.run(&request, opened, job, task).map_err(stopped)
-        })?;
-        Ok(id)
-    }
-
-    fn run(&self, request: &Request, opened: Opened, job: u64, task: &Task) -> Result<String, ImportError> {
+    pub(super) fn run(
+        &self,
+        request: &Request,
+        opened: Opened,
+        job: u64,
+        task: &Task,
+    ) -> Result<String, ImportError> {
         let staging = Staging::new(self.folder.join(format!(".incoming-{job}")))?;
         let tree = staging.folder("tree", 0o755)?;
-        let mut exported = None;
+        let work = Work { request, staging: &staging, tree: &tree, task };
         let written = match opened {
-            Opened::Folder(from) => self.take_folder(request, &from, &tree, task),
-            Opened::File(file) => self.take_file(request, file, &staging, &tree, &mut exported, task),
+            Opened::Folder(from) => self.take_folder(work, &from),
+            Opened::File(file) => self.take_file(work, file),
+            Opened::Web(url) => self.take_web(work, &url),
+            Opened::Device(path) => self.take_device(work, &path),
         };
-        let (planted, sums) = written.map_err(|error| self.full_or_else(&request.source, error))?;
+        let Taken { planted, sums, exported } =
+            written.map_err(|error| self.full_or_else(&request.source, error))?;
+        let made_default =
+            request.desktop.as_ref().map(|user| desktop::make_default(&tree, user, task)).transpose()?;
         task.phase("inspecting", 0)?;
         let mut facts = inspect(&tree)?;
         if planted.attributes_lost > 0 {
@@ -206,49 +143,49 @@ impl Library {
             facts: facts.clone(),
             at: Moment::from(SystemTime::now()),
         })?;
+        if let Some(origin) = &request.origin {
+            let origin = serde_json::to_string(origin).unwrap_or_default();
+            self.store.image_came_from(&request.name, &origin).map_err(LibraryError::from)?;
+        }
         self.measure(&Task::unwatched());
-        let mut told = told(&image.to_string(), &facts, planted, before);
+        let mut text = told(&image.to_string(), &facts, planted, before);
         if let Some(Head { name, version, bramble, made_at, .. }) = exported {
             let _ = write!(
-                told,
+                text,
                 "\nNote: it is {name}@{version} as Bramble {bramble} exported it on {made_at} UTC, whole and unchanged."
             );
         }
-        Ok(told)
+        if let (Some(files), Some(user)) = (made_default, &request.desktop) {
+            let _ = write!(text, "\nThe desktop of `{user}` is everybody's: {}", files.join(", "));
+        }
+        Ok(text)
     }
 
-    fn take_folder(
-        &self,
-        request: &Request,
-        from: &Path,
-        tree: &Path,
-        task: &Task,
-    ) -> Result<(Planted, Sums), ImportError> {
+    fn take_folder(&self, work: Work<'_>, from: &Path) -> Result<Taken, ImportError> {
+        let Work { request, tree, task, .. } = work;
         task.phase("measuring", 0)?;
         let bytes = copy::measure(from, task)?;
         self.check_space(request, bytes, false)?;
         task.phase("copying", bytes)?;
         let mut planter = self.planter(tree)?;
         copy::copy(from, &mut planter, task)?;
-        Ok((finish(planter, task)?, Sums::default()))
+        Ok(Taken::of(finish(planter, task)?, Sums::default()))
     }
 
-    fn take_file(
-        &self,
-        request: &Request,
-        file: Source,
-        staging: &Staging,
-        tree: &Path,
-        exported: &mut Option<Head>,
-        task: &Task,
-    ) -> Result<(Planted, Sums), ImportError> {
-        let damaged = |source| ImportError::Unpack { source_name: request.source.clone(), source };
-        let in_place = file.packing == Packing::None && disk::is_disk(&file.first(2048).map_err(damaged)?);
-        if in_place {
-            let (disk, sums) = checked(request, file, task)?;
-            return self.take_disk(request, &disk, staging, tree, sums, task);
+    /// What a file is, its first bytes say, once they are unpacked: an archive or the image of a disk.
+    fn take_file(&self, work: Work<'_>, file: Source) -> Result<Taken, ImportError> {
+        let Work { request, staging, tree, task } = work;
+        let damaged = |source| broke(Path::new(&request.source), source);
+        if let Some(disk) = file.in_place() {
+            let disk = disk.try_clone().map_err(damaged)?;
+            let mut first = [0; 2048];
+            let got = disk.read_at(&mut first, 0).map_err(damaged)?;
+            if disk::is_disk(first.get(..got).unwrap_or_default()) {
+                let sums = checked(request, file, task)?;
+                return self.take_disk(work, &disk, false, sums);
+            }
         }
-        task.phase("unpacking", file.bytes)?;
+        task.phase(file.doing(), file.bytes)?;
         let unpacked = file.unpacked;
         let mut content = file.unpack(request.expect, available_memory(), task).map_err(damaged)?;
         let mut first = vec![0; 2048];
@@ -257,24 +194,24 @@ impl Library {
         if archive::is_header(&first) {
             let mut planter = self.planter(tree)?;
             let mut whole = first.as_slice().chain(&mut content);
-            *exported = archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
+            let exported = archive::unpack(&mut whole, &mut planter, task).map_err(|error| match error {
                 // What the decoder says, not what it made of the archive.
                 ArchiveError::Read { source, .. } => damaged(source),
                 other => other.into(),
             })?;
-            let sums = content.finish(task).map_err(damaged)?;
+            let sums = content.finish().map_err(damaged)?;
             check_sums(request, sums)?;
-            return Ok((finish(planter, task)?, sums));
+            return Ok(Taken { planted: finish(planter, task)?, sums, exported });
         }
         if !disk::is_disk(&first) {
             return Err(ImportError::Unknown { source_name: request.source.clone(), hint: hint(&first) });
         }
-        // Room for the unpacked image and for its files, which take nearly as much.
-        self.check_space(request, unpacked.unwrap_or(0).saturating_mul(2), true)?;
+        let spends = staging.can_punch();
+        self.check_space(request, both(unpacked.unwrap_or(0), spends), true)?;
         let disk = self.unpack_disk(&mut first.as_slice().chain(&mut content), staging, task, damaged)?;
-        let sums = content.finish(task).map_err(damaged)?;
+        let sums = content.finish().map_err(damaged)?;
         check_sums(request, sums)?;
-        self.take_disk(request, &disk, staging, tree, sums, task)
+        self.take_disk(work, &disk, spends, sums)
     }
 
     /// Writes what comes out of the decoder to a file, holes left out.
@@ -303,21 +240,16 @@ impl Library {
         sink.into_file(at).map_err(failed)
     }
 
-    fn take_disk(
-        &self,
-        request: &Request,
-        disk: &File,
-        staging: &Staging,
-        tree: &Path,
-        sums: Sums,
-        task: &Task,
-    ) -> Result<(Planted, Sums), ImportError> {
+    /// From the image of a disk; with `spends` it is ours, and gives its room back while its files are copied.
+    fn take_disk(&self, work: Work<'_>, disk: &File, spends: bool, sums: Sums) -> Result<Taken, ImportError> {
+        let Work { request, staging, tree, task } = work;
         let layout = disk::layout(disk)?;
         let mount = staging.folder("mount", 0o700)?;
         let mut planter = self.planter(tree)?;
-        let check = |used| self.check_space(request, used, false);
-        disk::copy(disk, layout, &mount, &mut planter, task, check)?;
-        Ok((finish(planter, task)?, sums))
+        let check = |used: u64| self.check_space(request, if spends { overhead(used) } else { used }, false);
+        let taking = Taking { clean: false, spend: spends.then_some((disk, layout.root.start)) };
+        disk::copy(disk, layout, &mount, taking, &mut planter, task, check)?;
+        Ok(Taken::of(finish(planter, task)?, sums))
     }
 
     pub(super) fn planter(&self, tree: &Path) -> Result<Planter, ImportError> {
@@ -371,17 +303,37 @@ pub(super) fn finish(planter: Planter, task: &Task) -> Result<Planted, ImportErr
 }
 
 /// The file of an image that is used in place, its sum verified if one was given.
-fn checked(request: &Request, file: Source, task: &Task) -> Result<(File, Sums), ImportError> {
-    let failed = |source| ImportError::Unpack { source_name: request.source.clone(), source };
-    let disk = file.file().map_err(failed)?;
-    if request.expect != Sums::default() {
-        task.phase("checking", file.bytes)?;
-        let content = file.unpack(request.expect, available_memory(), task).map_err(failed)?;
-        let sums = content.finish(task).map_err(failed)?;
-        check_sums(request, sums)?;
-        return Ok((disk, sums));
+fn checked(request: &Request, file: Source, task: &Task) -> Result<Sums, ImportError> {
+    let failed = |source| broke(Path::new(&request.source), source);
+    if request.expect == Sums::default() {
+        return Ok(Sums::default());
     }
-    Ok((disk, Sums::default()))
+    task.phase("checking", file.bytes)?;
+    let content = file.unpack(request.expect, available_memory(), task).map_err(failed)?;
+    let sums = content.finish().map_err(failed)?;
+    check_sums(request, sums)?;
+    Ok(sums)
+}
+
+/// What an error of reading `source` was about: the way to it, or what is in it.
+fn broke(source: &Path, error: io::Error) -> ImportError {
+    match web::reason(error) {
+        Ok(FetchError::Cancelled) => ImportError::Cancelled(Cancelled),
+        Ok(known) => ImportError::Fetch(known),
+        Err(error) => ImportError::Unpack { source_name: source.display().to_string(), source: error },
+    }
+}
+
+/// Room that an unpacked image of `bytes` and its files take together. The files take nearly as much as the image; where the
+/// image can be spent while they are written, what is added is [`overhead`].
+fn both(bytes: u64, spends: bool) -> u64 {
+    bytes.saturating_add(if spends { overhead(bytes) } else { bytes })
+}
+
+/// Room that the files of an image take before the image gives theirs back: small files are not worth a hole, and a disk
+/// frees room with a delay.
+fn overhead(bytes: u64) -> u64 {
+    bytes / 4
 }
 
 fn check_sums(request: &Request, found: Sums) -> Result<(), ImportError> {
@@ -497,6 +449,17 @@ impl Staging {
 }
 
 impl Staging {
+    /// Whether holes can be made in files here.
+    fn can_punch(&self) -> bool {
+        let path = self.0.join("hole");
+        let punched = File::create_new(&path).and_then(|file| {
+            file.set_len(1 << 16)?;
+            extents::punch(&file, 0, 1 << 16)
+        });
+        let _ = std::fs::remove_file(&path);
+        punched.is_ok()
+    }
+
     /// An empty file, to find out what the file system can do.
     pub(super) fn probe(&self, name: &str) -> io::Result<File> {
         File::options().write(true).create_new(true).open(self.0.join(name))

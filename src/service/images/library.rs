@@ -27,8 +27,11 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::copy;
+use super::devices::Devices;
 use super::drafts::DraftSummary;
 use super::inspect::{InspectError, inspect};
+use super::uploads::{UploadError, Uploads};
+use super::web::Web;
 use super::{Facts, Images, NUMBERS, Tree, numbers_beside};
 use crate::service::jobs::{JobError, Jobs, Stopped, Task};
 use crate::store::images::{NewVersion, VersionRow};
@@ -44,6 +47,10 @@ pub struct Library {
     pub(super) jobs: Jobs,
     /// `<data>/images`.
     pub(super) folder: Arc<Path>,
+    /// How the web is reached.
+    pub(super) web: Web,
+    pub(super) uploads: Uploads,
+    pub(super) devices: Devices,
 }
 
 /// Why the library could not do something.
@@ -55,6 +62,8 @@ pub enum LibraryError {
     Random(#[source] io::Error),
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -162,7 +171,10 @@ impl Library {
         let folder = data.join("images");
         // Trees hold programs with setuid and the hashes of passwords: nobody but root looks in.
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(LibraryError::Folder)?;
-        let library = Self { images, store, jobs, folder: folder.into() };
+        let uploads = Uploads::open(data, store.clone())?;
+        let devices = Devices::of_this_machine(data);
+        let library =
+            Self { images, store, jobs, folder: folder.into(), web: Web::default(), uploads, devices };
         let rows = library.store.image_versions()?;
         for row in &rows {
             library.load(row);
@@ -175,6 +187,26 @@ impl Library {
 
     pub fn images(&self) -> &Arc<Images> {
         &self.images
+    }
+
+    /// How the web is reached.
+    pub fn web(&self) -> &Web {
+        &self.web
+    }
+
+    /// Files that come from a browser.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
+    /// Looks for disks elsewhere than this machine has them: for tests.
+    pub fn look_for_disks_in(&mut self, devices: Devices) {
+        self.devices = devices;
+    }
+
+    /// Disks that an image can be taken from.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Every image with its versions, by name.

@@ -2,8 +2,11 @@
 
 pub mod archive;
 pub mod bootloader;
+pub mod catalogue;
 pub mod clean;
 pub mod copy;
+pub mod desktop;
+pub mod devices;
 pub mod digest;
 pub mod disk;
 pub mod drafts;
@@ -25,6 +28,9 @@ pub mod publish;
 pub mod run;
 mod sizes;
 pub mod source;
+mod unpack;
+pub mod uploads;
+pub mod web;
 pub mod workshop;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,7 @@ use nix::sys::stat::FileStat;
 use super::Facts;
 use super::clean::{self, Fate};
 use super::copy::{CopyError, Met, Walk, What, attributes, meta, on_disk};
+use super::desktop;
 use super::drafts::DraftError;
 use super::fit::{self, CHECKS, Finding};
 use super::import::{ImportError, Staging, finish, stopped};
@@ -37,6 +38,8 @@ pub struct Publication {
     pub name: ImageName,
     pub note: Note,
     pub skip: Skip,
+    /// Whose desktop becomes everybody's: the name of a person in the draft.
+    pub desktop: Option<String>,
 }
 
 /// A remark about a version: one line.
@@ -183,6 +186,8 @@ impl Library {
         let staging = Staging::new(self.folder.join(format!(".incoming-{job}")))?;
         let tree = staging.folder("tree", 0o755)?;
         let (planted, shared) = self.share_draft(row, draft, &tree, &request.skip, task)?;
+        let desktop = request.desktop.as_deref();
+        let everybodys = desktop.map(|user| desktop::make_default(&tree, user, task)).transpose()?;
         task.go_on()?;
 
         let image = self.next_version(name)?;
@@ -214,7 +219,12 @@ impl Library {
         let _ = task.phase("deleting the draft", 0);
         self.delete_aside(row.tree);
         self.measure(&Task::unwatched());
-        Ok(published(&image, &row.base, &shared, planted, self.images.current(name) == Some(image.version)))
+        let mut says =
+            published(&image, &row.base, &shared, planted, self.images.current(name) == Some(image.version));
+        if let (Some(files), Some(user)) = (everybodys, desktop) {
+            let _ = write!(says, "\nThe desktop of `{user}` is everybody's: {}", files.join(", "));
+        }
+        Ok(says)
     }
 
     /// Builds what is published of a draft in `tree`.

@@ -383,8 +383,8 @@ fn screens_go_dark_and_a_guest_is_logged_out_like_anybody() {
     lab.actions.start(lab.request(Kind::Logout), at(2)).expect("begun");
     assert_eq!(lab.states(3), ["done", "sent", "unreachable"], "nobody is at the first");
     assert_eq!(words(&mut first), Vec::<String>::new());
-    let Command { ticket, act } = second.try_recv().expect("told");
-    assert_eq!(act, Act::EndGuest { message: "You are being logged out.".into() });
+    let Command { ticket, what } = second.try_recv().expect("told");
+    assert_eq!(what, What::Act(Act::EndGuest { message: "You are being logged out.".into() }));
     lab.agents.answered(mac(2), ticket, None);
     assert_eq!(lab.states(4), ["done", "done", "unreachable"]);
 }

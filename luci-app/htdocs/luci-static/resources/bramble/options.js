@@ -51,6 +51,10 @@ const LABELS = {
 	'directory.refresh': _('Asked again every'),
 	'directory.offline': _('Without the directory'),
 	'directory.offline_time': _('For at most'),
+	'catalogue.source': _('Lists of operating systems'),
+	'catalogue.refresh': _('Look for newer ones every'),
+	'catalogue.proxy': _('Proxy'),
+	'catalogue.ca_file': _('Certificates'),
 	'homes.quota': _('Space for each person'),
 	'homes.local_caches': _('Caches on the client'),
 	'share.access': _('Pupils may'),
@@ -127,6 +131,7 @@ const TITLES = {
 	'subnet': _('Networks behind a relay'),
 	'tftp': _('Boot files'),
 	'nfs': _('Root file systems'),
+	'catalogue': _('Operating systems'),
 	'accounts': _('Accounts'),
 	'directory': _('Directory'),
 	'homes': _('Homes'),
@@ -140,7 +145,7 @@ const TITLES = {
 /* Folded away at first: what a room works without. */
 const EXPERT = [
 	'bramble.log_level', 'dhcp.start', 'dhcp.limit', 'dhcp.lease_time', 'tftp.enabled', 'nfs.backend', 'nfs.url', 'nfs.port',
-	'directory.ca_file', 'directory.group_base', 'directory.filter', 'directory.group_filter', 'directory.name_attribute', 'directory.numbers',
+	'catalogue.ca_file', 'directory.ca_file', 'directory.group_base', 'directory.filter', 'directory.group_filter', 'directory.name_attribute', 'directory.numbers',
 	'directory.timeout', 'directory.refresh', 'directory.offline', 'directory.offline_time', 'ldap.base', 'ldap.anonymous', 'ldap.clear', 'room.config_txt', 'room.cmdline', 'room.mask', 'room.groups', 'room.exam_hook',
 	'client.config_txt', 'client.cmdline', 'share.path'
 ];
@@ -176,6 +181,8 @@ const FITS = {
 	'cmdline': (text) => text.trim().length > 0 && text.length <= 512,
 	'time_zone': (text) => (/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/).test(text),
 	'unit': (text) => (/\.(service|socket|timer|mount|target|path)$/).test(text),
+	'catalogue': (text) => (/^(https?:\/\/[^/@]+|\/)/).test(text),
+	'proxy': (text) => (/^https?:\/\/[^/]+\/?$/).test(text),
 	'nfs_url': (text) => (/^nfs:\/\/[^/]+\/.*\{image\}.*\{version\}/).test(text),
 	'time': (text) => (/^([01]?\d|2[0-3]):[0-5]\d$/).test(text),
 	'size': (text) => (/^[1-9]\d*[kMGT]?$/).test(text) || text == 'none'

@@ -36,6 +36,12 @@ return baseclass.extend({
 			{ name: 'url', kind: 'nfs_url', says: _('nfs://ADDRESS/PATH with {image} and {version}'), required: false, example: 'nfs://192.168.1.20/export/{image}/{version}', help: _('Where the other server has each version of each image, if `backend` is `external`.') },
 			{ name: 'port', kind: 'number', min: 1, max: 65535, default: '2049', example: '100', help: _('Port of Bramble\'s own NFS server: another than 2049 where the router\'s kernel has that; running clients must start again.') }
 		] },
+		{ kind: 'catalogue', name: 'catalogue', help: _('Where operating systems come from.'), options: [
+			{ name: 'source', kind: 'catalogue', says: _('https://… or absolute path'), list: true, default: 'https://downloads.raspberrypi.com/os_list_imagingutility_v4.json', example: 'https://downloads.raspberrypi.com/os_list_imagingutility_v4.json', help: _('Lists of operating systems: Raspberry Pi\'s own, a school\'s, one on a USB stick; of Raspberry Pi Imager or of PiServer.') },
+			{ name: 'refresh', kind: 'duration', says: _('time: 15m, 12h, 2d, 1w or infinite'), default: '1d', example: '12h', help: _('How often they are looked at for a newer release of an image that came from one; never with `infinite`.') },
+			{ name: 'proxy', kind: 'proxy', says: _('http://HOST:PORT'), required: false, example: 'http://proxy.school.lan:3128', help: _('The proxy through which this router reaches the web; straight if left out.') },
+			{ name: 'ca_file', kind: 'path', says: _('absolute path'), default: '/etc/ssl/certs/ca-certificates.crt', example: '/mnt/sda1/bramble', help: _('Certificates (PEM) of the authorities that may vouch for servers of the web; the default is that of the package `ca-bundle`.') }
+		] },
 		{ kind: 'accounts', name: 'accounts', help: _('People who log in.'), options: [
 			{ name: 'source', kind: 'choice', choices: [ 'local', 'ldap' ], default: 'local', example: 'local', help: _('Who keeps the accounts: Bramble itself (local), or a directory that is there already (ldap).') },
 			{ name: 'twice', kind: 'choice', choices: [ 'allow', 'refuse', 'takeover' ], default: 'allow', example: 'allow', help: _('What happens when somebody logs in at a second client: both stay, the second is refused, or the first is ended.') },
