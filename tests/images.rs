@@ -2,7 +2,13 @@
 //!
 //! What needs a program or a right that is missing says so loudly and counts as not run; with `BRAMBLE_REQUIRE_PEERS=1`
 //! it fails instead.
-#![expect(clippy::indexing_slicing, clippy::print_stdout, clippy::format_push_string, reason = "tests")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::format_push_string,
+    reason = "tests"
+)]
 
 mod images {
     pub mod archives;
@@ -12,6 +18,8 @@ mod images {
     pub mod inspection;
     pub mod library;
     pub mod life;
+    pub mod packed;
+    pub mod renames;
     pub mod stopped;
     pub mod support;
 }

@@ -14,6 +14,7 @@ pub mod maintenance;
 pub mod modules;
 pub mod mounts;
 pub mod network;
+pub mod packed;
 pub mod pam;
 pub mod people;
 pub mod plan;

@@ -18,6 +18,8 @@ pub mod packed;
 pub mod pi;
 pub mod portmap;
 pub mod rpc;
+#[cfg(feature = "daemon")]
+pub mod squashfs;
 pub mod stp;
 pub mod tftp;
 #[cfg(feature = "daemon")]

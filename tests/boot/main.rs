@@ -20,6 +20,7 @@ mod guest;
 #[path = "../net/harness.rs"]
 mod harness;
 mod homes;
+mod packed;
 mod people;
 mod quota;
 mod room;

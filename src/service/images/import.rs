@@ -25,6 +25,7 @@ use super::library::{Library, LibraryError, Ready};
 use super::plant::{PlantError, Planted, Planter, Sink};
 use super::publish::PublishError;
 use super::source::{self, Opened, Source, SourceError, Sum, Sums};
+use super::squash::SquashError;
 use crate::proto::manifest::Head;
 use crate::proto::packed::Packing;
 use crate::service::jobs::{Cancelled, JobError, Stopped, Task};
@@ -92,6 +93,8 @@ pub enum ImportError {
     #[error(transparent)]
     Plant(PlantError),
     #[error(transparent)]
+    Squash(SquashError),
+    #[error(transparent)]
     Inspect(#[from] InspectError),
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -143,7 +146,9 @@ impl ImportError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Plant(error) => error.is_full(),
-            Self::Staging { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Staging { source, .. } | Self::Squash(SquashError::Write(source)) => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             _ => false,
         }
     }
@@ -497,6 +502,10 @@ impl Staging {
 }
 
 impl Staging {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// An empty file, to find out what the file system can do.
     pub(super) fn probe(&self, name: &str) -> io::Result<File> {
         File::options().write(true).create_new(true).open(self.0.join(name))
