@@ -113,6 +113,9 @@ async fn run(config: Arc<Config>, socket: &Path, options: &Serve, log: &Log) -> 
     };
     let (reload, mut reloads) = mpsc::channel(1);
     let parts = Parts::open(Arc::clone(&config), options).map_err(one)?;
+    if let Err(error) = parts.complete_rename(&options.config) {
+        tracing::error!(error, "an image has another name, which is not everywhere in the configuration yet");
+    }
     let mut services = Services::bind(&parts).await?;
     let may_serve = takeover::follow(&options.config, &parts.config(), &parts.health).await;
     let on_router = options.config.parent() == Some(Path::new(takeover::ROUTER));

@@ -72,6 +72,8 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_rollback", Ok(&["image", "rollback"])),
     ("image_clone", Ok(&["image", "clone"])),
     ("image_export", Ok(&["image", "export"])),
+    ("image_rename", Ok(&["image", "rename"])),
+    ("image_pack", Ok(&["image", "pack"])),
     ("home_usage", Ok(&["home", "list"])),
     ("home_measure", Ok(&["home", "measure"])),
     ("home_return", Ok(&["home", "return"])),

@@ -4,6 +4,7 @@
 //! it fails instead.
 #![expect(
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     clippy::format_push_string,
     clippy::disallowed_methods,
@@ -19,6 +20,8 @@ mod images {
     pub mod inspection;
     pub mod library;
     pub mod life;
+    pub mod packed;
+    pub mod renames;
     pub mod stopped;
     pub mod support;
     pub mod web;

@@ -21,7 +21,7 @@ use super::mounts::MountError;
 use super::network::{self, Link};
 use super::plan::{self, Client};
 use super::root::Root;
-use super::{maintenance, modules, mounts, service, shutdown};
+use super::{maintenance, modules, mounts, packed, service, shutdown};
 use crate::proto::agent::{Personality, Phase, VERSION};
 use crate::types::{HostName, ImageVersion, MacAddr, SeatUse, Version, chain};
 
@@ -91,8 +91,8 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = modules::file_system("overlay") {
         console.trouble(&chain(&error));
     }
-    let new_root = match writable(console, &personality) {
-        Ok(new_root) => new_root,
+    let (new_root, form) = match writable(console, &personality) {
+        Ok(made) => made,
         Err(error) => {
             return Fatal {
                 what: chain(&error),
@@ -101,7 +101,8 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
             };
         }
     };
-    console.milestone(Phase::Root, "the root is writable and forgets everything at power-off");
+    console
+        .milestone(Phase::Root, &format!("the root is writable and forgets everything at power-off{form}"));
 
     adopt(console, &new_root, &personality, link.as_ref());
 
@@ -166,16 +167,23 @@ fn maintain(
     hand_over(console, arguments)
 }
 
-/// The image with a writable layer. Where another server has the image and does not give it, Bramble's own is used.
-fn writable(console: &mut Console, personality: &Personality) -> Result<PathBuf, MountError> {
+/// The image with a writable layer, and how the image is read. Where another server has the image and does not give it, or
+/// the packed one cannot be used, the tree that is mounted already is.
+fn writable(console: &mut Console, personality: &Personality) -> Result<(PathBuf, &'static str), MountError> {
     let workshop = mounts::workshop()?;
-    let lower = personality.root.as_ref().and_then(|image| {
-        let mounted = mounts::elsewhere(workshop, image);
-        mounted
-            .map_err(|error| console.trouble(&format!("{}; the image comes from Bramble", chain(&error))))
-            .ok()
+    let lower = match &personality.root {
+        Some(image) => mounts::elsewhere(workshop, image)
+            .map(Some)
+            .map_err(|error| format!("{}; the image comes from Bramble", chain(&error))),
+        None => packed::mounted(workshop)
+            .map_err(|error| format!("the packed image is not used, but the tree: {}", chain(&error))),
+    };
+    let lower = lower.unwrap_or_else(|trouble| {
+        console.trouble(&trouble);
+        None
     });
-    mounts::overlay(workshop, lower.as_deref().unwrap_or("/"))
+    let form = if lower.is_some() && personality.root.is_none() { "; the image is packed" } else { "" };
+    Ok((mounts::overlay(workshop, lower.as_deref().unwrap_or("/"))?, form))
 }
 
 /// Becomes the image's init; comes back if there is none that runs.

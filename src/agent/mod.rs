@@ -15,6 +15,7 @@ pub mod modes;
 pub mod modules;
 pub mod mounts;
 pub mod network;
+pub mod packed;
 pub mod pam;
 pub mod people;
 pub mod plan;

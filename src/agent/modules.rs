@@ -1,4 +1,4 @@
-//! Makes the kernel know a file system, from the modules that the image brings.
+//! Makes the kernel know a file system, or loop devices, from the modules that the image brings.
 //!
 //! The image's own `modprobe` is asked first, because it knows the image's compression and configuration. Where there
 //! is none, the module is loaded from `modules.dep` by hand.
@@ -31,10 +31,20 @@ pub fn file_system(name: &str) -> Result<(), ModuleError> {
     if known(name) {
         return Ok(());
     }
+    load_until(name, || known(name))
+}
+
+/// Loads what makes files look like disks, unless the kernel has it.
+pub fn loop_devices() -> Result<(), ModuleError> {
+    let there = || fs::metadata("/dev/loop-control").is_ok();
+    if there() { Ok(()) } else { load_until("loop", there) }
+}
+
+fn load_until(name: &str, there: impl Fn() -> bool) -> Result<(), ModuleError> {
     for modprobe in ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe"] {
         // Whether it worked shows in what the kernel knows afterwards.
         let _ = Command::new(modprobe).args(["-q", name]).status();
-        if known(name) {
+        if there() {
             return Ok(());
         }
     }

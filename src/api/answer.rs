@@ -439,6 +439,9 @@ pub struct Image {
     pub arch: Option<Arch>,
     /// Of all versions, on the disk.
     pub bytes: u64,
+    /// Of their packed files, beside that.
+    #[serde(default)]
+    pub packed: u64,
     /// Clients that boot it next.
     pub clients: Vec<HostName>,
     /// The version that a roll-back makes current.
@@ -455,6 +458,15 @@ pub struct ImageDetail {
     /// Oldest first.
     pub versions: Vec<VersionSummary>,
     pub draft: Option<DraftSummary>,
+}
+
+/// Answer of `image_rename`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renamed {
+    pub image: ImageName,
+    /// Sections of the configuration that name it and were changed.
+    pub sections: Vec<String>,
+    pub says: String,
 }
 
 /// Answer of `image_test`, `image_promote` and `image_rollback`: what clients boot from their next start on.

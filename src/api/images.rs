@@ -24,6 +24,7 @@ impl Api {
                 release: newest.map(|version| version.facts.pretty_name.clone()).unwrap_or_default(),
                 arch: newest.map(|version| version.facts.arch),
                 bytes: summary.versions.iter().map(|version| version.bytes).sum(),
+                packed: summary.versions.iter().filter_map(|version| version.packed).sum(),
                 clients,
                 before: summary.versions.iter().find(|version| version.before).map(|version| version.version),
                 draft: summary.draft,

@@ -511,6 +511,25 @@ pub const METHODS: &[Method] = &[
         help: "Start writing a version to an archive that another Bramble imports; answers with a job",
     },
     Method {
+        name: "image_rename",
+        access: Access::Write,
+        params: &[
+            IMAGE_NAME,
+            must(
+                "name",
+                Kind::Text,
+                "give the name that the image shall have from now on, such as `library`",
+            ),
+        ],
+        help: "Give an image another name, also where rooms and clients name it; running clients notice nothing",
+    },
+    Method {
+        name: "image_pack",
+        access: Access::Write,
+        params: &[IMAGE, may("unpack", Kind::Text, "`1` to delete the packed file again")],
+        help: "Start packing a version into one file, which clients mount from their next start on; answers with a job",
+    },
+    Method {
         name: "home_usage",
         access: Access::Read,
         params: &[],

@@ -177,6 +177,8 @@ impl Api {
             "image_rollback" => value(self.image_rollback(&args)?),
             "image_clone" => value(self.image_clone(&args)?),
             "image_export" => value(self.image_export(&args)?),
+            "image_rename" => value(self.image_rename(&args)?),
+            "image_pack" => value(self.image_pack(&args)?),
             "home_usage" => value(self.home_usage()?),
             "home_measure" => value(self.home_measure()?),
             "home_return" => value(self.home_return(&args)?),

@@ -12,7 +12,9 @@ use super::backup::{absolute, through, to_output};
 use super::show::{list, or_nothing};
 use super::text::{table, wrap};
 use super::{Cli, CliError, ask, drafts, sources, start};
-use crate::api::answer::{DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, VersionSummary};
+use crate::api::answer::{
+    DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, Renamed, VersionSummary,
+};
 use crate::service::images::files::{Bits, Owner, Wanted};
 use crate::types::{ByteSize, HostName, ImageName, ImageRef, RoomName};
 
@@ -150,6 +152,22 @@ pub enum ImageCommand {
         #[arg(long)]
         xz: bool,
     },
+    /// Give an image another name, also in the rooms and clients of the configuration
+    Rename {
+        image: ImageName,
+        /// The name it has from now on
+        name: ImageName,
+    },
+    /// Pack an image, or one version of it, into one file that clients mount from their next start on
+    Pack {
+        image: ImageRef,
+        /// Delete the packed file again: of this version, or of all versions of the image
+        #[arg(long)]
+        unpack: bool,
+        /// Start the job and do not wait for it
+        #[arg(long)]
+        detach: bool,
+    },
     /// Delete an image, or one version of it (trixie@3)
     Remove { image: ImageRef },
 }
@@ -234,6 +252,18 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
             }
             start(cli, "image_export", &params(&absolute(to)))
         }
+        ImageCommand::Rename { image, name } => {
+            let params = json!({ "image": image, "name": name });
+            ask(cli, "image_rename", &params, |renamed: &Renamed, width| wrap("", &renamed.says, width))
+        }
+        ImageCommand::Pack { image, unpack, detach } => {
+            let params = json!({ "image": image, "unpack": unpack.then_some("1") });
+            if *detach {
+                ask(cli, "image_pack", &params, super::show::started)
+            } else {
+                start(cli, "image_pack", &params)
+            }
+        }
         ImageCommand::Import(import) => import.run(cli),
         ImageCommand::Catalogue(show) => show.run(cli),
         ImageCommand::Devices => ask(cli, "device_list", &json!({}), sources::devices),
@@ -263,7 +293,7 @@ fn images(images: &Images, width: usize) -> String {
                 image.versions.len().to_string(),
                 or_nothing(image.draft.as_ref().map(|draft| format!("of {}", draft.base.version))),
                 or_nothing(image.arch),
-                ByteSize(image.bytes).to_string(),
+                size(image.bytes, image.packed),
                 image.clients.len().to_string(),
                 image.release.clone(),
             ]
@@ -271,6 +301,14 @@ fn images(images: &Images, width: usize) -> String {
         .collect();
     let titles = ["IMAGE", "CURRENT", "VERSIONS", "DRAFT", "ARCH", "SIZE", "CLIENTS", "RELEASE"];
     table(&titles, &rows, &[0, 7], width)
+}
+
+/// Of the trees, and of what is packed beside them.
+fn size(bytes: u64, packed: u64) -> String {
+    match packed {
+        0 => ByteSize(bytes).to_string(),
+        packed => format!("{} + {} packed", ByteSize(bytes), ByteSize(packed)),
+    }
 }
 
 fn image_detail(image: &ImageDetail, width: usize) -> String {
@@ -313,6 +351,9 @@ fn one_version(text: &mut String, name: &ImageName, version: &VersionSummary, wi
     );
     let own = version.own.map(|own| format!(", {} of its own", ByteSize(own))).unwrap_or_default();
     line("Size", &format!("{} in {} files{own}", ByteSize(version.bytes), version.files));
+    if let Some(packed) = version.packed {
+        line("Packed", &format!("{} beside the tree; clients mount it instead", ByteSize(packed)));
+    }
     line("Boot", &format!("{} over TFTP", ByteSize(facts.tftp_bytes)));
     line("Source", &format!("{}, imported {} UTC", version.source, version.imported_at));
     let missing = if version.missing { " (missing)" } else { "" };

@@ -5,6 +5,7 @@
 //! outcome is checked as a whole first, and a change that would leave a problem changes nothing.
 
 mod files;
+mod names;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use super::load::{Source, Sources, from_sources};
 use super::problem::Problems;
 use super::uci::{Command, Document, Statement, Value, is_name, quote};
 pub use files::{put, uci_for};
+pub use names::rename_image;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

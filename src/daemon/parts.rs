@@ -1,13 +1,14 @@
 //! The services' state: opened once a run, shared by everything that serves.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::power;
 use crate::cli::Serve;
-use crate::config::Config;
+use crate::config::{Config, edit};
 use crate::serve::agent;
 use crate::serve::dhcp::Clock;
 use crate::serve::directory::Servers;
@@ -40,7 +41,7 @@ use crate::service::shares::{ShareError, Shares};
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
 use crate::sys::random::random;
-use crate::types::Moment;
+use crate::types::{Moment, chain};
 
 /// The file below `data`.
 const DATABASE: &str = "bramble.db";
@@ -225,6 +226,20 @@ impl Parts {
 
     pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
         self.config.subscribe()
+    }
+
+    /// Completes what an interruption left of a change of an image's name: the configuration. Folder and database have it.
+    pub fn complete_rename(&self, path: &Path) -> Result<(), String> {
+        let Some((old, new)) = self.library.unfinished_rename().map_err(|error| chain(&error))? else {
+            return Ok(());
+        };
+        let text = fs_err::read(path).map_err(|error| chain(&error))?;
+        let edits = edit::rename_image(&text, &old, &new);
+        if !edits.is_empty() {
+            let config = edit::apply(path, &edits).map_err(|error| chain(&error))?;
+            self.take(Arc::new(config));
+        }
+        self.library.renamed().map_err(|error| chain(&error))
     }
 
     /// Makes `config` the one in force.

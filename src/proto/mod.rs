@@ -22,6 +22,8 @@ pub mod portmap;
 #[cfg(feature = "daemon")]
 pub mod rfb;
 pub mod rpc;
+#[cfg(feature = "daemon")]
+pub mod squashfs;
 pub mod stp;
 pub mod tftp;
 #[cfg(feature = "daemon")]

@@ -17,7 +17,9 @@ use super::neighbours;
 use crate::config::{Config, DhcpMode};
 use crate::store::clients::{ClientChanges, SeenRow};
 use crate::store::{Store, StoreError};
-use crate::types::{HostName, ImageRef, ImageVersion, MacAddr, Moment, Revision, RoomName, Serial, limits};
+use crate::types::{
+    HostName, ImageName, ImageRef, ImageVersion, MacAddr, Moment, Revision, RoomName, Serial, limits,
+};
 
 /// How stale the stored time of a client's last sign of life may be: one row written a minute, not one a packet.
 const SEEN_PRECISION: Duration = Duration::from_mins(1);
@@ -238,6 +240,17 @@ impl Clients {
     /// Which tree `mac` was last told to boot, and so may go on reading until it boots again.
     pub fn booted(&self, mac: MacAddr) -> Option<ImageVersion> {
         self.read().booted.get(&mac).cloned()
+    }
+
+    /// An image has another name now. Whoever calls this has stored it.
+    pub fn image_renamed(&self, old: &ImageName, new: &ImageName) {
+        self.change(|inner| {
+            for image in inner.booted.values_mut().chain(inner.trials.values_mut()) {
+                if image.name == *old {
+                    image.name = new.clone();
+                }
+            }
+        });
     }
 
     /// Has `mac` boot this version instead of what the configuration says; `None` ends that. Whoever calls this has stored

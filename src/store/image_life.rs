@@ -99,6 +99,26 @@ impl Store {
         })
     }
 
+    /// Gives an image another name wherever its name stands. Whether there was an image of the old name, and none of the new.
+    pub fn image_rename(&self, old: &ImageName, new: &ImageName) -> Result<bool, StoreError> {
+        self.write("rename an image", Durability::Power, |tx| {
+            let names = params![old.as_str(), new.as_str()];
+            let renamed = tx.execute(
+                "UPDATE image SET name = ?2 WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM image WHERE name = ?2)",
+                names,
+            )?;
+            if renamed > 0 {
+                tx.execute("UPDATE boot SET image = ?2 WHERE image = ?1", names)?;
+                tx.execute(
+                    "UPDATE room_before SET before = ?2 || substr(before, length(?1) + 1)
+                     WHERE before = ?1 OR substr(before, 1, length(?1) + 1) = ?1 || '@'",
+                    names,
+                )?;
+            }
+            Ok(renamed > 0)
+        })
+    }
+
     /// Notes what the removal of each version would give back.
     pub fn image_own(&self, measured: &[(u32, u64)]) -> Result<(), StoreError> {
         self.write("note the size of images", Durability::Process, |tx| {
@@ -185,6 +205,26 @@ mod tests {
         assert_eq!(store.trials().expect("a list"), [(one, version("trixie@2"))]);
         store.trial_set(one, None, at).expect("ended");
         assert_eq!(store.trials().expect("a list"), []);
+    }
+
+    #[test]
+    fn a_name_is_changed_wherever_it_stands() {
+        let (_folder, store) = store();
+        let [old, new, other] = ["trixie", "desk-top", "trix"].map(|name| name.parse().expect("a name"));
+        let client = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let at = Moment::from_secs(5);
+        store.trial_set(client, Some(&version("trixie@2")), at).expect("set");
+        let rooms = ["lab", "hall", "attic"].map(|room| room.parse().expect("a room"));
+        for (room, before) in rooms.iter().zip(["trixie", "trixie@2", "trixie2@1"]) {
+            store.room_before_set(room, Some(&before.parse().expect("an image"))).expect("noted");
+        }
+        assert!(!store.image_rename(&other, &new).expect("asked"), "there is none of that name");
+        assert!(store.image_rename(&old, &new).expect("renamed"));
+        assert_eq!(store.trials().expect("a list"), [(client, version("desk-top@2"))]);
+        let before = rooms.map(|room| store.room_before(&room).expect("asked").flatten().expect("one"));
+        assert_eq!(before.map(|image| image.to_string()), ["desk-top", "desk-top@2", "trixie2@1"]);
+        assert_eq!(store.image_last_version(&new).expect("known"), 3);
+        assert!(!store.image_rename(&old, &new).expect("asked"), "twice is once");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod heap;
 pub mod inside;
 #[cfg(feature = "daemon")]
 pub mod links;
-#[cfg(feature = "daemon")]
+#[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod loopdev;
 #[cfg(feature = "daemon")]
 pub mod narrow;

@@ -24,6 +24,7 @@ mod harness;
 mod homes;
 mod life;
 mod modes;
+mod packed;
 mod people;
 mod quota;
 mod room;

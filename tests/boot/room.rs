@@ -178,6 +178,16 @@ impl Room {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// Bytes that the switch has carried to a client, by the counter of its port.
+    pub fn carried(&self, mac: MacAddr) -> u64 {
+        let told = self.lab.switch().command("cat").arg("/proc/self/net/dev").output().expect("cat runs");
+        let table = String::from_utf8(told.stdout).expect("text");
+        let port = format!("{}:", tap(nth(mac)));
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(&port)).expect("its port");
+        // Eight numbers of what came in, then what went out.
+        line.split_whitespace().nth(8).expect("a number").parse().expect("a number")
+    }
+
     /// What Bramble says the first client is doing, as soon as it has heard of the client's last step.
     pub fn state(&self) -> String {
         let told: serde_json::Value =

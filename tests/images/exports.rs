@@ -310,14 +310,14 @@ fn what_bsdtar_makes_is_imported() {
 
 /// What may stand in a made-up tree.
 #[derive(Clone, Debug)]
-enum Thing {
+pub enum Thing {
     Folder(u16),
     File { content: Vec<(bool, u16)>, mode: u16, attribute: Option<Vec<u8>> },
     Symlink(String),
     LinkTo(usize),
 }
 
-fn thing() -> impl Strategy<Value = Thing> {
+pub fn thing() -> impl Strategy<Value = Thing> {
     prop_oneof![
         (0u16..0o1000).prop_map(|mode| Thing::Folder(mode | 0o700)),
         (
@@ -336,7 +336,7 @@ fn thing() -> impl Strategy<Value = Thing> {
 }
 
 /// Makes the things in `root`; what cannot be made (a name twice, a link to nothing) is left out.
-fn make(root: &Path, things: &BTreeMap<Vec<String>, Thing>) {
+pub fn make(root: &Path, things: &BTreeMap<Vec<String>, Thing>) {
     start_of_a_system(root);
     let mut files = Vec::new();
     for (at, (path, thing)) in things.iter().enumerate() {

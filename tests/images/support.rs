@@ -165,7 +165,13 @@ pub fn listing(root: &Path) -> Vec<String> {
         } else if kind.is_file() {
             let content = std::fs::read(&path).expect("content");
             line += &format!(" {} bytes {:016x}", content.len(), fnv(&content));
-            for attribute in xattr::list(&path).expect("attributes") {
+            let attributes: Vec<_> = match xattr::list(&path) {
+                Ok(attributes) => attributes.collect(),
+                // A squashfs in which no file has any.
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Vec::new(),
+                Err(error) => panic!("attributes of {}: {error}", path.display()),
+            };
+            for attribute in attributes {
                 let value = xattr::get(&path, &attribute).expect("a value").expect("a value");
                 line += &format!(" {}={value:02x?}", attribute.display());
             }

@@ -67,6 +67,8 @@ pub enum VirtualFile {
     Agent { stamp: u64 },
     /// What the agent is told about its client.
     Personality,
+    /// The tree in one file; the stamp tells one packing from another.
+    Packed { stamp: u64 },
 }
 
 /// A handle's meaning.
@@ -124,6 +126,10 @@ impl Sealer {
                 put(&mut handle, &[2]);
                 put(&mut handle, &stamp.to_be_bytes());
             }
+            Way::Virtual(VirtualFile::Packed { stamp }) => {
+                put(&mut handle, &[3]);
+                put(&mut handle, &stamp.to_be_bytes());
+            }
         }
         let seal = self.sign(&handle);
         put(&mut handle, &seal);
@@ -150,6 +156,10 @@ impl Sealer {
             (3, [2, stamp @ ..]) => {
                 let stamp = u64::from_be_bytes(stamp.try_into().map_err(|_| Forged)?);
                 Way::Virtual(VirtualFile::Agent { stamp })
+            }
+            (3, [3, stamp @ ..]) => {
+                let stamp = u64::from_be_bytes(stamp.try_into().map_err(|_| Forged)?);
+                Way::Virtual(VirtualFile::Packed { stamp })
             }
             (4, [inode @ .., a, b, c, d, e, f, g, h]) => {
                 let inode = u64::from_be_bytes(inode.try_into().map_err(|_| Forged)?);
@@ -183,6 +193,7 @@ mod tests {
             Just(Way::Virtual(VirtualFile::Folder)),
             Just(Way::Virtual(VirtualFile::Personality)),
             any::<u64>().prop_map(|stamp| Way::Virtual(VirtualFile::Agent { stamp })),
+            any::<u64>().prop_map(|stamp| Way::Virtual(VirtualFile::Packed { stamp })),
         ]
     }
 

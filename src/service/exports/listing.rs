@@ -11,7 +11,7 @@ use super::grants::Rights;
 use super::handle::{VirtualFile, Way};
 use super::operations::Context;
 use super::tree::Export;
-use super::virtuals::{AGENT, PERSONALITY};
+use super::virtuals::{AGENT, PACKED, PERSONALITY};
 use super::{Patience, Stop, Target};
 use crate::proto::nfs3::directory::{Entry, Listing};
 use crate::proto::nfs3::{Attributes, FileType, Handle, Status};
@@ -110,8 +110,9 @@ impl Context<'_> {
         listing: &mut Listing<'_>,
     ) -> Result<bool, Stop> {
         let agent = self.agent(export, None)?.virtual_file();
-        let files =
-            [(&b"."[..], VirtualFile::Folder), (AGENT, agent), (PERSONALITY, VirtualFile::Personality)];
+        let mut files =
+            vec![(&b"."[..], VirtualFile::Folder), (AGENT, agent), (PERSONALITY, VirtualFile::Personality)];
+        files.extend(self.packed(export).map(|packed| (PACKED, packed)));
         let from = usize::try_from(cookie).map_err(|_| Status::BadCookie)?;
         for (next, (name, file)) in behind(cookie).zip(files.into_iter().skip(from)) {
             let attributes = self.virtual_attributes(export, file)?;

@@ -12,6 +12,7 @@
 //! | `files` | the files found lately |
 //! | `virtuals` | `/.bramble` |
 //! | `agents` | the builds of the agent that clients were given |
+//! | `packs` | packed files of versions |
 //! | `operations`, `listing` | the procedures that read |
 //! | `writing` | the procedures that write |
 //! | `grants` | homes and shares: what is open to whom, from where |
@@ -26,6 +27,7 @@ pub mod index;
 pub mod inodes;
 mod listing;
 mod operations;
+pub mod packs;
 pub mod tree;
 pub mod usage;
 pub mod virtuals;
@@ -321,12 +323,17 @@ impl Exports {
         for key in gone {
             self.files.forget(key);
         }
+        let stamps: Vec<u64> =
+            trees.iter().filter_map(|tree| Some(self.images.packed(tree.id)?.stamp)).collect();
+        self.virtuals.packs.prune(|stamp| stamps.contains(&stamp));
     }
 
     fn export(&self, subject: &Subject, patience: Patience) -> Result<Arc<Export>, Stop> {
         let key = subject.key();
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(export) = open.get(&key) {
+        // An image that has another name by now is opened anew; its handles stay the same.
+        let is_so = |export: &&Arc<Export>| export.image().map(|tree| &tree.image) == subject.image();
+        if let Some(export) = open.get(&key).filter(is_so) {
             return Ok(Arc::clone(export));
         }
         drop(open);
@@ -336,8 +343,12 @@ impl Exports {
         match Export::open(subject.clone(), Arc::clone(&self.sealer), self.handles) {
             Ok(export) => {
                 let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-                let export = open.entry(key).or_insert_with(|| Arc::new(export));
-                Ok(Arc::clone(export))
+                if let Some(known) = open.get(&key).filter(is_so) {
+                    return Ok(Arc::clone(known));
+                }
+                let export = Arc::new(export);
+                open.insert(key, Arc::clone(&export));
+                Ok(export)
             }
             Err(error) => {
                 tracing::debug!(error = chain(&error), "a tree cannot be served");

@@ -12,9 +12,10 @@ use super::agents::Agent;
 use super::files::Node;
 use super::grants::{Rights, Standing};
 use super::handle::{VirtualFile, Way};
+use super::packs::Pack;
 use super::tree::Export;
 use super::usage;
-use super::virtuals::{self, AGENT, FOLDER, PERSONALITY};
+use super::virtuals::{self, AGENT, FOLDER, PACKED, PERSONALITY};
 use super::{Exports, Patience, Payload, Stop, Target, Visitor, WouldBlock};
 use crate::proto::nfs3::access::{self, Identity};
 use crate::proto::nfs3::args::Entry;
@@ -189,6 +190,7 @@ impl Context<'_> {
             VirtualFile::Personality => {
                 Ok(virtuals::personality_attributes(tree, &self.personality(export)?))
             }
+            VirtualFile::Packed { stamp } => Ok(self.pack(export, stamp)?.attributes(tree)),
         }
     }
 
@@ -207,6 +209,27 @@ impl Context<'_> {
             (Some(stamp), Patience::Blocking) => Ok(agents.kept(arch, stamp).map_err(|_| Status::Stale)?),
             (None, Patience::Blocking) => Ok(agents.newest(arch)?),
         }
+    }
+
+    /// The packed file of this tree, if it has one now.
+    pub fn packed(&self, export: &Export) -> Option<VirtualFile> {
+        let tree = export.image().filter(|_| export.is_published())?;
+        let stamp = self.exports.images.packed(tree.id)?.stamp;
+        Some(VirtualFile::Packed { stamp })
+    }
+
+    /// The packed file that a handle was made for.
+    fn pack(&self, export: &Export, stamp: u64) -> Result<Arc<Pack>, Stop> {
+        let packs = &self.exports.virtuals.packs;
+        if let Some(pack) = packs.opened(stamp) {
+            return Ok(pack);
+        }
+        if self.patience == Patience::Inline {
+            return Err(Stop::WouldBlock);
+        }
+        let tree = export.image().ok_or(Status::Stale)?;
+        let packed = self.exports.images.packed(tree.id).filter(|packed| packed.stamp == stamp);
+        Ok(packs.open(&packed.ok_or(Status::Stale)?).map_err(|_| Status::Stale)?)
     }
 
     fn personality(&self, export: &Export) -> Result<Vec<u8>, Stop> {
@@ -267,6 +290,7 @@ impl Context<'_> {
             b"." => VirtualFile::Folder,
             AGENT => self.agent(export, None)?.virtual_file(),
             PERSONALITY => VirtualFile::Personality,
+            PACKED => self.packed(export).ok_or(Status::NoEntry)?,
             b".." => return self.target(&export.seal(export.root_way().clone())),
             _ => return Err(Status::NoEntry.into()),
         };
@@ -315,6 +339,9 @@ impl Context<'_> {
         }
         let file = match &target {
             Target::File(node) => node.data()?,
+            Target::Virtual(export, VirtualFile::Packed { stamp }) => {
+                Arc::clone(&self.pack(export, *stamp)?.file)
+            }
             Target::Virtual(export, file) => Arc::clone(&self.agent(export, Some(*file))?.file),
         };
         let length = usize::try_from(count).map_err(|_| Status::Fault)?;

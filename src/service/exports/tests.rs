@@ -348,6 +348,40 @@ fn the_agents_folder_is_found_and_not_listed() {
 }
 
 #[test]
+fn a_packed_version_is_one_file_for_root() {
+    for handles in BOTH {
+        let house = House::new(handles);
+        let folder = house.find(".bramble");
+        let name = b"image.squashfs";
+        assert_eq!(house.lookup(&ROOT, &folder, name), Err(status(Status::NoEntry)), "it is not packed");
+        let path = house.dir.path().join("packed");
+        std::fs::write(&path, "hsqs and so on").expect("written");
+        let id = house.images.all()[0].id;
+        let packed = crate::service::images::Packed { path: path.clone(), bytes: 14, stamp: 7 };
+        assert!(house.images.set_packed(id, Some(packed.clone())));
+        let file = house.find(".bramble/image.squashfs");
+        let attributes = house.getattr(&file).expect("attributes");
+        assert_eq!((attributes.mode, attributes.size, attributes.uid), (0o400, 14, 0));
+        assert_eq!(house.read(&ROOT, &file, 5, 100), Ok((b"and so on".to_vec(), true)));
+        assert_eq!(house.read(&PUPIL, &file, 0, 4), Err(status(Status::Access)), "shadow is in it too");
+        let listed: Vec<_> = house.list(&folder, true, 4096).into_iter().map(|entry| entry.0).collect();
+        assert_eq!(listed.last().map(Vec::as_slice), Some(&name[..]));
+
+        let exports = exports_again(&house, handles);
+        let house = House { exports, ..house };
+        assert_eq!(house.read(&ROOT, &file, 0, 4), Ok((b"hsqs".to_vec(), false)), "after a restart");
+
+        // Packed anew: the old handle is nobody's, not half of each.
+        assert!(house.images.set_packed(id, None));
+        house.exports.prune();
+        assert_eq!(house.getattr(&file), Err(status(Status::Stale)));
+        assert!(house.images.set_packed(id, Some(crate::service::images::Packed { stamp: 8, ..packed })));
+        assert_eq!(house.getattr(&file), Err(status(Status::Stale)));
+        assert_ne!(house.find(".bramble/image.squashfs"), file);
+    }
+}
+
+#[test]
 fn hard_links_are_one_file() {
     for handles in BOTH {
         let house = House::new(handles);

@@ -23,7 +23,7 @@ use super::usage::Usage;
 use crate::proto::nfs3::Handle;
 use crate::service::images::{Tree, numbers_beside};
 use crate::sys;
-use crate::types::chain;
+use crate::types::{ImageVersion, chain};
 
 /// Number of the root in every index.
 const ROOT: u32 = 0;
@@ -53,6 +53,14 @@ impl Subject {
             Self::Image(tree) => Key { space: Space::Image, id: tree.id, nonce: tree.nonce },
             Self::Writable(tree) => tree.key(),
             Self::Draft(tree) => Key { space: Space::Draft, id: tree.id, nonce: tree.nonce },
+        }
+    }
+
+    /// The version it is, or was copied from.
+    pub fn image(&self) -> Option<&ImageVersion> {
+        match self {
+            Self::Image(tree) | Self::Draft(tree) => Some(&tree.image),
+            Self::Writable(_) => None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Files below `/.bramble` that every tree seems to hold: the agent program, and what it is told about its client.
+//! Files below `/.bramble` that every tree seems to hold: the agent program, what it is told about its client, and the tree
+//! itself in one file if it is packed.
 //!
 //! `.bramble` is found by LOOKUP in the root and listed nowhere, so that a walk of the tree sees exactly the original.
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use siphasher::sip::SipHasher13;
 
 use super::agents::{Agent, Agents};
+use super::packs::{Pack, Packs};
 use crate::proto::nfs3::{Attributes, FileType, Time};
 use crate::service::clients::Seat;
 use crate::service::images::Tree;
@@ -17,6 +19,7 @@ use crate::service::images::Tree;
 pub const FOLDER: &[u8] = b".bramble";
 pub const AGENT: &[u8] = b"agent";
 pub const PERSONALITY: &[u8] = b"personality.json";
+pub const PACKED: &[u8] = b"image.squashfs";
 
 /// Makes `/.bramble/personality.json` for a client that boots a tree.
 pub type Personality = Box<dyn Fn(&Seat, &Tree) -> Vec<u8> + Send + Sync>;
@@ -39,6 +42,7 @@ impl fmt::Debug for Sources {
 /// The virtual files, opened when first asked for.
 pub struct Virtuals {
     pub agents: Agents,
+    pub packs: Packs,
     personality: Personality,
 }
 
@@ -54,7 +58,7 @@ const FIRST_ID: u64 = 0xffff_fff0;
 impl Virtuals {
     pub fn new(sources: Sources) -> Self {
         let Sources { agents, kept, personality } = sources;
-        Self { agents: Agents::new(agents, kept), personality }
+        Self { agents: Agents::new(agents, kept), packs: Packs::default(), personality }
     }
 
     pub fn personality(&self, seat: &Seat, tree: &Tree) -> Vec<u8> {
@@ -70,6 +74,23 @@ impl Agent {
             size: self.size,
             used: self.size,
             id: FIRST_ID + 1,
+            modified: self.modified,
+            changed: self.modified,
+            ..folder_attributes(tree)
+        }
+    }
+}
+
+impl Pack {
+    /// For nobody but root, who reads it for everybody: what is in it has owners and modes of its own.
+    pub fn attributes(&self, tree: &Tree) -> Attributes {
+        Attributes {
+            kind: FileType::Regular,
+            mode: 0o400,
+            links: 1,
+            size: self.size,
+            used: self.size,
+            id: FIRST_ID + 3,
             modified: self.modified,
             changed: self.modified,
             ..folder_attributes(tree)

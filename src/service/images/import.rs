@@ -449,6 +449,10 @@ impl Staging {
 }
 
 impl Staging {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Whether holes can be made in files here.
     fn can_punch(&self) -> bool {
         let path = self.0.join("hole");

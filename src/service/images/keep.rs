@@ -75,6 +75,7 @@ mod tests {
             own: None,
             sha256: None,
             bytes: 0,
+            packed: None,
             files: 0,
             imported_at: Moment::from_secs(1_800_000_000 - days * 86_400),
             path: PathBuf::new(),

@@ -6,8 +6,10 @@
 //! |---|---|
 //! | `<name>/<version>/` | a published tree, never changed |
 //! | `<name>/.<version>.handles` | numbers of its files, where the file system has no handles; goes with the tree |
+//! | `<name>/.<version>.squashfs` | the same tree in one file, if it is packed ([`pack`](super::pack)); goes with the tree |
 //! | `<name>/draft/` | the writable copy, if there is one |
 //! | `<name>/.draft.origins` | which of its files are untouched, see [`origins`](super::origins) |
+//! | `.renaming` | which name becomes which, while it does ([`rename`](super::rename)) |
 //! | `.incoming-<job>/` | an import, a copy or a publication at work; found at start, it was interrupted and goes |
 //! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on |
 //!
@@ -32,7 +34,7 @@ use super::drafts::DraftSummary;
 use super::inspect::{InspectError, inspect};
 use super::uploads::{UploadError, Uploads};
 use super::web::Web;
-use super::{Facts, Images, NUMBERS, Tree, numbers_beside};
+use super::{Facts, Images, NUMBERS, PACKED, Tree, numbers_beside, packed_beside};
 use crate::service::jobs::{JobError, Jobs, Stopped, Task};
 use crate::store::images::{NewVersion, VersionRow};
 use crate::store::{Store, StoreError};
@@ -58,6 +60,8 @@ pub struct Library {
 pub enum LibraryError {
     #[error("the folder for images cannot be used")]
     Folder(#[source] io::Error),
+    #[error("`{0}` was removed meanwhile")]
+    Gone(ImageRef),
     #[error("a random number could not be drawn")]
     Random(#[source] io::Error),
     #[error(transparent)]
@@ -124,6 +128,9 @@ pub struct VersionSummary {
     pub sha256: Option<String>,
     pub bytes: u64,
     pub files: u64,
+    /// Bytes of its packed file, which it takes beside the tree; none if it is not packed.
+    #[serde(default)]
+    pub packed: Option<u64>,
     pub imported_at: Moment,
     pub path: PathBuf,
     /// Whether its tree is not where it should be: nobody can boot it.
@@ -175,6 +182,7 @@ impl Library {
         let devices = Devices::of_this_machine(data);
         let library =
             Self { images, store, jobs, folder: folder.into(), web: Web::default(), uploads, devices };
+        library.settle_rename()?;
         let rows = library.store.image_versions()?;
         for row in &rows {
             library.load(row);
@@ -276,7 +284,9 @@ impl Library {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(LibraryError::Folder(error).into()),
             }
-            delete(&numbers_beside(&from)).map_err(LibraryError::Folder)?;
+            for beside in [numbers_beside(&from), packed_beside(&from)] {
+                delete(&beside).map_err(LibraryError::Folder)?;
+            }
         }
         self.images.removed.notify_one();
         if current.is_none() {
@@ -349,7 +359,9 @@ impl Library {
         tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
         let current = ready.current || !self.images.has(&image.name);
         let facts = ready.facts.clone();
-        self.images.put(Tree { image, id: tree, nonce, root, facts, draft: false }, current);
+        let was_packed = self.is_packed(&image.name);
+        self.images.put(Tree { image: image.clone(), id: tree, nonce, root, facts, draft: false }, current);
+        self.pack_as_before(&image, was_packed);
         Ok(())
     }
 
@@ -368,7 +380,11 @@ impl Library {
             facts: self.facts(row),
             draft: false,
         };
+        let image = tree.image.clone();
         self.images.put(tree, row.current);
+        if let Some(tree) = self.images.version(&image) {
+            self.load_packed(&tree);
+        }
     }
 
     /// What is on record; looked at again if another version of Bramble wrote it in its own words.
@@ -393,6 +409,7 @@ impl Library {
             sha256: row.sha256,
             bytes: row.bytes,
             files: row.files,
+            packed: self.images.packed(row.tree).map(|packed| packed.bytes),
             imported_at: row.imported_at,
             missing: !path.is_dir(),
             path,
@@ -488,7 +505,10 @@ impl Library {
         let done = format!(
             "`{image}` was on the disk without a record; it can be booted again (`bramble image promote {image}` has its clients boot it)"
         );
-        self.record(image, &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
+        self.record(image.clone(), &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
+        if let Some(tree) = self.images.version(&image) {
+            self.load_packed(&tree);
+        }
         Ok(done)
     }
 }
@@ -503,11 +523,12 @@ fn numbers(folder: &Path) -> impl Iterator<Item = NonZeroU32> {
     })
 }
 
-/// Deletes the numbers of trees that are no more in the folder of an image, and the folder if nothing is left in it.
+/// Deletes what belongs to trees that are no more in the folder of an image, and the folder if nothing is left in it.
 fn delete_lone_numbers(image: &Path) -> io::Result<()> {
     for file in left_behind(image, ".")? {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let version = name.strip_prefix('.').and_then(|name| name.strip_suffix(NUMBERS));
+        let name = name.strip_prefix('.').unwrap_or_default();
+        let version = [NUMBERS, PACKED].iter().find_map(|ending| name.strip_suffix(ending));
         if version.is_some_and(|version| !image.join(version).exists()) {
             delete(&file)?;
             // Fails, and may, when there are other versions.

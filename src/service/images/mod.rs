@@ -22,12 +22,15 @@ pub mod kernel;
 pub mod library;
 pub mod life;
 pub mod origins;
+pub mod pack;
 pub mod plant;
 pub mod processor;
 pub mod publish;
+pub mod rename;
 pub mod run;
 mod sizes;
 pub mod source;
+pub mod squash;
 mod unpack;
 pub mod uploads;
 pub mod web;
@@ -61,14 +64,36 @@ pub struct Tree {
 /// Where the numbers of the files of the tree at `root` are kept, if NFS had to number them: beside it, hidden, so that they
 /// are not taken for a version. They go with the tree.
 pub fn numbers_beside(root: &Path) -> PathBuf {
+    beside(root, NUMBERS)
+}
+
+fn beside(root: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(root.file_name().unwrap_or_default());
-    name.push(NUMBERS);
+    name.push(ending);
     root.with_file_name(name)
 }
 
 /// How the names of such files end.
 const NUMBERS: &str = ".handles";
+
+/// The packed file of the version at `root`: beside it, hidden. It goes with the tree.
+pub fn packed_beside(root: &Path) -> PathBuf {
+    beside(root, PACKED)
+}
+
+/// How the names of such files end.
+const PACKED: &str = ".squashfs";
+
+/// A version in one file, for clients to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    pub path: PathBuf,
+    /// What it takes of the disk.
+    pub bytes: u64,
+    /// Another one for each file that there ever was, and the same after a restart.
+    pub stamp: u64,
+}
 
 /// What inspection found in a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +157,10 @@ pub struct Shelf {
     trees: BTreeMap<ImageVersion, Arc<Tree>>,
     current: BTreeMap<ImageName, Version>,
     drafts: BTreeMap<ImageName, Draft>,
+    /// By the numbers of trees.
+    packed: BTreeMap<u32, Packed>,
+    /// Old names of this run and what they are now: a client that is just starting was told the old one.
+    renamed: BTreeMap<ImageName, ImageName>,
 }
 
 /// A draft, and the client that maintains it.
@@ -141,21 +170,49 @@ struct Draft {
     client: Option<MacAddr>,
 }
 
+impl Shelf {
+    /// What an image is called now, that was called `name` when a client was told of it.
+    fn present_name<'a>(&'a self, name: &'a ImageName) -> &'a ImageName {
+        self.renamed.get(name).filter(|_| !self.current.contains_key(name)).unwrap_or(name)
+    }
+}
+
 impl Images {
     /// The tree `image` stands for now; `None` if there is no such image or version.
     pub fn resolve(&self, image: &ImageRef) -> Option<Arc<Tree>> {
         let shelf = self.shelf();
-        let version = image.version.or_else(|| shelf.current.get(&image.name).copied())?;
-        shelf.trees.get(&ImageVersion { name: image.name.clone(), version }).cloned()
+        let name = shelf.present_name(&image.name);
+        let version = image.version.or_else(|| shelf.current.get(name).copied())?;
+        shelf.trees.get(&ImageVersion { name: name.clone(), version }).cloned()
     }
 
     pub fn version(&self, image: &ImageVersion) -> Option<Arc<Tree>> {
-        self.shelf().trees.get(image).cloned()
+        let shelf = self.shelf();
+        let name = shelf.present_name(&image.name).clone();
+        shelf.trees.get(&ImageVersion { name, version: image.version }).cloned()
     }
 
     /// The tree a file handle names.
     pub fn by_id(&self, id: u32) -> Option<Arc<Tree>> {
         self.shelf().trees.values().find(|tree| tree.id == id).cloned()
+    }
+
+    /// The packed file of a tree, if it has one.
+    pub fn packed(&self, id: u32) -> Option<Packed> {
+        self.shelf().packed.get(&id).cloned()
+    }
+
+    /// Notes the packed file of a tree, or that it has none; whether there is that tree.
+    pub fn set_packed(&self, id: u32, packed: Option<Packed>) -> bool {
+        let mut known = false;
+        self.change(|shelf| {
+            known = shelf.trees.values().any(|tree| tree.id == id);
+            match packed.filter(|_| known) {
+                Some(packed) => shelf.packed.insert(id, packed),
+                None => shelf.packed.remove(&id),
+            };
+        });
+        known
     }
 
     /// Whether there is any version of `name`.
@@ -227,6 +284,8 @@ impl Images {
             if current {
                 shelf.current.insert(tree.image.name.clone(), tree.image.version);
             }
+            // The name is somebody else's from now on.
+            shelf.renamed.remove(&tree.image.name);
             shelf.trees.insert(tree.image.clone(), Arc::new(tree));
         });
     }
@@ -241,7 +300,9 @@ impl Images {
     /// Takes a tree off the shelf; `current` is what its image stands for from now on.
     fn withdraw(&self, image: &ImageVersion, current: Option<Version>) {
         self.change(|shelf| {
-            shelf.trees.remove(image);
+            if let Some(tree) = shelf.trees.remove(image) {
+                shelf.packed.remove(&tree.id);
+            }
             match current {
                 Some(version) => shelf.current.insert(image.name.clone(), version),
                 None => shelf.current.remove(&image.name),
@@ -249,10 +310,47 @@ impl Images {
         });
     }
 
+    /// Has whoever holds files of what is no more let go of them.
+    pub fn tell_removed(&self) {
+        self.removed.notify_one();
+    }
+
     /// Returns when trees have been removed: whoever has files of them open should let go, for the disk gets its room back
     /// only then.
     pub async fn removed(&self) {
         self.removed.notified().await;
+    }
+
+    /// Gives an image another name; its trees and its draft are below `folder` from now on. Numbers and nonces stay, and so
+    /// do the handles that clients have.
+    fn rename(&self, old: &ImageName, new: &ImageName, folder: &Path) {
+        let moved = |tree: &Tree| {
+            let root = folder.join(tree.root.file_name().unwrap_or_default());
+            let image = ImageVersion { name: new.clone(), version: tree.image.version };
+            Arc::new(Tree { image, root, ..tree.clone() })
+        };
+        self.change(|shelf| {
+            let of_image: Vec<_> = shelf.trees.keys().filter(|image| image.name == *old).cloned().collect();
+            for image in of_image {
+                let Some(tree) = shelf.trees.remove(&image) else { continue };
+                let tree = moved(&tree);
+                if let Some(packed) = shelf.packed.get_mut(&tree.id) {
+                    packed.path = packed_beside(&tree.root);
+                }
+                shelf.trees.insert(tree.image.clone(), tree);
+            }
+            if let Some(current) = shelf.current.remove(old) {
+                shelf.current.insert(new.clone(), current);
+            }
+            if let Some(Draft { tree, client }) = shelf.drafts.remove(old) {
+                shelf.drafts.insert(new.clone(), Draft { tree: moved(&tree), client });
+            }
+            shelf.renamed.remove(new);
+            for name in shelf.renamed.values_mut().filter(|name| *name == old) {
+                *name = new.clone();
+            }
+            shelf.renamed.insert(old.clone(), new.clone());
+        });
     }
 
     /// Readers see the shelf as it was before `change`, or as it is after.

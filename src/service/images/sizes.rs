@@ -33,6 +33,7 @@ impl Library {
         let mut linked: HashMap<u64, (Owner, u64)> = HashMap::new();
         for tree in self.images.all() {
             let bytes = own.entry(tree.id).or_default();
+            *bytes += self.images.packed(tree.id).map_or(0, |packed| packed.bytes);
             Walk::new(task).all(&tree.root, &mut |met| {
                 let size = on_disk(&met.stat);
                 if matches!(met.what, What::Folder(_)) || met.stat.st_nlink < 2 {

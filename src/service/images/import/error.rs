@@ -15,6 +15,7 @@ use crate::service::images::library::LibraryError;
 use crate::service::images::plant::PlantError;
 use crate::service::images::publish::PublishError;
 use crate::service::images::source::SourceError;
+use crate::service::images::squash::SquashError;
 use crate::service::images::web::FetchError;
 use crate::service::jobs::{Cancelled, JobError};
 use crate::types::ByteSize;
@@ -76,6 +77,8 @@ pub enum ImportError {
     #[error(transparent)]
     Plant(PlantError),
     #[error(transparent)]
+    Squash(SquashError),
+    #[error(transparent)]
     Inspect(#[from] InspectError),
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -127,7 +130,9 @@ impl ImportError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Plant(error) => error.is_full(),
-            Self::Staging { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Staging { source, .. } | Self::Squash(SquashError::Write(source)) => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             _ => false,
         }
     }
