@@ -242,7 +242,7 @@ fn clients_are_adopted_and_forgotten() {
     assert_eq!(
         site.told(&["client", "show", "lab-02"]),
         "lab-02 is off: never heard from\n  MAC      b8:27:eb:01:02:03\n  IP       -\n  Room     lab\n  \
-         Image    trixie\n  Model    -\n  Agent    not connected\n"
+         Image    trixie\n  Model    -\n  Mode     login\n  Agent    not connected\n"
     );
     assert_eq!(
         site.refused(&["client", "adopt", "b8:27:eb:01:02:04", "--name", "lab-02"]),
