@@ -160,8 +160,8 @@ pub fn arrange(image: &ImageName) -> Vec<String> {
     let mut files = vec![
         (format!("{units}/getty@tty1.service.d/bramble.conf"), log_in("--noclear")),
         (format!("{units}/serial-getty@.service.d/bramble.conf"), log_in(serial)),
-        ("/run/issue.d/bramble.issue".to_owned(), says(format!("\n{}\n\n", notice(image)))),
-        ("/run/motd.dynamic".to_owned(), says(format!("\n{}\n\n", notice(image)))),
+        // Beside what the image says; `motd.dynamic` is made anew at each log-in (pam_motd(8)).
+        ("/run/motd.d/bramble".to_owned(), says(format!("\n{}\n\n", notice(image)))),
     ];
     // A desktop would cover the console, and nobody could log in to it but people whom the image itself knows.
     files.push((
