@@ -220,14 +220,12 @@ fn lock(root: &Root, arranged: &mut Arranged) {
         let uid = line.and_then(|line| line.split(':').nth(2)?.parse().ok());
         uid.is_some_and(|uid| PEOPLE.contains(&uid))
     };
-    let locked: String = shadow
-        .lines()
-        .map(|line| {
-            let (name, rest) = line.split_once(':').unwrap_or((line, ""));
-            let shut = if own(name) && !rest.starts_with(['!', '*']) { "!" } else { "" };
-            format!("{name}:{shut}{rest}\n")
-        })
-        .collect();
+    let mut locked = String::with_capacity(shadow.len());
+    for line in shadow.lines() {
+        let (name, rest) = line.split_once(':').unwrap_or((line, ""));
+        let shut = if own(name) && !rest.starts_with(['!', '*']) { "!" } else { "" };
+        locked.extend([name, ":", shut, rest, "\n"]);
+    }
     if locked != shadow {
         arranged.changes.push(("etc/shadow".to_owned(), To::Edited(locked)));
     }

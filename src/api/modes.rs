@@ -14,7 +14,7 @@ impl Api {
     pub(super) fn mode_set(&self, args: &Args) -> Result<ModeSet, ApiError> {
         let word: String = args.need("mode")?;
         match (args.get::<RoomName>("room")?, args.get::<String>("client")?) {
-            (Some(room), None) => self.mode_of_room(args, room, &word),
+            (Some(room), None) => self.mode_of_room(args, &room, &word),
             (None, Some(_)) => self.mode_of_client(args, &word),
             (None, None) => {
                 Err(ApiError::Missing { field: "room", help: "say whose mode it is: `room` or `client`" })
@@ -26,8 +26,8 @@ impl Api {
         }
     }
 
-    fn mode_of_room(&self, args: &Args, room: RoomName, word: &str) -> Result<ModeSet, ApiError> {
-        self.room_exists(&room)?;
+    fn mode_of_room(&self, args: &Args, room: &RoomName, word: &str) -> Result<ModeSet, ApiError> {
+        self.room_exists(room)?;
         let mode = parse(word)?;
         let one = |option: &str, value: String| Edit::Set {
             section: room.to_string(),
@@ -62,8 +62,9 @@ impl Api {
         }
         self.change(&edits)?;
         tracing::info!(room = %room, %mode, "mode of a room set");
-        let members = self.clients.all().into_iter().filter(|known| known.room.as_ref() == Some(&room));
-        Ok(self.mode_answer(members.map(|known| known.mac).collect(), mode))
+        let members = self.clients.all().into_iter().filter(|known| known.room.as_ref() == Some(room));
+        let members: Vec<_> = members.map(|known| known.mac).collect();
+        Ok(self.mode_answer(&members, mode))
     }
 
     fn mode_of_client(&self, args: &Args, word: &str) -> Result<ModeSet, ApiError> {
@@ -99,11 +100,11 @@ impl Api {
         self.change(&edits)?;
         let mode = self.config.borrow().use_of(known.mac).mode();
         tracing::info!(client = %known.mac, %mode, "mode of a client set");
-        Ok(self.mode_answer(vec![known.mac], mode))
+        Ok(self.mode_answer(&[known.mac], mode))
     }
 
     /// What has been set, and when that counts.
-    fn mode_answer(&self, clients: Vec<MacAddr>, mode: Mode) -> ModeSet {
+    fn mode_answer(&self, clients: &[MacAddr], mode: Mode) -> ModeSet {
         let config = self.config.borrow().clone();
         let later = |mac: &&MacAddr| {
             let agent = self.agents.get(**mac);

@@ -26,8 +26,7 @@ pub(super) fn shell(cli: &Cli, image: &ImageName, yes: bool) -> Result<ExitCode,
     let mut link = Link::open(&cli.socket)?;
     let known: ImageDetail = read(&link.ask("image_show", &json!({ "image": image }))?)?;
     if known.draft.is_none() {
-        let of =
-            known.current.map(|version| format!("{image}@{version}")).unwrap_or_else(|| image.to_string());
+        let of = known.current.map_or_else(|| image.to_string(), |version| format!("{image}@{version}"));
         if !yes
             && !agreed(&format!("`{image}` has no draft yet. Make one, a writable copy of `{of}`? [Y/n] "))?
         {
@@ -118,7 +117,7 @@ async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(Option<u8>, Str
 }
 
 /// Copies files into a draft, or out of a tree.
-pub(super) fn copy(cli: &Cli, from: &str, to: &str, wanted: Wanted) -> Result<ExitCode, CliError> {
+pub(super) fn copy(cli: &Cli, from: &str, to: &str, wanted: &Wanted) -> Result<ExitCode, CliError> {
     let place = |text: &str| text.parse::<Place>().map_err(CliError::Place);
     let (copied, shown) = match (Place::is_meant(from), Place::is_meant(to)) {
         (false, true) => {
@@ -136,12 +135,12 @@ pub(super) fn copy(cli: &Cli, from: &str, to: &str, wanted: Wanted) -> Result<Ex
                 return Err(CliError::Action(message));
             };
             let _hold = Hold::take(image, &draft.path, For::Files).map_err(CliError::Work)?;
-            let copied = files::put(&draft.path, Path::new(from), &to, &wanted).map_err(CliError::Files)?;
+            let copied = files::put(&draft.path, Path::new(from), &to, wanted).map_err(CliError::Files)?;
             let shown = format!("`/{}` in the draft of `{image}`", copied.at.display());
             (copied, shown)
         }
         (true, false) => {
-            if wanted != Wanted::default() {
+            if *wanted != Wanted::default() {
                 return Err(CliError::Usage("`--owner` and `--mode` are for what is copied into a draft"));
             }
             let from = place(from)?;

@@ -215,7 +215,7 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
             drafts::run(cli, image, client.as_deref(), *detach, command)
         }
         ImageCommand::Copy { from, to, owner, mode } => {
-            drafts::copy(cli, from, to, Wanted { owner: owner.clone(), mode: *mode })
+            drafts::copy(cli, from, to, &Wanted { owner: owner.clone(), mode: *mode })
         }
         ImageCommand::Inside { parent, image, draft, command } => {
             Ok(drafts::inside(*parent, image, draft, command))

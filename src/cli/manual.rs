@@ -48,10 +48,8 @@ fn entry(command: &Command, above: &str, out: &mut String) {
     if below.is_empty() {
         let mut synopsis = format!(".B {}\n", escaped(&name));
         for arg in command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_global_set()) {
-            let word = match arg.is_required_set() {
-                true => written(arg),
-                false => format!("[{}]", written(arg)),
-            };
+            let word = written(arg);
+            let word = if arg.is_required_set() { word } else { format!("[{word}]") };
             let _ = writeln!(synopsis, "{word}");
         }
         let _ = write!(

@@ -83,11 +83,11 @@ impl Config {
 
     /// The exam that is held at the client, if one is.
     pub fn exam_at(&self, mac: MacAddr) -> Option<&Exam> {
+        static NOBODY: Exam =
+            Exam { classes: Vec::new(), accounts: Vec::new(), shares: Vec::new(), hook: None };
         if self.use_of(mac) != SeatUse::Exam {
             return None;
         }
-        static NOBODY: Exam =
-            Exam { classes: Vec::new(), accounts: Vec::new(), shares: Vec::new(), hook: None };
         Some(self.room_of(mac).map_or(&NOBODY, |room| &room.modes.exam))
     }
 }

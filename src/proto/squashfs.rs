@@ -199,14 +199,13 @@ impl Tables {
         put16(&mut bytes, about.mode);
         for id in [about.uid, about.gid] {
             let next = u16::try_from(self.ids.len()).ok();
-            let number = match self.id_numbers.get(&id) {
-                Some(known) => *known,
-                None => {
-                    let number = next.filter(|next| *next < u16::MAX)?;
-                    self.ids.push(id);
-                    self.id_numbers.insert(id, number);
-                    number
-                }
+            let number = if let Some(known) = self.id_numbers.get(&id) {
+                *known
+            } else {
+                let number = next.filter(|next| *next < u16::MAX)?;
+                self.ids.push(id);
+                self.id_numbers.insert(id, number);
+                number
             };
             put16(&mut bytes, number);
         }

@@ -75,7 +75,8 @@ impl Printed {
 
     fn one(&mut self, c: char) {
         self.escape = match (self.escape, c) {
-            (_, '\x1b') => Escape::Begun,
+            // Some begin with a character between these.
+            (_, '\x1b') | (Escape::Begun, ' '..='/') => Escape::Begun,
             (Escape::None, _) => {
                 if !c.is_control() || matches!(c, '\n' | '\r' | '\t') {
                     self.text.push_back(c);
@@ -84,8 +85,6 @@ impl Printed {
             }
             (Escape::Begun, '[') => Escape::Sequence,
             (Escape::Begun, ']' | 'P' | '_' | '^' | 'X') => Escape::Text,
-            // Some begin with a character between these.
-            (Escape::Begun, ' '..='/') => Escape::Begun,
             (Escape::Begun, _) | (Escape::Sequence, '@'..='~') | (Escape::Text, '\x07' | '\n') => {
                 Escape::None
             }

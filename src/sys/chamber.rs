@@ -108,7 +108,7 @@ impl Chamber<'_> {
             }
             Some(first) => {
                 drop(theirs);
-                let attended = attend::attend(first, ours, &signals, self.terminal);
+                let attended = attend::attend(first, &ours, &signals, self.terminal);
                 let _ = signals.thread_unblock();
                 attended.and_then(|end| match end {
                     attend::End::Exited(code) => Ok(code),

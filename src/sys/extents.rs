@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_hole_gives_room_back() {
         let file = tempfile::tempfile().expect("a file");
-        file.write_all_at(&[7; 1 << 20], 0).expect("written");
+        file.write_all_at(&vec![7; 1 << 20], 0).expect("written");
         file.sync_all().expect("on the disk");
         let before = file.metadata().expect("known").blocks();
         // A file system without holes or without this question says so.

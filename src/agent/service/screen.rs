@@ -217,7 +217,7 @@ fn pass(server: &mut Connection, screen: &mut UnixStream, sign: &'static str) ->
             }
         }
         if !server.wants_write() {
-            let mut piece = [0; PIECE];
+            let mut piece = vec![0; PIECE];
             match screen.read(&mut piece) {
                 Ok(0) => return Ok("wayvnc has ended"),
                 Ok(length) => server.write(piece.get(..length).unwrap_or_default())?,

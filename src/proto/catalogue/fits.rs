@@ -61,11 +61,10 @@ pub fn fits(entry: &Entry, pis: &[Family]) -> Result<(), Misfit> {
     let name = entry.place.file_name().to_ascii_lowercase();
     let packed = [".xz", ".gz", ".zst", ".zip"].iter().find_map(|ending| name.strip_suffix(ending));
     let plain = packed.unwrap_or(&name);
-    let is_known = plain.ends_with(".img")
-        || plain.ends_with(".tar")
-        || name.ends_with(".tgz")
-        // Of a .zip the inner name is not in its own.
-        || name.ends_with(".zip");
+    // Of a .zip the inner name is not in its own.
+    let is_known = [(plain, ".img"), (plain, ".tar"), (&name, ".tgz"), (&name, ".zip")]
+        .iter()
+        .any(|(name, ending)| name.strip_suffix(ending).is_some());
     if !is_known {
         return Err(Misfit::Form);
     }

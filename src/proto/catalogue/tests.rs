@@ -28,10 +28,10 @@ fn base() -> Link {
     Link::Web("https://host.example/os_list.json".to_owned())
 }
 
-fn sum_of(last: u8) -> Option<Sum> {
+fn sum_of(last: u8) -> Sum {
     let mut sum = [0; 32];
     sum[31] = last;
-    Some(sum)
+    sum
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_list_of_imager() {
             file_bytes: Some(1_288_490_188),
             content_bytes: Some(5_905_580_032),
             file_sum: None,
-            content_sum: sum_of(0xaa),
+            content_sum: Some(sum_of(0xaa)),
             devices: ["pi5-64bit", "pi4-64bit", "pi3-64bit"].map(str::to_owned).to_vec(),
         }
     );
@@ -60,7 +60,7 @@ fn a_list_of_imager() {
     assert_eq!(lite.place.to_string(), "https://host.example/lite.img.xz");
     assert_eq!((lite.released.as_str(), lite.content_bytes), ("", Some(2_000_000_000)));
     assert_eq!(lite.devices, ["pi2-32bit"]);
-    assert_eq!(list.entries[2].file_sum, sum_of(0xbb));
+    assert_eq!(list.entries[2].file_sum, Some(sum_of(0xbb)));
     let more = More {
         headings: vec!["Raspberry Pi OS (other)".to_owned(), "Elsewhere".to_owned()],
         place: Link::Web("https://host.example/sub/other.json".to_owned()),
@@ -98,7 +98,7 @@ fn what_is_no_list_says_so() {
         (deep.as_str(), BadList::NotJson { line: 1, column: 128 }),
     ];
     for (text, expected) in rows {
-        assert_eq!(read(text.as_bytes(), &base(), &[]), Err(expected), "{:.40}", text);
+        assert_eq!(read(text.as_bytes(), &base(), &[]), Err(expected), "{text:.40}");
     }
 }
 

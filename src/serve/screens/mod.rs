@@ -70,7 +70,7 @@ pub async fn run(shared: Shared, mut stop: Stop) -> Result<(), NoRandom> {
             () = stopped(&mut stop) => return Ok(()),
             wanted = shared.screens.wanted() => {
                 let ticket = hex(&random().map_err(NoRandom)?);
-                let password = password(&random().map_err(NoRandom)?);
+                let password = password(random().map_err(NoRandom)?);
                 views.spawn(view(shared.clone(), wanted, ticket, password));
             }
             Ok(()) = config.changed() => {
@@ -267,6 +267,10 @@ fn hex(bytes: &[u8; 16]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-fn password(bytes: &[u8; rfb::PASSWORD_LENGTH]) -> String {
-    bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+fn password(bytes: [u8; rfb::PASSWORD_LENGTH]) -> String {
+    bytes
+        .iter()
+        .filter_map(|byte| LETTERS.get(usize::from(byte % 32)))
+        .map(|letter| char::from(*letter))
+        .collect()
 }

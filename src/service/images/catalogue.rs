@@ -64,7 +64,8 @@ impl Shelf {
         let mut seen = HashSet::new();
         let mut number = |list: &Kept, entry: &Entry| {
             // Of several with one name each has a number of its own, as long as their order stays.
-            let id = (0_u32..).map(|nth| number(&list.source, entry, nth)).find(|id| seen.insert(id.clone()));
+            let id =
+                (0..=u32::MAX).map(|nth| number(&list.source, entry, nth)).find(|id| seen.insert(id.clone()));
             id.unwrap_or_default()
         };
         let ids =

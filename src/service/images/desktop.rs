@@ -227,7 +227,7 @@ fn goes_to(path: &Path) -> Option<PathBuf> {
     let (from, to, ending) = TAKEN.iter().find(|(from, _, _)| path.starts_with(from))?;
     let name = path.file_name()?.to_str()?;
     let rest = path.strip_prefix(from).ok()?;
-    let is_taken = name.ends_with(ending) && !name.ends_with('~') && !name.ends_with(".bak");
+    let is_taken = name.ends_with(ending) && !name.ends_with('~') && name.strip_suffix(".bak").is_none();
     is_taken.then(|| if rest.as_os_str().is_empty() { PathBuf::from(to) } else { Path::new(to).join(rest) })
 }
 

@@ -118,7 +118,7 @@ impl Devices {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let all = self.found()?;
         for found in &all {
-            if self.partitions(found).iter().any(|partition| self.places.dev.join(partition) == path) {
+            if Self::partitions(found).iter().any(|partition| self.places.dev.join(partition) == path) {
                 let disk = self.places.dev.join(&found.name);
                 return Err(DeviceError::Partition { partition: path, disk });
             }
@@ -157,7 +157,7 @@ impl Devices {
         Ok(found)
     }
 
-    fn partitions(&self, disk: &Found) -> Vec<String> {
+    fn partitions(disk: &Found) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(&disk.folder)
             .into_iter()
             .flatten()
@@ -176,7 +176,7 @@ impl Devices {
             return None;
         }
         let path = self.places.dev.join(&found.name);
-        let partitions = self.partitions(found).into_iter().map(|name| {
+        let partitions = Self::partitions(found).into_iter().map(|name| {
             let folder = found.folder.join(&name);
             let path = self.places.dev.join(&name);
             let (kind, label) = File::open(&path).map(|file| look(&file)).unwrap_or_default();
@@ -204,7 +204,7 @@ impl Devices {
     fn usable(&self, found: &Found, mounts: &[Mount]) -> Result<(), DeviceError> {
         let disk = self.places.dev.join(&found.name);
         let mut parts: Vec<(PathBuf, PathBuf)> = vec![(found.folder.clone(), disk.clone())];
-        let names = self.partitions(found);
+        let names = Self::partitions(found);
         parts.extend(names.iter().map(|name| (found.folder.join(name), self.places.dev.join(name))));
         let real = std::fs::canonicalize(&self.places.data).unwrap_or_else(|_| self.places.data.clone());
         let home = mounts

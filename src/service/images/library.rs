@@ -306,7 +306,7 @@ impl Library {
     pub(super) fn publish(&self, ready: &Ready<'_>) -> Result<ImageVersion, LibraryError> {
         let image = self.next_version(ready.name)?;
         self.put_in_place(ready.tree, &image)?;
-        self.record(image.clone(), ready, Store::image_publish)?;
+        self.record(&image, ready, Store::image_publish)?;
         Ok(image)
     }
 
@@ -336,14 +336,14 @@ impl Library {
     /// Puts a tree that is in place on record, by `store`, and on the shelf.
     pub(super) fn record(
         &self,
-        image: ImageVersion,
+        image: &ImageVersion,
         ready: &Ready<'_>,
         store: impl FnOnce(&Store, &NewVersion<'_>) -> Result<u32, StoreError>,
     ) -> Result<(), LibraryError> {
         let nonce = random().map(u64::from_ne_bytes).map_err(LibraryError::Random)?;
         let facts = serde_json::to_string(&ready.facts).unwrap_or_default();
         let new = NewVersion {
-            image: &image,
+            image,
             nonce,
             source: ready.source,
             note: ready.note,
@@ -355,13 +355,13 @@ impl Library {
             at: ready.at,
         };
         let tree = store(&self.store, &new)?;
-        let root = self.path(&image);
+        let root = self.path(image);
         tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
         let current = ready.current || !self.images.has(&image.name);
         let facts = ready.facts.clone();
         let was_packed = self.is_packed(&image.name);
         self.images.put(Tree { image: image.clone(), id: tree, nonce, root, facts, draft: false }, current);
-        self.pack_as_before(&image, was_packed);
+        self.pack_as_before(image, was_packed);
         Ok(())
     }
 
@@ -478,14 +478,14 @@ impl Library {
                 tracing::warn!(image = %image, "tree without a record; it is put on record again");
                 let library = self.clone();
                 self.jobs
-                    .start("adopt", image.to_string(), move |task| library.adopt_one(image, now, task))?;
+                    .start("adopt", image.to_string(), move |task| library.adopt_one(&image, now, task))?;
             }
         }
         Ok(())
     }
 
-    fn adopt_one(&self, image: ImageVersion, now: Moment, task: &Task) -> Result<String, Stopped> {
-        let root = self.path(&image);
+    fn adopt_one(&self, image: &ImageVersion, now: Moment, task: &Task) -> Result<String, Stopped> {
+        let root = self.path(image);
         let facts = inspect(&root).map_err(|error| Stopped::because(&error))?;
         let bytes = copy::measure(&root, task).map_err(|error| Stopped::because(&error))?;
         let name = image.name.clone();
@@ -505,8 +505,8 @@ impl Library {
         let done = format!(
             "`{image}` was on the disk without a record; it can be booted again (`bramble image promote {image}` has its clients boot it)"
         );
-        self.record(image.clone(), &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
-        if let Some(tree) = self.images.version(&image) {
+        self.record(image, &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
+        if let Some(tree) = self.images.version(image) {
             self.load_packed(&tree);
         }
         Ok(done)

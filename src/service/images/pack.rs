@@ -4,6 +4,7 @@
 //! it. Whether a version is packed is whether the file is there, whole: it gets its name only when all of it is on the disk.
 //! An image whose current version is packed stays so: versions that are published later are packed too.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -118,9 +119,10 @@ impl Library {
             ByteSize(bytes)
         );
         if attributes_lost > 0 {
-            told.push_str(&format!(
+            let _ = write!(
+                told,
                 "\nNote: {attributes_lost} extended attributes (lists of access rights) are not in it."
-            ));
+            );
         }
         Ok(told)
     }

@@ -165,6 +165,7 @@ mod tests {
         let not_fixed = Handler { fixed: false, ..qemu.clone() };
         let natively = Some(How::Natively);
         let by_qemu = Some(How::Handler("qemu-aarch64".to_owned()));
+        #[expect(clippy::type_complexity, reason = "the columns of a table")]
         #[rustfmt::skip]
         let rows: [(&str, &[u8], bool, &[Handler], &[u8], Option<How>); 9] = [
             ("the same", &arm64, false, &[], &arm64, natively.clone()),

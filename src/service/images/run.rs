@@ -18,7 +18,7 @@ use super::library::{Library, LibraryError};
 use super::processor::{CannotRun, Processor};
 use crate::proto::agent::run::{End, Line};
 use crate::service::jobs::{Outcome, Stopped, Task};
-use crate::service::room::agents::Agents;
+use crate::service::room::agents::{Agents, RunEnd};
 use crate::types::{HostName, ImageName, MacAddr};
 
 /// How often a job looks whether it should go on.
@@ -151,11 +151,11 @@ fn there(mac: MacAddr, client: &HostName, line: &Line, agents: &Agents, task: &T
     };
     agents.forget(ticket);
     match end {
-        Some(End::Exited(code)) => told(line, &format!("on {client}"), code, stopped, task),
-        Some(End::Not(why)) => {
+        RunEnd::Told(End::Exited(code)) => told(line, &format!("on {client}"), code, stopped, task),
+        RunEnd::Told(End::Not(why)) => {
             Err(Stopped::Failed(format!("{client} did not run `{}`: {why}", line.short())))
         }
-        None => Err(Stopped::Failed(format!(
+        RunEnd::Lost => Err(Stopped::Failed(format!(
             "the connection to {client} ended while it ran `{}`; look there whether it goes on",
             line.short()
         ))),

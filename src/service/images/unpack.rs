@@ -85,7 +85,7 @@ impl Unpacked {
                     return Ok(None);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.task.go_on().map_err(|_| FetchError::Cancelled).map_err(io::Error::other)?
+                    self.task.go_on().map_err(|_| FetchError::Cancelled).map_err(io::Error::other)?;
                 }
             }
         }

@@ -359,7 +359,7 @@ mod tests {
             (id, 90, coded(&[1; 20]), "the file was to have 100 bytes, and this slice ends at 110; begin again".to_owned()),
             (id, u64::MAX, coded(&[1; 20]), format!("the file was to have 100 bytes, and this slice ends at {}; begin again", u64::MAX)),
             (id, 40, String::new(), "a slice has 1 to 48000 bytes, and this one has 0".to_owned()),
-            (id, 40, coded(&[0; 48_003]), "a slice has 1 to 48000 bytes, and this one has 48003".to_owned()),
+            (id, 40, coded(&vec![0; 48_003]), "a slice has 1 to 48000 bytes, and this one has 48003".to_owned()),
             (id, 40, "not base64!".to_owned(), "`data` is not base64".to_owned()),
             (99, 0, coded(&[1]), "there is no upload 99; it was cancelled, imported, or nobody went on with it for two days".to_owned()),
         ];

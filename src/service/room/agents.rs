@@ -102,14 +102,22 @@ struct AgentLine {
     commands: mpsc::Sender<Command>,
 }
 
+/// How a command on a client came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// As the agent says.
+    Told(End),
+    /// The connection ended before: nobody knows.
+    Lost,
+}
+
 /// A command at work on a client.
 #[derive(Debug)]
 struct Run {
     mac: MacAddr,
     /// The job that it is, which has what it prints.
     task: Task,
-    /// How it ended; `None` inside: nobody knows, the connection ended before.
-    end: Option<Option<End>>,
+    end: Option<RunEnd>,
 }
 
 impl Agents {
@@ -209,13 +217,13 @@ impl Agents {
 
     pub fn ran(&self, mac: MacAddr, ticket: Ticket, end: End) {
         if let Some(run) = self.lock().runs.get_mut(&ticket).filter(|run| run.mac == mac) {
-            run.end.get_or_insert(Some(end));
+            run.end.get_or_insert(RunEnd::Told(end));
         }
     }
 
-    /// How a command ended; `None` while it is at work, `Some(None)` if nobody will know.
-    pub fn end(&self, ticket: Ticket) -> Option<Option<End>> {
-        self.lock().runs.get(&ticket).map_or(Some(None), |run| run.end.clone())
+    /// How a command ended; `None` while it is at work.
+    pub fn end(&self, ticket: Ticket) -> Option<RunEnd> {
+        self.lock().runs.get(&ticket).map_or(Some(RunEnd::Lost), |run| run.end.clone())
     }
 
     /// How an order went; `None` while it is under way.
@@ -245,7 +253,7 @@ impl Inner {
             *answer = Some(Answer::Lost);
         }
         for run in self.runs.values_mut().filter(|run| run.mac == mac) {
-            run.end.get_or_insert(None);
+            run.end.get_or_insert(RunEnd::Lost);
         }
     }
 }
@@ -313,13 +321,13 @@ pub(super) mod tests {
         assert_eq!(taken.try_recv().expect("a command"), Command { ticket, what: What::Stop });
         agents.ran(PI, ticket, End::Exited(100));
         agents.printed(PI, ticket, b"too late");
-        assert_eq!(agents.end(ticket), Some(Some(End::Exited(100))));
+        assert_eq!(agents.end(ticket), Some(RunEnd::Told(End::Exited(100))));
         assert_eq!(task.printed().piece(0, 100).text, "Reading package lists...");
         agents.forget(ticket);
 
         let lost = agents.run(PI, line, &task).expect("sent");
         agents.disconnected(PI, number);
-        assert_eq!(agents.end(lost), Some(None));
+        assert_eq!(agents.end(lost), Some(RunEnd::Lost));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, IsTerminal as _, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ impl Word {
     /// Tells it together with a descriptor.
     pub fn tell_with(&self, outside: &UnixStream, with: Option<BorrowedFd<'_>>) -> Result<(), Self> {
         let text = self.text();
-        let numbers: Vec<_> = with.iter().map(|fd| fd.as_raw_fd()).collect();
+        let numbers: Vec<_> = with.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
         let rights = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
         sendmsg::<()>(
@@ -112,8 +112,13 @@ pub fn signals() -> SigSet {
 }
 
 /// Looks after the process `first` until it ends.
-pub fn attend(first: Pid, inside: UnixStream, signals: &SigSet, terminal: bool) -> Result<End, ChamberError> {
-    let (word, master) = listen(&inside)?;
+pub fn attend(
+    first: Pid,
+    inside: &UnixStream,
+    signals: &SigSet,
+    terminal: bool,
+) -> Result<End, ChamberError> {
+    let (word, master) = listen(inside)?;
     if word != Word::Ready {
         let _ = waitpid(first, None);
         return Ok(End::Said(word));
@@ -128,7 +133,7 @@ pub fn attend(first: Pid, inside: UnixStream, signals: &SigSet, terminal: bool) 
     // What it said when the program could not be started; nothing if it could.
     let mut last = String::new();
     let _ = inside.set_nonblocking(true);
-    let _ = (&inside).take(SENTENCE as u64).read_to_string(&mut last);
+    let _ = inside.take(SENTENCE as u64).read_to_string(&mut last);
     let end = end?;
     Ok(if last.is_empty() { End::Exited(end) } else { End::Said(Word::read(&last)) })
 }

@@ -49,7 +49,10 @@ fn stick() -> Place {
 }
 
 fn names(offers: &[Offer]) -> Vec<String> {
-    offers.iter().map(|offer| [&offer.headings[..], &[offer.name.clone()]].concat().join("/")).collect()
+    offers
+        .iter()
+        .map(|offer| [&offer.headings[..], std::slice::from_ref(&offer.name)].concat().join("/"))
+        .collect()
 }
 
 #[test]
