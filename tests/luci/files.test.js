@@ -18,18 +18,10 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
-	image_run: 'the command line runs commands in a draft; no page does yet',
-	image_shell: 'the command line opens a shell in a draft; no page says how yet',
-	job_output: 'what a command in a draft prints; no page shows it yet',
 	upload_list: 'the command line has it; no page does yet',
 	upload_cancel: 'the command line has it; no page does yet',
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
-	mode_set: 'rooms and clients have their modes among their settings',
-	screen_allow: 'a room has it among its settings',
-	screen_open: 'a VNC program is started by hand; the command line says where',
-	screen_list: 'the command line shows it',
-	screen_close: 'closing the VNC program ends it',
 	job_status: 'job_list has the same of each task',
 	takeover: 'set-up asks the program, which can answer before the daemon runs'
 };

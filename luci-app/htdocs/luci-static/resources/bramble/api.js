@@ -58,7 +58,7 @@ return baseclass.extend({
 
 	imageList: method('image_list'),
 	imageShow: method('image_show', [ 'image' ]),
-	imageImport: method('image_import', [ 'source', 'name', 'sha256', 'content_sha256' ]),
+	imageImport: method('image_import', [ 'source', 'name', 'sha256', 'content_sha256', 'desktop' ]),
 	imageCatalogue: method('image_catalogue', [ 'search', 'all', 'offset', 'limit' ]),
 	imageCatalogueRefresh: method('image_catalogue_refresh'),
 	imageDesktop: method('image_desktop', [ 'image', 'draft', 'device' ]),
@@ -71,8 +71,8 @@ return baseclass.extend({
 	imagePublish: method('image_publish', [ 'image', 'note', 'skip' ]),
 	imageMaintain: method('image_maintain', [ 'image', 'client' ]),
 	imageTest: method('image_test', [ 'client', 'image' ]),
-	imagePromote: method('image_promote', [ 'image', 'room' ]),
-	imageRollback: method('image_rollback', [ 'image', 'room' ]),
+	imagePromote: method('image_promote', [ 'image', 'room', 'reboot' ]),
+	imageRollback: method('image_rollback', [ 'image', 'room', 'reboot' ]),
 	imageExport: method('image_export', [ 'image', 'to', 'form' ]),
 	imageClone: method('image_clone', [ 'image', 'name' ]),
 

@@ -8,6 +8,11 @@
 /* The life of an image: what can be done with it, with one of its versions, and with its draft. Each dialog says to whom it
    matters before it does anything, and the daemon's own sentence says afterwards what clients boot from now on. */
 
+/* What becomes of clients that run another version. */
+const REBOOT = { name: 'reboot', label: _('Those that run'), kind: 'choice', choices: [
+	[ '', _('go on until they are switched off') ], [ 'ask', _('people there are asked to start again') ], [ 'now', _('start again at once where nobody is logged in') ]
+] };
+
 function few(names) {
 	return names.length > 6 ? _('%s and %s more').format(names.slice(0, 5).join(', '), show.number(names.length - 5)) : names.join(', ');
 }
@@ -195,15 +200,17 @@ return baseclass.extend({
 		act.form(_('Make %s current?').format(name),
 			_('Clients boot it when they are switched on the next time; what runs goes on running. It can be rolled back.') + ' ' +
 				(image.clients.length ? _('The image is booted by %s.').format(few(image.clients)) : _('No client boots it.')), [
-				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(whole) }
-			], _('Make current'), (values) => api.imagePromote({ image: name, room: values.room }).then((effect) => act.done(effect.says)));
+				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(whole) },
+				REBOOT
+			], _('Make current'), (values) => api.imagePromote({ image: name, room: values.room, reboot: values.reboot || undefined }).then((effect) => act.done(effect.says)));
 	},
 
 	rollBack(image) {
 		return api.overview().then((overview) => act.form(_('Roll %s back?').format(image.name),
 			_('Clients boot the version before, %s, when they are switched on the next time.').format('%s@%s'.format(image.name, image.before)), [
-				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(overview.whole) }
-			], _('Roll back'), (values) => api.imageRollback({ image: image.name, room: values.room }).then((effect) => act.done(effect.says))));
+				{ name: 'room', label: _('For'), kind: 'choice', choices: this.rooms(overview.whole) },
+				REBOOT
+			], _('Roll back'), (values) => api.imageRollback({ image: image.name, room: values.room, reboot: values.reboot || undefined }).then((effect) => act.done(effect.says))));
 	},
 
 	/* One client boots a version to see whether it is good. */

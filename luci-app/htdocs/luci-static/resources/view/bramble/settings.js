@@ -10,7 +10,7 @@
 
 /* Settings: every option of /etc/config/bramble that is not a room, a client or a share; those have pages of their own. */
 
-const FIXED = [ 'bramble', 'dhcp', 'catalogue', 'accounts', 'directory', 'homes', 'ldap', 'tftp', 'nfs' ];
+const FIXED = [ 'bramble', 'dhcp', 'catalogue', 'images', 'accounts', 'directory', 'homes', 'ldap', 'tftp', 'nfs' ];
 const TABLES = [ 'schedule', 'subnet' ];
 
 return view.extend({
