@@ -61,11 +61,11 @@ fn disk_image(folder: &Path) -> PathBuf {
 }
 
 /// A package with a program, and a script that does what the kernel's packages do on a Pi: it puts a file to the firmware's.
-const INSTALL: &str = r#"mkdir -p /root/p/DEBIAN /root/p/usr/bin && cd /root/p && \
+const INSTALL: &str = r"mkdir -p /root/p/DEBIAN /root/p/usr/bin && cd /root/p && \
 printf 'Package: greeting\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\nDescription: says hello\n' >DEBIAN/control && \
 printf '#!/bin/sh\nset -e\ncp /usr/bin/greeting /boot/firmware/greeting.new && mv /boot/firmware/greeting.new /boot/firmware/greeting\nadduser --system --quiet greeter 2>/dev/null || useradd -r greeter\nchown greeter /usr/bin/greeting && chmod 4755 /usr/bin/greeting\n' >DEBIAN/postinst && \
 chmod 755 DEBIAN/postinst && printf '#!/bin/sh\necho hello\n' >usr/bin/greeting && chmod 755 usr/bin/greeting && \
-cd / && dpkg-deb -b /root/p /root/greeting.deb && dpkg -i /root/greeting.deb && rm -r /root/p /root/greeting.deb && sync"#;
+cd / && dpkg-deb -b /root/p /root/greeting.deb && dpkg -i /root/greeting.deb && rm -r /root/p /root/greeting.deb && sync";
 
 fn boot(room: &Room, name: &str, client: MacAddr) -> Guest {
     let parameters = room.parameters(client);

@@ -36,13 +36,11 @@ fn full_kernel() -> Option<std::path::PathBuf> {
 }
 
 fn boot(room: &Room, name: &str, parameters: &str) -> Guest {
-    match full_kernel() {
-        Some(kernel) => room.boot_by_parameters(name, CLIENT, &kernel, parameters),
-        None => {
-            let initrd = made().join("tree/boot").join(format!("initrd.img-{}", release()));
-            room.boot(name, CLIENT, &initrd, parameters)
-        }
+    if let Some(kernel) = full_kernel() {
+        return room.boot_by_parameters(name, CLIENT, &kernel, parameters);
     }
+    let initrd = made().join("tree/boot").join(format!("initrd.img-{}", release()));
+    room.boot(name, CLIENT, &initrd, parameters)
 }
 
 /// Calls to the server since the kernel started.
@@ -119,11 +117,7 @@ fn a_packed_image_boots_as_its_tree_does() {
         }
         // Everything that was imported, read through squashfs and overlay. What the agent wrote is above it.
         let manifest = fs::read_to_string(made().join("tree.sha256")).expect("prepared");
-        let usr: String = manifest
-            .lines()
-            .filter(|line| line.contains("  ./usr/"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let usr: String = manifest.split_inclusive('\n').filter(|line| line.contains("  ./usr/")).collect();
         let digest = guest.output(
             "cd / && find ./usr -xdev -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum -z | tr '\\0' '\\n' | sha256sum",
         );

@@ -105,7 +105,7 @@ fn assert_same_but_holes(tree: &Path, root: &Path) {
     use std::os::unix::fs::FileExt as _;
     let holes = std::fs::File::open(root.join("large/holes")).expect("there");
     let mut end = [0; 4];
-    holes.read_exact_at(&mut end, 5 << 30).unwrap_err();
+    holes.read_exact_at(&mut end, 5 << 30).expect_err("past the end");
     holes.read_exact_at(&mut end, (5 << 30) - 1).expect("the end");
     assert_eq!(&end, b"\0end");
     let copy = tempfile::tempdir().expect("a folder");

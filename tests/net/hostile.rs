@@ -1,5 +1,9 @@
 //! An agent that means no good: floods, lies, speaks for others and sends what is no message. It hurts its own row, and nobody
 //! else's.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real programs take real time, and a test gives up at some point"
+)]
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};

@@ -1,5 +1,10 @@
 //! A teacher looks at a client's screen: a real agent in a tree of its own, a stand-in for wayvnc on the client, and a small
 //! VNC program of this test's own at another seat. Needs root: the agent works for people other than itself.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real programs take real time, and a test gives up at some point and says why"
+)]
 
 use std::fs;
 use std::io::{self, Read, Write};
