@@ -12,8 +12,7 @@ use bramble::cli::{completion, definition, manual};
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let [folder, version, day] = words.as_slice() else {
-        eprintln!("words FOLDER VERSION DAY");
-        std::process::exit(2);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: words FOLDER VERSION DAY"));
     };
     let program = definition();
     let texts = [

@@ -2,7 +2,7 @@
 //!
 //! A [`Recipe`] is a list of groups of [`Rule`]s; the groups that releases share stand once. A rule whose file, folder
 //! or unit is not in the tree does nothing, so a recipe also fits an image that somebody slimmed or extended. How rules
-//! become changes is in [`plan`](super::plan), how changes are made in [`Root`](super::root::Root).
+//! become changes is in [`plan`](super::plan), how changes are made in [`Root`].
 //!
 //! Sources: pi-gen (branches bullseye-arm64, bookworm-arm64 and master of June 2026), userconf-pi 0.9,
 //! raspberrypi-sys-mods, the manual pages of what is configured here, and LTSP's list of units.

@@ -2,7 +2,7 @@
 //!
 //! What reads them afterwards (`ldap3`) waits for a message of any length, follows elements within elements on the stack, and
 //! takes for granted that a message has a number and a content. So each is looked through here first, in one pass and without
-//! recursion; whether it has the parts that it must have, [`shape`](super::shape) says.
+//! recursion; whether it has the parts that it must have, [`shape`] says.
 
 use heapless::Vec as Bounded;
 

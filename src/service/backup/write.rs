@@ -1,4 +1,4 @@
-//! Writes an archive; its headers are [`pax`](crate::service::pax)'s.
+//! Writes an archive; its headers are [`pax`]'s.
 //!
 //! People go on working while their homes are read: a file that shrinks is filled up with zeros, one that grows is cut,
 //! one that vanishes is left out.

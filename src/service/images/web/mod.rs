@@ -1,4 +1,4 @@
-//! What comes from the web: files as streams that outlive broken connections ([`Download`]), and short texts ([`text`]).
+//! What comes from the web: files as streams that outlive broken connections ([`Download`]), and short texts ([`Web::text`]).
 //!
 //! HTTP is ureq's, TLS is rustls's with the roots of the file that the configuration names. An address that begins in TLS
 //! stays in TLS, whatever a server says. A server that says nothing for [`Patience::silent`] is given up for the moment.
