@@ -152,8 +152,20 @@ fn access_list() -> String {
         "luci-app-bramble": {
             "description": "Grant access to all of Bramble: rooms, images, people and settings",
             "read": {
-                "file": { "/usr/bin/bramble takeover --dry-run --json": ["exec"] },
-                "ubus": { "bramble": of(Access::Read, &any), "file": ["exec"], "luci": ["getMountPoints"] },
+                // Backups and exported images on mounted disks are found and fetched, by their names and no others.
+                "cgi-io": ["download"],
+                "file": {
+                    "/mnt/*": ["list"],
+                    "/mnt/*bramble-*.tar": ["read"],
+                    "/mnt/*bramble-image-*.tar.*": ["read"],
+                    "/usr/bin/bramble takeover --dry-run --json": ["exec"],
+                },
+                "ubus": {
+                    "bramble": of(Access::Read, &any),
+                    "file": ["exec", "list"],
+                    "luci": ["getMountPoints"],
+                    "session": ["access"],
+                },
                 "uci": ["bramble", "network", "system"],
             },
             "write": {
@@ -163,11 +175,12 @@ fn access_list() -> String {
         },
         "luci-app-bramble-helper": {
             "description": "Grant access to watch the rooms of Bramble",
-            "read": { "ubus": { "bramble": of(Access::Read, &helper) } },
+            // A page asks what this log-in may call; where that is refused LuCI takes the log-in for expired.
+            "read": { "ubus": { "bramble": of(Access::Read, &helper), "session": ["access"] } },
         },
         "luci-app-bramble-teacher": {
             "description": "Grant access to the people, log-ins and seats of Bramble (together with the right to watch)",
-            "read": { "ubus": { "bramble": of(Access::Read, &teacher) } },
+            "read": { "ubus": { "bramble": of(Access::Read, &teacher), "session": ["access"] } },
             "write": { "ubus": { "bramble": of(Access::Write, &teacher) } },
         },
     });

@@ -446,6 +446,18 @@ test('a log-in is tested step by step, with what to do', async () => {
 		assert.ok(dialog.node.textContent.includes(step.what) && dialog.node.textContent.includes(step.remedy ?? ''), step.what);
 });
 
+test('people of a directory are shown, and changed there', async () => {
+	const given = answers();
+
+	assert.strictEqual(given.account_list.elsewhere, false);
+	given.account_list.elsewhere = true;
+
+	const node = await browser(given).open('bramble.people');
+
+	assert.match(node.textContent, /in the directory/);
+	assert.ok(!node.all((one) => one.tagName == 'BUTTON' && one.textContent == 'Password…').length);
+});
+
 test('a list of people is cut so that each part fits, and its lines keep their numbers', async () => {
 	const given = answers();
 	const page = browser(given);

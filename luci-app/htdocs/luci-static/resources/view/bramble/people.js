@@ -90,6 +90,8 @@ return view.extend({
 	},
 
 	showPeople(page) {
+		this.elsewhere = page.elsewhere;
+
 		const last = Math.min(page.offset + page.accounts.length, page.total);
 		const go = (label, offset, possible) => act.button(label, () => this.look({ offset: offset }), 'neutral', {
 			'disabled': possible ? null : '', 'data-key': label
@@ -114,7 +116,7 @@ return view.extend({
 
 	marks(account, now) {
 		return [
-			account.elsewhere ? show.badge(_('in the directory'), 'off') : null,
+			this.elsewhere ? show.badge(_('in the directory'), 'off') : null,
 			account.role == 'teacher' ? show.badge(_('teacher'), 'new') : null,
 			account.enabled ? null : show.badge(_('switched off'), 'stuck'),
 			account.has_password ? null : show.badge(_('no password'), 'stuck'),
@@ -127,7 +129,7 @@ return view.extend({
 
 	buttons(account) {
 		/* Whom a directory keeps, the directory changes. */
-		if (account.elsewhere)
+		if (this.elsewhere)
 			return [];
 
 		const done = () => this.reload();
