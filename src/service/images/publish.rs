@@ -205,7 +205,7 @@ impl Library {
         };
         self.store.draft_becomes(name, Some(image.version)).map_err(LibraryError::from)?;
         let done = self
-            .put_in_place(&tree, &image)
+            .put_in_place(&ready, &image)
             .and_then(|()| self.record(image.clone(), &ready, Store::draft_publish));
         if let Err(error) = done {
             // It shares files with the draft, which is still there: it goes with the folder of the job.
