@@ -21,6 +21,7 @@ mod images {
     pub mod library;
     pub mod life;
     pub mod packed;
+    pub mod power;
     pub mod renames;
     pub mod stopped;
     pub mod support;

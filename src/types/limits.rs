@@ -338,6 +338,10 @@ pub const TFTP_REPEATS: u8 = 5;
 /// Reports of one agent that are taken per minute: a boot sends five, and one more for each thing that went wrong.
 pub const REPORTS_PER_MINUTE: u32 = 60;
 
+/// Longest file in an image, in bytes. One that is longer is made of holes, and whoever reads it all, to back it up or to
+/// compare it, reads for days.
+pub const IMAGE_FILE: u64 = 256 << 30;
+
 /// Longest name or extended header in an archive, in bytes: Linux paths end at 4 KiB, one extended attribute at 64 KiB.
 pub const TAR_EXTENSION: u64 = 1 << 20;
 

@@ -179,3 +179,51 @@ fn a_download_that_was_cut_leaves_nothing() {
         assert!(message.contains("not downloaded completely, download it again"), "{name}: {message}");
     }
 }
+
+#[test]
+fn a_million_links_end_in_a_sentence() {
+    let place = Place::new();
+    // More than any one file of an ext4 can have, and enough to notice whether each costs memory.
+    let names: Vec<String> = (0..70_000).map(|number| format!("link-{number}")).collect();
+    let first = Member { name: b"first", content: b"one file", ..FILE };
+    let links = names.iter().map(|name| Member { name: name.as_bytes(), kind: b'1', link: b"first", ..FILE });
+    let members: Vec<Member<'_>> = std::iter::once(first).chain(links).collect();
+    let message = place.refused(&archive(place.folder.path(), &members));
+    let too_many = message.contains("cannot be written (make the hard link): Too many links");
+    // A file system without such a bound finds out that this is no operating system.
+    assert!(too_many || message.starts_with("this is not the root of an operating system"), "{message}");
+
+    let members: Vec<Member<'_>> = names
+        .iter()
+        .map(|name| Member { name: name.as_bytes(), kind: b'2', link: b"nowhere", ..FILE })
+        .collect();
+    let message = place.refused(&archive(place.folder.path(), &members));
+    assert!(message.starts_with("this is not the root of an operating system"), "{message}");
+}
+
+#[test]
+fn a_file_of_ten_terabytes_without_content_is_refused() {
+    let place = Place::new();
+    let records = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n38 GNU.sparse.realsize=10995116277760\n";
+    let pax = Member { name: b"pax", kind: b'x', content: records, ..FILE };
+    let mut content = b"1\n10995116277759\n1\n".to_vec();
+    content.resize(512, 0);
+    content.push(b'!');
+    let members = [pax, Member { name: b"huge", content: &content, ..FILE }];
+    assert_eq!(
+        place.refused(&archive(place.folder.path(), &members)),
+        "`huge` would be 10.0 TiB long; no operating system has such a file, this image is damaged or made to do harm, do not use it"
+    );
+}
+
+#[test]
+fn names_in_no_encoding_come_as_they_are() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let place = Place::new();
+    write_tree(&place.folder.path().join("source"), Release::Trixie).expect("a sample");
+    let odd = std::ffi::OsString::from_vec(b"caf\xe9-\xff\xfe".to_vec());
+    std::fs::write(place.folder.path().join("source").join(&odd), "bytes").expect("written");
+    sh(place.folder.path(), "tar -C source -cf odd.tar .");
+    let tree = place.imported("odd", &place.folder.path().join("odd.tar"));
+    assert_eq!(std::fs::read_to_string(tree.join(&odd)).expect("there"), "bytes");
+}

@@ -7,15 +7,17 @@
 //! | `<name>/<version>/` | a published tree, never changed |
 //! | `<name>/.<version>.handles` | numbers of its files, where the file system has no handles; goes with the tree |
 //! | `<name>/.<version>.squashfs` | the same tree in one file, if it is packed ([`pack`](super::pack)); goes with the tree |
+//! | `<name>/.<version>.record` | what its row will say, from before it gets its name until the row is there |
 //! | `<name>/draft/` | the writable copy, if there is one |
 //! | `<name>/.draft.origins` | which of its files are untouched, see [`origins`](super::origins) |
 //! | `.renaming` | which name becomes which, while it does ([`rename`](super::rename)) |
 //! | `.incoming-<job>/` | an import, a copy or a publication at work; found at start, it was interrupted and goes |
-//! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on |
+//! | `.removing-<tree>/` | a removed tree that is being deleted; found at start, deleting goes on, or it comes back |
 //!
 //! A tree or a draft gets its final name only when all of it is on the disk, and its row only after that. So a folder without a
-//! row is complete (the power went between the two steps, or the database was lost): it is put on record again. A draft
-//! without a row goes: what it was copied from is still there.
+//! row is complete (the power went between the two steps, or the database was lost): it is put on record, with what was to be
+//! in its row if that is beside it. A removal goes the other way: the tree loses its name, then its row goes; a tree without
+//! its name that still has a row gets it back. A draft without a row goes: what it was copied from is still there.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -39,7 +41,7 @@ use crate::service::jobs::{JobError, Jobs, Stopped, Task};
 use crate::store::images::{NewVersion, VersionRow};
 use crate::store::{Store, StoreError};
 use crate::sys::random::random;
-use crate::types::{ImageName, ImageRef, ImageVersion, Moment, Version};
+use crate::types::{ImageName, ImageRef, ImageVersion, Moment, Version, chain};
 
 /// Everything about images that is more than reading them. Clones share it.
 #[derive(Clone, Debug)]
@@ -185,10 +187,11 @@ impl Library {
         library.settle_rename()?;
         let rows = library.store.image_versions()?;
         for row in &rows {
+            library.bring_back(row)?;
             library.load(row);
         }
         library.settle_drafts()?;
-        library.clean_up()?;
+        library.clean_up(&rows)?;
         library.adopt(&rows, now)?;
         Ok(library)
     }
@@ -275,15 +278,22 @@ impl Library {
             }
         }
         let versions: Vec<Version> = rows.iter().map(|row| row.image.version).collect();
-        let current = self.store.image_remove(&image.name, &versions).map_err(LibraryError::from)?;
+        for row in &rows {
+            match fs::rename(self.path(&row.image), self.removing(row)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.bring_all_back(&rows);
+                    return Err(LibraryError::Folder(error).into());
+                }
+                _ => {}
+            }
+        }
+        let struck = self
+            .sync(&self.folder.join(image.name.as_str()))
+            .and_then(|()| Ok(self.store.image_remove(&image.name, &versions)?));
+        let current = struck.inspect_err(|_| self.bring_all_back(&rows))?;
         for row in &rows {
             self.images.withdraw(&row.image, current);
             let from = self.path(&row.image);
-            match fs::rename(&from, self.folder.join(format!(".removing-{}", row.tree))) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(LibraryError::Folder(error).into()),
-            }
             for beside in [numbers_beside(&from), packed_beside(&from)] {
                 delete(&beside).map_err(LibraryError::Folder)?;
             }
@@ -297,6 +307,28 @@ impl Library {
         Ok(Removal { versions: rows.into_iter().map(|row| row.image).collect(), current, job })
     }
 
+    fn removing(&self, row: &VersionRow) -> PathBuf {
+        self.folder.join(format!(".removing-{}", row.tree))
+    }
+
+    /// Gives a tree its name back whose removal was not put on record.
+    fn bring_back(&self, row: &VersionRow) -> Result<(), LibraryError> {
+        let (from, to) = (self.removing(row), self.path(&row.image));
+        if from.is_dir() && !to.exists() {
+            tracing::warn!(image = %row.image, "removal of a version was interrupted; it is still there");
+            fs::rename(from, &to).map_err(LibraryError::Folder)?;
+        }
+        Ok(())
+    }
+
+    fn bring_all_back(&self, rows: &[VersionRow]) {
+        for row in rows {
+            if let Err(error) = self.bring_back(row) {
+                tracing::error!(image = %row.image, error = chain(&error), "a version that was not removed has no place; the next start tries again");
+            }
+        }
+    }
+
     /// `<data>/images/<name>/<version>`.
     pub(super) fn path(&self, image: &ImageVersion) -> PathBuf {
         self.folder.join(image.name.as_str()).join(image.version.to_string())
@@ -305,7 +337,7 @@ impl Library {
     /// Gives a written tree its final name, its row and its place on the shelf. All its bytes are on the disk already.
     pub(super) fn publish(&self, ready: &Ready<'_>) -> Result<ImageVersion, LibraryError> {
         let image = self.next_version(ready.name)?;
-        self.put_in_place(ready.tree, &image)?;
+        self.put_in_place(ready, &image)?;
         self.record(&image, ready, Store::image_publish)?;
         Ok(image)
     }
@@ -317,11 +349,13 @@ impl Library {
         Ok(ImageVersion { name: name.clone(), version: Version(NonZeroU32::MIN.saturating_add(last)) })
     }
 
-    /// Gives a written tree the name it has from now on.
-    pub(super) fn put_in_place(&self, tree: &Path, image: &ImageVersion) -> Result<(), LibraryError> {
+    /// Gives a written tree the name it has from now on, with what its row will say beside it.
+    pub(super) fn put_in_place(&self, ready: &Ready<'_>, image: &ImageVersion) -> Result<(), LibraryError> {
         let home = self.folder.join(image.name.as_str());
         DirBuilder::new().recursive(true).mode(0o700).create(&home).map_err(LibraryError::Folder)?;
-        fs::rename(tree, self.path(image)).map_err(LibraryError::Folder)?;
+        Record::of(ready).write(&record_beside(&self.path(image))).map_err(LibraryError::Folder)?;
+        self.sync(&home)?;
+        fs::rename(ready.tree, self.path(image)).map_err(LibraryError::Folder)?;
         self.sync(&home)
     }
 
@@ -356,6 +390,8 @@ impl Library {
         };
         let tree = store(&self.store, &new)?;
         let root = self.path(image);
+        // If it stays, the next start takes it away.
+        let _ = delete(&record_beside(&root));
         tracing::info!(image = %image, tree, bytes = ready.bytes, "image published");
         let current = ready.current || !self.images.has(&image.name);
         let facts = ready.facts.clone();
@@ -418,7 +454,7 @@ impl Library {
     }
 
     /// Deletes what interrupted imports and removals left, in a job: it may be gigabytes.
-    fn clean_up(&self) -> Result<(), LibraryError> {
+    fn clean_up(&self, rows: &[VersionRow]) -> Result<(), LibraryError> {
         for prefix in [".incoming-", ".removing-"] {
             let found = left_behind(&self.folder, prefix).map_err(LibraryError::Folder)?;
             if !found.is_empty() {
@@ -429,7 +465,7 @@ impl Library {
         for entry in fs::read_dir(&*self.folder).map_err(LibraryError::Folder)? {
             let image = entry.map_err(LibraryError::Folder)?.path();
             if image.is_dir() {
-                delete_lone_numbers(&image).map_err(LibraryError::Folder)?;
+                delete_lone(&image, rows).map_err(LibraryError::Folder)?;
             }
         }
         Ok(())
@@ -489,22 +525,35 @@ impl Library {
         let facts = inspect(&root).map_err(|error| Stopped::because(&error))?;
         let bytes = copy::measure(&root, task).map_err(|error| Stopped::because(&error))?;
         let name = image.name.clone();
-        let ready = Ready {
-            tree: &root,
-            name: &name,
-            source: "found on the disk",
-            note: "",
+        let known = Record::read(&record_beside(&root));
+        let done = match &known {
+            Some(_) => format!("`{image}` was on the disk and not yet on record; now it is"),
+            None => format!(
+                "`{image}` was on the disk without a record; it can be booted again (`bramble image promote {image}` has its clients boot it)"
+            ),
+        };
+        let record = known.unwrap_or_else(|| Record {
+            source: "found on the disk".to_owned(),
+            note: String::new(),
             // Whether it was to be everybody's is not known: a person decides.
             current: false,
             sha256: None,
             bytes,
             files: 0,
-            facts,
             at: now,
+        });
+        let ready = Ready {
+            tree: &root,
+            name: &name,
+            source: &record.source,
+            note: &record.note,
+            current: record.current,
+            sha256: record.sha256.as_deref(),
+            bytes: record.bytes,
+            files: record.files,
+            facts,
+            at: record.at,
         };
-        let done = format!(
-            "`{image}` was on the disk without a record; it can be booted again (`bramble image promote {image}` has its clients boot it)"
-        );
         self.record(image, &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
         if let Some(tree) = self.images.version(image) {
             self.load_packed(&tree);
@@ -523,19 +572,72 @@ fn numbers(folder: &Path) -> impl Iterator<Item = NonZeroU32> {
     })
 }
 
-/// Deletes what belongs to trees that are no more in the folder of an image, and the folder if nothing is left in it.
-fn delete_lone_numbers(image: &Path) -> io::Result<()> {
+/// Deletes what belongs to trees that are no more in the folder of an image, and what is to be put on record of trees that are
+/// no more or that are on record; and the folder if nothing is left in it.
+fn delete_lone(image: &Path, rows: &[VersionRow]) -> io::Result<()> {
+    let is_known = |version: &str| {
+        let name = image.file_name().and_then(|name| name.to_str());
+        rows.iter()
+            .any(|row| Some(row.image.name.as_str()) == name && row.image.version.to_string() == version)
+    };
     for file in left_behind(image, ".")? {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = name.strip_prefix('.').unwrap_or_default();
-        let version = [NUMBERS, PACKED].iter().find_map(|ending| name.strip_suffix(ending));
-        if version.is_some_and(|version| !image.join(version).exists()) {
+        let hidden = name.strip_prefix('.').unwrap_or_default();
+        let gone = |version: &str| !image.join(version).exists();
+        if [NUMBERS, PACKED].iter().any(|ending| hidden.strip_suffix(ending).is_some_and(gone))
+            || hidden.strip_suffix(RECORD).is_some_and(|version| gone(version) || is_known(version))
+        {
             delete(&file)?;
-            // Fails, and may, when there are other versions.
-            let _ = std::fs::remove_dir(image);
         }
     }
+    // Fails, and may, when there are versions.
+    let _ = std::fs::remove_dir(image);
     Ok(())
+}
+
+/// How the names of files end that have what a row will say.
+const RECORD: &str = ".record";
+
+fn record_beside(root: &Path) -> PathBuf {
+    let name = root.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    root.with_file_name(format!(".{name}{RECORD}"))
+}
+
+/// What the row of a version will say, besides what its tree tells by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    source: String,
+    note: String,
+    current: bool,
+    sha256: Option<String>,
+    bytes: u64,
+    files: u64,
+    at: Moment,
+}
+
+impl Record {
+    fn of(ready: &Ready<'_>) -> Self {
+        Self {
+            source: ready.source.to_owned(),
+            note: ready.note.to_owned(),
+            current: ready.current,
+            sha256: ready.sha256.map(str::to_owned),
+            bytes: ready.bytes,
+            files: ready.files,
+            at: ready.at,
+        }
+    }
+
+    /// Writes it, and has it on the disk.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = fs::File::create(path)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.sync_all()
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
 }
 
 /// Deletes a file that need not be there.

@@ -24,6 +24,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 use xattr::FileExt as _;
 
 use crate::sys::{inside, reflink};
+use crate::types::{ByteSize, limits};
 
 /// What a file system remembers of a file besides its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,11 @@ pub enum PlantError {
     Owner { entry: PathBuf, uid: u32, gid: u32 },
     #[error("`{}` cannot be made a device; importing needs root outside of containers", entry.display())]
     Device { entry: PathBuf },
+    #[error(
+        "`{}` would be {length} long; no operating system has such a file, this image is damaged or made to do harm, do not use it",
+        entry.display()
+    )]
+    Huge { entry: PathBuf, length: ByteSize },
     #[error("`{}` cannot be written ({doing})", entry.display())]
     Write {
         entry: PathBuf,
@@ -151,6 +157,9 @@ impl Planter {
 
     pub fn end_file(&mut self, entry: &Path, sink: Sink, size: u64, meta: &Meta) -> Result<(), PlantError> {
         let Sink { file, written } = sink;
+        if size > limits::IMAGE_FILE {
+            return Err(PlantError::Huge { entry: entry.to_owned(), length: ByteSize(size) });
+        }
         // Whatever ends in a hole was not written.
         file.set_len(size).map_err(|source| write_error(entry, "set its length", source))?;
         own(entry, meta, |uid, gid| fchown(&file, Some(uid), Some(gid)))?;

@@ -204,8 +204,9 @@ impl Library {
             at: Moment::from(SystemTime::now()),
         };
         self.store.draft_becomes(name, Some(image.version)).map_err(LibraryError::from)?;
-        let done =
-            self.put_in_place(&tree, &image).and_then(|()| self.record(&image, &ready, Store::draft_publish));
+        let done = self
+            .put_in_place(&ready, &image)
+            .and_then(|()| self.record(&image, &ready, Store::draft_publish));
         if let Err(error) = done {
             // It shares files with the draft, which is still there: it goes with the folder of the job.
             let _ = fs::rename(self.path(&image), &tree);

@@ -1,0 +1,147 @@
+//! Life of a large image: a draft and a publication of a tree of 100,000 files, against `cp -a` and `cp -al`.
+//!
+//! `cargo bench --bench draft [FILES]`, as root. A draft is a copy where the file system cannot share data (`cp -a` is the
+//! peer), a publication makes names for files that are there (`cp -al`). Both sides end with everything on the disk
+//! (`sync -f`). Five rounds, Bramble and its peer in turn; medians. The most memory the process ever had is its own number,
+//! because the peers are processes of their own.
+
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bramble::service::images::Images;
+use bramble::service::images::import::Request;
+use bramble::service::images::library::Library;
+use bramble::service::images::publish::{Note, Publication, Skip};
+use bramble::service::jobs::{JobState, Jobs};
+use bramble::sim::sample::{Release, write_tree};
+use bramble::store::Store;
+use bramble::types::{ImageName, ImageRef, Moment};
+
+const ROUNDS: usize = 5;
+const FILES: usize = 100_000;
+/// Files in one folder.
+const FOLDER: usize = 200;
+
+fn main() {
+    let asked = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
+    let files = asked.unwrap_or(FILES);
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-draft");
+    let _ = std::fs::remove_dir_all(&work);
+    let (data, source) = (work.join("data"), work.join("source"));
+    std::fs::create_dir_all(&data).expect("a folder");
+    make_tree(&source, files);
+
+    let jobs_and_library = open(&data);
+    let (library, jobs) = &jobs_and_library;
+    let done = |job: u64| {
+        let end = jobs.wait(job).expect("known");
+        assert_eq!(end.state, JobState::Done, "{}", end.message);
+    };
+    let name: ImageName = "large".parse().expect("a name");
+    let request = Request::new(source.to_str().expect("a plain path"), name.clone());
+    done(library.import(request).expect("started"));
+    std::fs::remove_dir_all(&source).expect("it was imported");
+    let one = data.join("images/large/1");
+
+    let (mut drafts, mut copies, mut publications, mut links) = (vec![], vec![], vec![], vec![]);
+    for round in 0..ROUNDS {
+        let of: ImageRef = "large@1".parse().expect("a version");
+        drafts.push(timed(&data, || done(library.make_draft(&of).expect("started"))));
+        copies.push(peer(&data, "-a", &one, &data.join("copy")));
+
+        let draft = library.draft_path(&name);
+        std::fs::write(draft.join("etc/hostname"), format!("round-{round}\n")).expect("written");
+        let publication =
+            Publication { name: name.clone(), note: Note::default(), skip: Skip::default(), desktop: None };
+        publications.push(timed(&data, || done(library.publish_draft(publication).expect("started"))));
+        links.push(peer(&data, "-al", &one, &data.join("links")));
+
+        let version: ImageRef = format!("large@{}", round + 2).parse().expect("a version");
+        done(library.remove(&version, &|_| Vec::new()).expect("removed").job);
+    }
+    println!("{files} files, {} on the disk", bramble::types::ByteSize(size(&one)));
+    row("draft", drafts, "cp -a", copies);
+    row("publish", publications, "cp -al", links);
+    println!("the most memory of all this: {}", bramble::types::ByteSize(peak()));
+    std::fs::remove_dir_all(&work).expect("cleaned up");
+}
+
+fn row(what: &str, ours: Vec<Duration>, peer: &str, theirs: Vec<Duration>) {
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "{what:8} bramble {:6.2} s   {peer:6} {:6.2} s   ratio {:.2}",
+        ours.as_secs_f64(),
+        theirs.as_secs_f64(),
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
+}
+
+/// Files as in a real system: most of a few kilobytes, some links, a program here and there.
+fn make_tree(root: &Path, files: usize) {
+    write_tree(root, Release::Trixie).expect("a sample");
+    let mut content = vec![0_u8; 9000];
+    for number in 0..files {
+        let folder = root.join(format!("usr/share/many/{}", number / FOLDER));
+        if number % FOLDER == 0 {
+            std::fs::create_dir_all(&folder).expect("made");
+        }
+        let file = folder.join(format!("file-{number}"));
+        if number % 20 == 0 {
+            std::os::unix::fs::symlink(format!("file-{}", number + 1), file).expect("linked");
+            continue;
+        }
+        for (at, byte) in content.iter_mut().enumerate().step_by(61) {
+            *byte = u8::try_from((number * 31 + at) % 251).expect("small");
+        }
+        std::fs::write(file, content.get(..number % content.len()).unwrap_or_default()).expect("written");
+    }
+}
+
+fn open(data: &Path) -> (Library, Jobs) {
+    let store = Store::open(&data.join("bramble.db")).expect("a store");
+    let (jobs, _) = Jobs::open(store.clone()).expect("jobs");
+    let library = Library::open(data, store, jobs.clone(), Arc::new(Images::default()), Moment::from_secs(0));
+    (library.expect("a library"), jobs)
+}
+
+fn timed(data: &Path, work: impl FnOnce()) -> Duration {
+    sh(&format!("sync -f '{}'", data.display()));
+    let begin = Instant::now();
+    work();
+    sh(&format!("sync -f '{}'", data.display()));
+    begin.elapsed()
+}
+
+fn peer(data: &Path, how: &str, from: &Path, to: &PathBuf) -> Duration {
+    let line = format!("cp {how} --reflink=never '{}' '{}'", from.display(), to.display());
+    let took = timed(data, || sh(&line));
+    std::fs::remove_dir_all(to).expect("removed");
+    took
+}
+
+fn sh(line: &str) {
+    let done = Command::new("sh").args(["-euc", line]).status().expect("a shell");
+    assert!(done.success(), "{line}");
+}
+
+fn size(tree: &Path) -> u64 {
+    let said = Command::new("du").args(["-s", "-B1"]).arg(tree).output().expect("du runs");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    text.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+}
+
+/// Most memory that this process had, in bytes (proc(5), `VmHWM`).
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
