@@ -254,6 +254,7 @@ impl Library {
 
     pub(super) fn planter(&self, tree: &Path) -> Result<Planter, ImportError> {
         Planter::new(tree)
+            .map(Planter::of_a_system)
             .map_err(|source| ImportError::Staging { folder: self.folder.to_path_buf(), source })
     }
 

@@ -107,6 +107,8 @@ pub struct Planted {
 #[derive(Debug)]
 pub struct Planter {
     root: OwnedFd,
+    /// Length of the longest file, in bytes.
+    longest: u64,
     /// The folder used last: entries come folder by folder.
     near: Option<(PathBuf, OwnedFd)>,
     /// Folders get their owner, mode and times when nothing is written into them any more.
@@ -120,7 +122,13 @@ impl Planter {
     /// Writes into `root`, an existing empty folder.
     pub fn new(root: &Path) -> io::Result<Self> {
         let root = openat(AT_FDCWD, root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self { root, near: None, folders: Vec::new(), planted: Planted::default() })
+        Ok(Self { root, longest: u64::MAX, near: None, folders: Vec::new(), planted: Planted::default() })
+    }
+
+    /// What is written is an operating system: no file in it is longer than [`limits::IMAGE_FILE`].
+    #[must_use]
+    pub fn of_a_system(self) -> Self {
+        Self { longest: limits::IMAGE_FILE, ..self }
     }
 
     pub fn folder(&mut self, entry: &Path, meta: Meta) -> Result<(), PlantError> {
@@ -157,7 +165,7 @@ impl Planter {
 
     pub fn end_file(&mut self, entry: &Path, sink: Sink, size: u64, meta: &Meta) -> Result<(), PlantError> {
         let Sink { file, written } = sink;
-        if size > limits::IMAGE_FILE {
+        if size > self.longest {
             return Err(PlantError::Huge { entry: entry.to_owned(), length: ByteSize(size) });
         }
         // Whatever ends in a hole was not written.
