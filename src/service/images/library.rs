@@ -588,10 +588,10 @@ fn delete_lone(image: &Path, rows: &[VersionRow]) -> io::Result<()> {
             || hidden.strip_suffix(RECORD).is_some_and(|version| gone(version) || is_known(version))
         {
             delete(&file)?;
+            // Fails, and may, when there are other versions.
+            let _ = std::fs::remove_dir(image);
         }
     }
-    // Fails, and may, when there are versions.
-    let _ = std::fs::remove_dir(image);
     Ok(())
 }
 
