@@ -247,7 +247,8 @@ fn discover(packet: &Packet, facts: Facts<'_>) -> Decision {
             _ => Some(facts.now.plus(ROM_HOLD)),
         };
         bind(ip, packet, facts, longer(until, ip, facts))
-    } else if held(ip, facts) {
+    } else if held(ip, facts) || facts.client.fixed == Some(ip) {
+        // Nobody else can get it. What the client holds besides stays its own until it asks for this one.
         Vec::new()
     } else {
         vec![hold(ip, facts, true)]
@@ -291,10 +292,10 @@ fn may_have(ip: Ipv4Addr, selecting: bool, facts: Facts<'_>) -> Result<(), Refus
     if ip == scope.server {
         return Err(Refusal::NotForClients);
     }
-    if let Some(fixed) = allocate::fixed(facts)
-        && fixed != ip
-    {
-        return Err(Refusal::Reserved);
+    match allocate::fixed(facts) {
+        Some(fixed) if fixed == ip => return Ok(()),
+        Some(_) => return Err(Refusal::Reserved),
+        None => {}
     }
     if let Some((own, entry)) = allocate::own(facts)
         && own != ip
@@ -310,7 +311,7 @@ fn may_have(ip: Ipv4Addr, selecting: bool, facts: Facts<'_>) -> Result<(), Refus
         Some(entry) if matches!(entry.state, State::Declined { .. }) => Err(Refusal::NotYours),
         Some(entry) if allocate::is_own(entry, client) => Ok(()),
         Some(entry) if entry.state != State::Free => Err(Refusal::NotYours),
-        _ if client.fixed == Some(ip) || (scope.is_dynamic(ip) && allocate::has_room(ip, table)) => Ok(()),
+        _ if scope.is_dynamic(ip) && allocate::has_room(ip, table) => Ok(()),
         _ if scope.is_reserved(ip) => Err(Refusal::NotYours),
         _ => Err(Refusal::NotForClients),
     }
@@ -406,7 +407,7 @@ fn longer(until: Option<Uptime>, ip: Ipv4Addr, facts: Facts<'_>) -> Option<Uptim
     }
 }
 
-/// Whether `ip` is bound to this client already, so that an offer changes nothing.
+/// Whether `ip` is bound to this client already.
 fn held(ip: Ipv4Addr, facts: Facts<'_>) -> bool {
     facts.table.get(ip).is_some_and(|entry| {
         matches!(entry.state, State::Bound { .. }) && allocate::is_own(entry, facts.client)

@@ -436,6 +436,33 @@ fn a_pi_that_moves_leaves_its_old_network() {
     assert_eq!(laptop.changes.len(), 1, "other devices may well be on two networks");
 }
 
+/// Found by `no_address_is_ever_two_clients`: the offer took the client's lease away, and the next one got it.
+#[test]
+fn an_offer_of_the_reserved_address_leaves_the_lease_it_has() {
+    let reserved = Client { fixed: Some(A), ..client(1) };
+    let mut table = table(&[bound(&reserved, B, None)]);
+    let decision = decided(&discover_packet(1), &reserved, &table, &scope());
+    assert_eq!(says(&decision), Says::Offer(A));
+    for change in &decision.changes {
+        table.apply(change, NOW);
+    }
+    let wish = packet(2, Some(MessageType::Discover), None, Some(B), NONE);
+    assert_ne!(
+        says(&decided(&wish, &Client { standing: Standing::Adopted, ..client(2) }, &table, &scope())),
+        Says::Offer(B)
+    );
+    let request = packet(1, Some(MessageType::Request), Some(ME), Some(A), NONE);
+    let decision = decided(&request, &reserved, &table, &scope());
+    assert_eq!(says(&decision), Says::Ack(A));
+    for change in &decision.changes {
+        table.apply(change, NOW);
+    }
+    assert_eq!(
+        says(&decided(&wish, &Client { standing: Standing::Adopted, ..client(2) }, &table, &scope())),
+        Says::Offer(B)
+    );
+}
+
 /// dnsmasq's rule: firmware without an identifier and the operating system with one are one machine.
 #[test]
 fn a_client_that_begins_to_show_an_identifier_keeps_its_address() {
