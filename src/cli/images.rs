@@ -148,7 +148,7 @@ pub enum ImageCommand {
         image: ImageRef,
         /// The archive to make, on another disk, such as trixie.tar.zst; `-` for standard output
         to: PathBuf,
-        /// Pack it as .tar.xz: a fifth smaller, and takes much longer (also chosen by the name of the archive)
+        /// Pack it as .tar.xz: a tenth smaller, and takes twenty times as long (also chosen by the name of the archive)
         #[arg(long)]
         xz: bool,
     },
