@@ -118,6 +118,9 @@ pub struct Link {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The server has been greeted: from now on it may give orders.
+    open: bool,
+    /// It has welcomed this client: from now on it answers.
     connected: bool,
     queue: VecDeque<Zeroizing<Vec<u8>>>,
     waiting: BTreeMap<u32, Sender<Reply>>,
@@ -154,7 +157,7 @@ impl Link {
         if let Ok(frame) = encode(&ToServer::Printed { id, bytes: bytes.into() }) {
             let waited = self
                 .connected
-                .wait_while(self.state(), |state| state.connected && state.queue.len() >= QUEUED)
+                .wait_while(self.state(), |state| state.open && state.queue.len() >= QUEUED)
                 .unwrap_or_else(PoisonError::into_inner);
             let mut state = waited;
             self.send(&mut state, frame);
@@ -201,7 +204,7 @@ impl Link {
     }
 
     fn send(&self, state: &mut State, frame: Zeroizing<Vec<u8>>) {
-        if state.connected {
+        if state.open {
             state.queue.push_back(frame);
             // A full pipe wakes as well.
             let _ = (&self.wake).write(&[1]);
@@ -249,7 +252,7 @@ impl Link {
 
     fn hang_up(&self) {
         let mut state = self.state();
-        state.connected = false;
+        (state.open, state.connected) = (false, false);
         state.queue.clear();
         // Whoever waits for an answer hears at once that there will be none.
         state.waiting.clear();
@@ -265,6 +268,7 @@ impl Link {
         tell: &mut impl FnMut(Event),
     ) -> io::Result<String> {
         connection.send(&ToServer::Hello(hello))?;
+        self.state().open = true;
         let mut heard = Instant::now();
         loop {
             let left = SILENCE.saturating_sub(heard.elapsed());
@@ -596,6 +600,21 @@ mod tests {
             service: "login".into(),
             terminal: "tty1".into(),
         }
+    }
+
+    /// A server whose list of people takes long has been greeted, and sees this client as there.
+    #[test]
+    fn an_order_before_the_welcome_is_answered_too() {
+        let fake = Fake::new();
+        let (link, events) = kept(fake.address(fake.pin));
+        let mut tls = fake.accept();
+        assert!(matches!(hear(&mut tls), ToServer::Hello(_)));
+        let order = Order::EndSession { session: SessionId(7), message: String::new() };
+        say(&mut tls, &ToAgent::Order { id: 5, order });
+        assert!(matches!(events.recv_timeout(LONG), Ok(Event::Order { id: 5, .. })));
+        link.done(5, Some("nobody is there"));
+        let ToServer::Done { id, trouble } = hear(&mut tls) else { unreachable!("an answer") };
+        assert_eq!((id, trouble), (5, Some(Label::from("nobody is there"))));
     }
 
     #[test]
