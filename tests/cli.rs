@@ -261,6 +261,16 @@ fn clients_are_adopted_and_forgotten() {
             .starts_with("bramble: nothing was changed, because the configuration would not be right:\n")
     );
     assert_eq!(fs::read_to_string(site.path("bramble")).expect("there"), after, "refusals change nothing");
+    site.told(&["client", "adopt", "lab-02", "--name", "desk"]);
+    assert!(site.told(&["client", "show", "desk"]).contains("  Room     lab\n"), "what is left out stays");
+    assert_eq!(
+        site.told(&["client", "adopt", "desk", "--name", "lab-02", "--room", "none", "--image", "none"]),
+        "lab-02 (b8:27:eb:01:02:03) is adopted; it has no image yet: adopt it again with `--image NAME`, or with the \
+         `--room NAME` of a room that has one.\n"
+    );
+    let listed: Value = serde_json::from_str(&site.told(&["client", "list", "--json"])).expect("JSON");
+    let own = serde_json::json!({ "image": null, "ip": null, "mode": null, "page": null });
+    assert_eq!(listed["clients"][1]["own"], own, "{listed}");
     assert_eq!(
         site.told(&["client", "forget", "lab-02"]),
         "lab-02 (b8:27:eb:01:02:03) is forgotten. It will be new when it is next seen.\n"

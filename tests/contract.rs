@@ -150,7 +150,7 @@ fn access_list() -> String {
     let any = |_: &str| true;
     let list = json!({
         "luci-app-bramble": {
-            "description": "Grant access to all of Bramble: rooms, images, people and settings",
+            "description": "Grant access to all of Bramble: rooms, images, people and settings (together with the rights of a teacher and to watch)",
             "read": {
                 // Backups and exported images on mounted disks are found and fetched, by their names and no others.
                 "cgi-io": ["download"],

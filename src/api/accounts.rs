@@ -8,7 +8,7 @@ use super::answer::{
     Account, Accounts, Class, ClassMoved, Classes, Exported, Imported as ImportedAnswer, NewPasswords,
     Outcome, Removals, Slip as SlipAnswer, Started, Tested,
 };
-use super::args::Args;
+use super::args::{Args, OrNone};
 use super::error::ApiError;
 use super::{Api, now, value};
 use crate::service::accounts::elsewhere::Listed;
@@ -39,17 +39,6 @@ impl FromStr for ClassList {
             .map(str::parse)
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-}
-
-/// A value, or `none` to take it away.
-struct OrNone<T>(Option<T>);
-
-impl<T: FromStr> FromStr for OrNone<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "none" { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
     }
 }
 

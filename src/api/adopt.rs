@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Api;
 use super::answer::{ClientDetail, Forgotten};
-use super::args::Args;
+use super::args::{Args, OrNone};
 use super::error::ApiError;
 use crate::config::edit::{self, Edit, EditError, NewValue};
 use crate::config::uci::Document;
@@ -20,34 +20,39 @@ impl Api {
     pub(super) fn client_adopt(&self, args: &Args) -> Result<ClientDetail, ApiError> {
         let mac = self.meant(args)?;
         let name: HostName = args.need("name")?;
-        let room: Option<RoomName> = args.get("room")?;
-        let image: Option<ImageRef> = args.get("image")?;
-        let ip: Option<Ipv4Addr> = args.get("ip")?;
+        let room: Option<OrNone<RoomName>> = args.get("room")?;
+        let image: Option<OrNone<ImageRef>> = args.get("image")?;
+        let ip: Option<OrNone<Ipv4Addr>> = args.get("ip")?;
         let config = self.config.borrow().clone();
         if let Some(owner) = config.clients.iter().find(|client| client.name == name && client.mac != mac) {
             return Err(ApiError::NameTaken { name, owner: owner.mac });
         }
-        if let Some(room) = &room {
+        if let Some(OrNone(Some(room))) = &room {
             self.room_exists(room)?;
         }
-        if let Some(image) = &image
+        if let Some(OrNone(Some(image))) = &image
             && self.images.resolve(image).is_none()
         {
             return Err(self.no_such_image(image.clone()));
         }
-        let values = [
-            ("name", Some(name.to_string())),
-            ("room", room.map(|room| room.to_string())),
-            ("image", image.map(|image| image.to_string())),
-            ("ip", ip.map(|ip| ip.to_string())),
+        // What was left out stays; what is said to be `none` goes.
+        let said = [
+            ("name", Some(Some(name.to_string()))),
+            ("room", room.map(text_of)),
+            ("image", image.map(text_of)),
+            ("ip", ip.map(text_of)),
         ];
-        let values =
-            values.into_iter().filter_map(|(option, value)| Some((option.to_owned(), NewValue::One(value?))));
+        let said = said.into_iter().filter_map(|(option, value)| Some((option.to_owned(), value?)));
         let edits: Vec<Edit> = if let Some(section) = self.section_of(mac)? {
-            values.map(|(option, value)| Edit::Set { section: section.clone(), option, value }).collect()
+            let edit = |(option, value): (String, Option<String>)| match value {
+                Some(value) => Edit::Set { section: section.clone(), option, value: NewValue::One(value) },
+                None => Edit::Unset { section: section.clone(), option },
+            };
+            said.map(edit).collect()
         } else {
             let mac = ("mac".to_owned(), NewValue::One(mac.to_string()));
-            let options = std::iter::once(mac).chain(values).collect();
+            let given = said.filter_map(|(option, value)| Some((option, NewValue::One(value?))));
+            let options = std::iter::once(mac).chain(given).collect();
             vec![Edit::Add { kind: "client".to_owned(), name: None, options }]
         };
         self.change(&edits)?;
@@ -125,4 +130,8 @@ impl Api {
         self.reload.blocking_send(asked).map_err(|_| ApiError::Stopping)?;
         answered.blocking_recv().map_err(|_| ApiError::Stopping)?.map_err(ApiError::WouldNotWork)
     }
+}
+
+fn text_of<T: ToString>(value: OrNone<T>) -> Option<String> {
+    value.0.map(|value| value.to_string())
 }

@@ -29,7 +29,8 @@ use crate::service::state::Word;
 pub use crate::service::verdicts::Verdict;
 use crate::types::{
     Arch, ByteSize, ClassName, FullName, Gid, HostName, ImageName, ImageRef, ImageVersion, MacAddr, Mode,
-    Moment, Role, RoomName, Secret, Serial, SessionId, SessionKind, Uid, UserName, Version,
+    Moment, PageUrl, Role, RoomName, Secret, Serial, SessionId, SessionKind, ShareName, Uid, UserName,
+    Version,
 };
 
 /// Answer of `status`.
@@ -296,6 +297,17 @@ pub struct Client {
     pub mode_now: Option<Mode>,
     /// Whether a teacher may look at its screen (`screen_open`).
     pub screen: bool,
+    /// What the configuration says of this client alone; `None` until it is adopted.
+    pub own: Option<Own>,
+}
+
+/// What a client has of its own, where it would else have what its room has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    pub image: Option<ImageRef>,
+    pub ip: Option<Ipv4Addr>,
+    pub mode: Option<Mode>,
+    pub page: Option<PageUrl>,
 }
 
 /// How a client is, and when its agent said so.
@@ -340,8 +352,23 @@ pub struct RoomState {
     pub slowest: Option<HostName>,
     /// How its clients are used, unless they say otherwise; `None` for those of no room.
     pub mode: Option<Mode>,
+    /// What belongs to each mode, as `mode_set` takes it; `None` for those of no room.
+    pub modes: Option<ModeDetails>,
     /// Whether a teacher may look at the screens of its clients.
     pub screens: bool,
+}
+
+/// What is set for each way to use a room, whichever of them is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeDetails {
+    /// 0 for as long as they like.
+    pub guest_minutes: u32,
+    pub kiosk_page: Option<PageUrl>,
+    /// 0 for never.
+    pub kiosk_minutes: u32,
+    pub exam_classes: Vec<ClassName>,
+    pub exam_accounts: Vec<UserName>,
+    pub exam_shares: Vec<ShareName>,
 }
 
 /// Answer of `mode_set`.
@@ -574,6 +601,7 @@ pub struct SessionEnded {
 /// Answer of `job_list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Jobs {
+    pub now: Moment,
     pub jobs: Vec<JobStatus>,
 }
 

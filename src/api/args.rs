@@ -8,6 +8,18 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::methods::Method;
 
+/// A value, or `none` to take it away.
+#[derive(Debug)]
+pub struct OrNone<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for OrNone<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
+}
+
 /// The arguments of one call of `method`.
 #[derive(Debug)]
 pub struct Args {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{
-    Boot, Client, ClientDetail, ClientEvent, Clients, Events, HealthNow, Line, RoomState, Rooms,
+    Boot, Client, ClientDetail, ClientEvent, Clients, Events, HealthNow, Line, ModeDetails, Own, RoomState,
+    Rooms,
 };
 use super::args::Args;
 use super::eeprom::boot_order;
 use super::error::ApiError;
 use super::{Api, now};
+use crate::config::Modes;
 use crate::service::boots::of_room;
 use crate::service::clients::Known;
 use crate::service::eeprom::State as RolloutState;
@@ -108,6 +110,12 @@ impl Api {
             mode: config.use_of(known.mac).mode(),
             mode_now: self.agents.get(known.mac).and_then(|agent| agent.mode),
             screen: config.room_of(known.mac).is_some_and(|room| room.modes.screens),
+            own: config.clients.iter().find(|client| client.mac == known.mac).map(|client| Own {
+                image: client.image.clone(),
+                ip: client.ip,
+                mode: client.mode,
+                page: client.kiosk_page.clone(),
+            }),
         }
     }
 
@@ -163,10 +171,22 @@ impl Api {
                 people: sessions.iter().filter(|open| here(open.session.client)).count(),
                 boots,
                 mode: room.map(|room| room.modes.mode),
+                modes: room.map(|room| details(&room.modes)),
                 screens: room.is_some_and(|room| room.modes.screens),
                 slowest: slowest.and_then(|index| last.get(index).map(|(name, _)| name.clone())),
             })
         });
         Rooms { now, rooms: summaries.collect() }
+    }
+}
+
+fn details(modes: &Modes) -> ModeDetails {
+    ModeDetails {
+        guest_minutes: modes.guest_minutes,
+        kiosk_page: modes.kiosk_page.clone(),
+        kiosk_minutes: modes.kiosk_idle_minutes,
+        exam_classes: modes.exam.classes.clone(),
+        exam_accounts: modes.exam.accounts.clone(),
+        exam_shares: modes.exam.shares.clone(),
     }
 }

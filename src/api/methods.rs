@@ -1,7 +1,7 @@
 //! The table of methods: one row each, with its arguments, who may call it and what it is for.
 //!
-//! The ubus object and its access list are made from these rows, the command line is tested against them, and so will be
-//! the web pages.
+//! The ubus object and its access list are made from these rows; the command line and the web pages are tested against
+//! them.
 //! Arguments that a row does not name are ignored: LuCI adds `ubus_rpc_session` to every call.
 
 /// One method.
@@ -139,13 +139,13 @@ pub const METHODS: &[Method] = &[
         params: &[
             CLIENT,
             must("name", Kind::Text, "give the host name it shall have, such as `lab-01`"),
-            may("room", Kind::Text, "the room it belongs to"),
+            may("room", Kind::Text, "the room it belongs to; `none` for no room, as it is if left out"),
             may(
                 "image",
                 Kind::Text,
-                "what it boots instead of its room's image, such as `trixie` or `trixie@3`",
+                "what it boots instead of its room's image, such as `trixie` or `trixie@3`; `none` for the room's",
             ),
-            may("ip", Kind::Text, "a fixed address"),
+            may("ip", Kind::Text, "a fixed address; `none` for one from the pool"),
         ],
         help: "Make a Pi one of ours: its name, room, image and address",
     },
@@ -268,7 +268,11 @@ pub const METHODS: &[Method] = &[
                 Kind::Number,
                 "how long a guest may stay, or after how long without a key a kiosk begins anew; 0 for no limit",
             ),
-            may("page", Kind::Text, "what a kiosk shows, such as `https://library.example/`"),
+            may(
+                "page",
+                Kind::Text,
+                "what a kiosk shows, such as `https://library.example/`; `none` for a client: that of its room",
+            ),
             may(
                 "classes",
                 Kind::Text,

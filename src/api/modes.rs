@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::answer::ModeSet;
-use super::args::Args;
+use super::args::{Args, OrNone};
 use super::error::ApiError;
 use crate::config::edit::{Edit, NewValue};
 use crate::types::{ClassName, MacAddr, Mode, PageUrl, RoomName, ShareName, UserName};
@@ -44,7 +44,7 @@ impl Api {
             edits.push(one(option, minutes.to_string()));
         }
         if let Some(page) = page(args, mode)? {
-            edits.push(one("kiosk_url", page.to_string()));
+            edits.push(page_of(room.to_string(), page));
         }
         let lists = [
             ("exam_class", names::<ClassName>(args, "classes", mode)?),
@@ -88,13 +88,13 @@ impl Api {
             }
         } else {
             let mode = parse(word)?;
-            let mut set = |option: &str, value: String| {
-                let (section, option) = (section.clone(), option.to_owned());
-                edits.push(Edit::Set { section, option, value: NewValue::One(value) });
-            };
-            set("mode", mode.to_string());
+            edits.push(Edit::Set {
+                section: section.clone(),
+                option: "mode".to_owned(),
+                value: NewValue::One(mode.to_string()),
+            });
             if let Some(page) = page(args, mode)? {
-                set("kiosk_url", page.to_string());
+                edits.push(page_of(section, page));
             }
         }
         self.change(&edits)?;
@@ -138,8 +138,17 @@ fn not_for(field: &'static str, mode: Mode) -> ApiError {
     ApiError::BadValue { field, message: format!("`{field}` has no meaning for `{mode}`; leave it out") }
 }
 
-fn page(args: &Args, mode: Mode) -> Result<Option<PageUrl>, ApiError> {
-    let page = args.get::<PageUrl>("page")?;
+/// A page of one's own, or none: a client then shows that of its room.
+fn page_of(section: String, page: OrNone<PageUrl>) -> Edit {
+    let option = "kiosk_url".to_owned();
+    match page.0 {
+        Some(page) => Edit::Set { section, option, value: NewValue::One(page.to_string()) },
+        None => Edit::Unset { section, option },
+    }
+}
+
+fn page(args: &Args, mode: Mode) -> Result<Option<OrNone<PageUrl>>, ApiError> {
+    let page = args.get::<OrNone<PageUrl>>("page")?;
     if page.is_some() && mode != Mode::Kiosk { Err(not_for("page", mode)) } else { Ok(page) }
 }
 

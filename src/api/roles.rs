@@ -4,7 +4,7 @@
 //! list is the administrator's.
 
 /// What somebody may call who only watches the room: nothing here changes anything, and nothing here lists people beyond
-/// those who are logged in.
+/// those who are logged in, were so lately (`session_list`, `events`), or take part in an exam (`room_list`).
 pub const HELPER: &[&str] = &[
     "overview",
     "status",

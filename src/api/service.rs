@@ -72,7 +72,7 @@ impl Api {
     }
 
     pub fn job_list(&self) -> Result<Jobs, ApiError> {
-        Ok(Jobs { jobs: self.jobs.list().map_err(|error| self.failed(&error))? })
+        Ok(Jobs { now: now(), jobs: self.jobs.list().map_err(|error| self.failed(&error))? })
     }
 
     pub(super) fn job_output(&self, args: &Args) -> Result<JobOutput, ApiError> {

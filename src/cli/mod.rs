@@ -34,7 +34,6 @@ pub mod text;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -216,15 +215,15 @@ pub enum ClientCommand {
         /// Host name, such as lab-01
         #[arg(long)]
         name: HostName,
-        /// The room it belongs to
+        /// The room it belongs to; `none` for no room, as it is if left out
         #[arg(long)]
         room: Option<RoomName>,
-        /// What it boots instead of its room's image, such as trixie or trixie@3
+        /// What it boots instead of its room's image, such as trixie or trixie@3; `none` for the room's
         #[arg(long)]
         image: Option<ImageRef>,
-        /// A fixed address
+        /// A fixed address; `none` for one from the pool
         #[arg(long)]
-        ip: Option<Ipv4Addr>,
+        ip: Option<String>,
     },
     /// Take a Pi out of the configuration and forget what was seen of it
     Forget { client: String },

@@ -4,9 +4,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bramble::api::answer::{Catalogue, Devices, JobOutput, Medium, ScreenOpened, Shell};
 use bramble::api::methods::{Access, METHODS};
 use bramble::api::roles::{HELPER, TEACHER};
 use bramble::config::schema::{Absent, Kind, Naming, SECTIONS};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Compares a file with what it should hold, or writes it.
@@ -95,4 +98,32 @@ fn the_tests_of_the_pages_have_the_table() {
     let methods: Vec<Value> = methods.collect();
     let text = serde_json::to_string_pretty(&methods).expect("JSON") + "\n";
     hold("tests/luci/answers/methods.json", &text);
+}
+
+type Again = fn(&Value) -> Value;
+
+/// A recorded answer, read into its type and written again.
+fn again<T: DeserializeOwned + Serialize>(answer: &Value) -> Value {
+    let read = serde_json::from_value::<T>(answer.clone());
+    read.map_or_else(|error| json!(error.to_string()), |read| serde_json::to_value(&read).expect("JSON"))
+}
+
+/// What the pages are tested with and no school of simulated Pis answers: it needs the internet, a disk or a screen. These
+/// are written by hand, and are what the daemon could answer, no key more and none less.
+#[test]
+fn answers_that_were_written_by_hand_are_answers() {
+    let list: [(&str, Again); 6] = [
+        ("image_catalogue", again::<Catalogue>),
+        ("device_list", again::<Devices>),
+        ("enrol_medium", again::<Medium>),
+        ("job_output", again::<JobOutput>),
+        ("screen_open", again::<ScreenOpened>),
+        ("image_shell", again::<Shell>),
+    ];
+    for (name, again) in list {
+        let path = format!("{}/tests/luci/answers/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).expect("an answer");
+        let answer: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(again(&answer), answer, "{name}");
+    }
 }

@@ -18,11 +18,8 @@ const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu
 
 /* Methods that no page has a use for. */
 const UNUSED = {
-	upload_list: 'the command line has it; no page does yet',
-	upload_cancel: 'the command line has it; no page does yet',
 	action_get: 'action_list has the same of each action',
 	account_get: 'account_list has the same of each account',
-	job_status: 'job_list has the same of each task',
 	takeover: 'set-up asks the program, which can answer before the daemon runs'
 };
 

@@ -101,7 +101,7 @@ class Element {
 		const wanted = selector.split(',').map((one) => one.trim()).map((one) => {
 			const attribute = one.match(/^\[([a-z-]+)\]$/)?.[1];
 
-			return (node) => (attribute ? attribute in node.attributes : node.tagName == one.toUpperCase());
+			return (node) => (attribute ? attribute in node.attributes : one[0] == '.' ? node.classList.contains(one.slice(1)) : node.tagName == one.toUpperCase());
 		});
 
 		return this.children.flatMap((child) => child.all((node) => wanted.some((fits) => fits(node))));
@@ -119,7 +119,7 @@ class Element {
 function browser(answers = {}) {
 	const seen = { calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
-	const document = { body, sent: [], hidden: false, activeElement: null, documentElement: new Element('html') };
+	const document = { body, sent: [], hidden: false, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
 
 	Element.prototype.ownerDocument = document;
 
@@ -238,6 +238,7 @@ function browser(answers = {}) {
 	const uci = {
 		load: () => Promise.resolve(),
 		unload() {},
+		changes: () => Promise.resolve(config.changes ?? {}),
 		save: () => Promise.resolve(),
 		apply: () => { seen.applied++; return Promise.resolve(); },
 		get: (file, section, option) => (option ? config[file]?.[section]?.[option] : config[file]?.[section] && '1'),

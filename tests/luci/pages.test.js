@@ -391,8 +391,194 @@ test('a room is switched off only after it was said who is logged in', async () 
 
 	const { params } = page.seen.calls.find((call) => call.method == 'client_action');
 
-	assert.deepStrictEqual([ params.action, params.room, params.all, params.client, params.force ], [ 'shutdown', 'classroom', undefined, undefined, '1' ]);
+	assert.deepStrictEqual([ params.action, params.room, params.all, params.client, params.force ], [ 'shutdown', 'classroom', undefined, undefined, undefined ]);
 	assert.strictEqual(page.seen.notices.length, 1);
+});
+
+test('who logged in while the dialog was open is named before anybody is switched off', async () => {
+	const given = answers();
+	const refusal = 'nothing was done, because people are logged in: Zoë Adams at lab-01';
+
+	given.client_action = ({ force }) => (force ? ACTION() : { error: { code: 'people_logged_in', message: refusal, field: 'force' } });
+
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+	const asked = () => page.seen.calls.filter((call) => call.method == 'client_action').map((call) => call.params);
+
+	await node.all((one) => one.attributes['data-key'] == 'action-reboot-classroom')[0].click();
+
+	/* And the seat of whoever presses it is left alone. */
+	const mine = answer('overview').whole.seats.find((seat) => seat.room == 'classroom');
+	const fields = page.seen.modals[0].node.all((one) => [ 'mine', 'except' ].includes(one.attributes.name));
+
+	assert.deepStrictEqual(fields.map((one) => one.tagName), [ 'SELECT', 'INPUT' ]);
+	fields[0].value = mine.mac;
+	fields[1].value = 'lab-02';
+	await submit(page);
+	assert.deepStrictEqual(asked().map((one) => [ one.force, one.except ]), [ [ undefined, mine.mac + ',lab-02' ] ]);
+
+	const dialog = page.seen.modals[page.seen.modals.length - 1];
+
+	assert.ok(dialog.node.textContent.includes(refusal));
+	button(dialog.node, 'Do it all the same');
+	assert.deepStrictEqual(page.seen.notices, [], 'nothing was done yet');
+	await submit(page);
+	assert.deepStrictEqual(asked().map((one) => one.force), [ undefined, '1' ]);
+	assert.strictEqual(asked()[1].except, mine.mac + ',lab-02');
+	assert.strictEqual(page.seen.notices.length, 1);
+});
+
+/* The fields of the dialog that is open, by their names. */
+function fields(page) {
+	const dialog = page.seen.modals[page.seen.modals.length - 1]?.node;
+
+	return Object.fromEntries((dialog?.all((one) => [ 'INPUT', 'SELECT', 'TEXTAREA' ].includes(one.tagName)) ?? []).map((one) => [ one.attributes.name, one ]));
+}
+
+test('a client is changed where it is: its room and image stay unless they are changed, and can be taken away', async () => {
+	const given = answers();
+
+	given.overview.whole.rooms = [ { name: 'attic', image: null }, { name: 'classroom', image: 'sample' } ];
+	given.client_get.own = { image: 'sample@1', ip: null, mode: null, page: null };
+	given.client_adopt = () => given.client_get;
+
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+	const { mac, name } = given.client_get;
+	const asked = () => page.seen.calls.filter((call) => call.method == 'client_adopt').map((call) => call.params);
+	const open = async () => {
+		await node.all((one) => one.attributes['data-key'] == 'adopt-' + mac)[0].click();
+		await settle();
+
+		return fields(page);
+	};
+	const before = await open();
+
+	assert.deepStrictEqual([ before.name.value, before.room.value, before.image.value ], [ name, 'classroom', 'sample@1' ]);
+	assert.strictEqual(page.seen.modals[0].title, 'Change ' + name);
+	before.name.value = 'front';
+	await submit(page);
+	assert.deepStrictEqual(asked(), [ { client: mac, name: 'front' } ]);
+
+	const then = await open();
+
+	then.room.value = '';
+	then.image.value = '';
+	await submit(page);
+	assert.deepStrictEqual(asked()[1], { client: mac, name, room: 'none', image: 'none' });
+
+	/* One that is new goes into the first room. */
+	const stranger = answer('client_list').clients.find((one) => !one.adopted);
+
+	await node.all((one) => one.attributes['data-key'] == 'adopt-' + stranger.mac)[0].click();
+	await settle();
+	assert.strictEqual(fields(page).room.value, 'attic');
+	await submit(page);
+	assert.deepStrictEqual([ asked()[2].room, asked()[2].image ], [ 'attic', '' ]);
+});
+
+/* Opens “Use…” of a room or client, chooses a way, and gives the fields that belong to it. */
+async function use(page, node, key, mode) {
+	await node.all((one) => one.attributes['data-key'] == key)[0].click();
+	fields(page).mode.value = mode;
+	await submit(page);
+
+	return fields(page);
+}
+
+test('how a room is used begins with what is set, and only what was changed is sent', async () => {
+	const given = answers();
+	const [ room ] = given.room_list.rooms;
+
+	Object.assign(room, { mode: 'exam', modes: { guest_minutes: 45, kiosk_page: 'https://library.example/', kiosk_minutes: 5, exam_classes: [ 'class-7a', 'class-7c' ], exam_accounts: [ 'zoe' ], exam_shares: [ 'papers' ] } });
+	given.mode_set = { mode: 'exam', says: 'as it is', restart: [] };
+
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+	const asked = () => page.seen.calls.filter((call) => call.method == 'mode_set').map((call) => call.params).pop();
+	const key = 'mode-' + room.room;
+
+	await node.all((one) => one.attributes['data-key'] == key)[0].click();
+	assert.strictEqual(fields(page).mode.value, 'exam', 'it is in an exam');
+
+	const exam = await use(page, node, key, 'exam');
+
+	assert.deepStrictEqual([ exam.classes.value, exam.accounts.value, exam.shares.value ], [ 'class-7a, class-7c', 'zoe', 'papers' ]);
+	await submit(page);
+	assert.deepStrictEqual(asked(), { mode: 'exam', room: room.room }, 'the exam keeps those who take part');
+
+	const other = await use(page, node, key, 'exam');
+
+	other.classes.value = 'class-7b; class-7c';
+	other.shares.value = ' ';
+	await submit(page);
+	assert.deepStrictEqual(asked(), { mode: 'exam', room: room.room, classes: 'class-7b,class-7c', shares: 'none' });
+
+	assert.strictEqual((await use(page, node, key, 'guest')).minutes.value, '45');
+	await submit(page);
+	assert.deepStrictEqual(asked(), { mode: 'guest', room: room.room });
+
+	const kiosk = await use(page, node, key, 'kiosk');
+
+	assert.deepStrictEqual([ kiosk.page.value, kiosk.minutes.value ], [ 'https://library.example/', '5' ]);
+	kiosk.minutes.value = '';
+	await submit(page);
+	assert.deepStrictEqual(asked(), { mode: 'kiosk', room: room.room, minutes: '0' });
+	assert.strictEqual(page.seen.notices.pop().text, 'as it is');
+});
+
+test('how one client is used: nothing that is a setting of its room', async () => {
+	const given = answers();
+	const client = given.client_list.clients.find((one) => one.adopted);
+
+	given.mode_set = { mode: 'login', says: 'as it is', restart: [] };
+
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+	const asked = () => page.seen.calls.filter((call) => call.method == 'mode_set').map((call) => call.params).pop();
+	const key = 'mode-' + client.mac;
+
+	await node.all((one) => one.attributes['data-key'] == key)[0].click();
+	assert.strictEqual(fields(page).mode.value, 'room', 'it has no way of its own');
+
+	for (const mode of [ 'room', 'login', 'guest', 'exam' ]) {
+		await use(page, node, key, mode);
+		assert.deepStrictEqual(asked(), { mode, client: client.mac });
+	}
+
+	const kiosk = await use(page, node, key, 'kiosk');
+
+	assert.deepStrictEqual(Object.keys(kiosk), [ 'page' ]);
+	kiosk.page.value = 'https://catalogue.example/';
+	await submit(page);
+	assert.deepStrictEqual(asked(), { mode: 'kiosk', client: client.mac, page: 'https://catalogue.example/' });
+});
+
+test('a screen is opened for the one address that was given', async () => {
+	const given = answers();
+	const [ seat ] = given.overview.whole.seats.filter((one) => one.adopted);
+
+	given.screen_open = { mac: seat.mac, name: seat.name, host: '10.0.0.1', port: 5901, password: 'bako', connect_within_seconds: 120 };
+
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+
+	await node.all((one) => one.attributes['data-key'] == 'seat-' + seat.mac)[0].click();
+	await button(page.seen.modals[0].node, 'Look at the screen…').click();
+	await settle();
+
+	/* Other seats are proposed, that one is not. */
+	const proposed = page.seen.modals[1].node.all((one) => one.tagName == 'OPTION').map((one) => one.attributes.value);
+	const others = given.overview.whole.seats.filter((one) => one.ip && one.mac != seat.mac);
+
+	assert.ok(others.length > 2 && others.every((one) => proposed.includes(one.ip)) && !proposed.includes(seat.ip));
+	fields(page).viewer.value = others[0].ip;
+	await submit(page);
+	assert.strictEqual(page.seen.calls.find((call) => call.method == 'screen_open').params.viewer, others[0].ip);
+
+	const told = page.seen.modals[page.seen.modals.length - 1].node.textContent;
+
+	assert.ok(told.includes('10.0.0.1:5901') && told.includes('bako'));
 });
 
 test('what goes on at clients is on the overview, with those that did not follow', async () => {
@@ -507,6 +693,213 @@ test('a list is taken over by jobs, and their passwords are asked for when they 
 	await assert.rejects(accounts.importAll('name\nx\n', { apply: '1' }), /nothing was imported/);
 });
 
+test('passwords of a list survive a lost question, a part that fails, and the page itself', async () => {
+	const given = answers();
+	const page = browser(given);
+	const accounts = page.load('bramble.accounts');
+	const made = (name) => Object.assign(answer('account_import'), { add: 1, passwords: { accounts: [ { name, full_name: 'X', password: 'pw-' + name } ], page: '<html>' } });
+	let asked = 0;
+
+	page.window.setTimeout = (work) => setImmediate(work);
+	given.account_import = { job: 7 };
+	given.account_imported = made('x');
+
+	/* The connection breaks, the job goes on. */
+	given.job_status = () => {
+		if (++asked % 3)
+			throw new Error('XHR request aborted by browser');
+
+		return { id: 7, kind: 'people', state: asked < 9 ? 'running' : 'done', message: '', phase: 'hashing', done: asked, of: 9, unit: 'people' };
+	};
+
+	const told = [];
+	const whole = await accounts.importAll('name\nx\n', { apply: '1' }, (job) => told.push(job.done));
+
+	assert.deepStrictEqual([ whole.accounts[0].password, told ], [ 'pw-x', [ 3, 6, 9 ] ]);
+	given.job_status = () => { throw new Error('XHR request aborted by browser'); };
+	await assert.rejects(accounts.importAll('name\nx\n', { apply: '1' }), /aborted/, 'not for ever');
+
+	/* The second part fails: what the first has made is shown all the same. */
+	given.job_status = { id: 7, kind: 'people', state: 'done', message: '' };
+	given.account_import = ({ apply, csv }) => (!apply ? answer('account_import') : csv.includes('part-two') ? { error: { code: 'job', message: 'too many jobs are waiting', field: null } } : { job: 7 });
+
+	const csv = 'name\n' + 'x'.repeat(39990) + '\n' + 'part-two,' + 'y'.repeat(100) + '\n';
+
+	assert.strictEqual(accounts.parts(csv).length, 2);
+	accounts.preview(csv, {}, await accounts.importAll(csv, {}), () => {});
+	await submit(page);
+
+	const dialog = page.seen.modals[page.seen.modals.length - 1];
+
+	assert.ok(dialog.node.textContent.includes('pw-x') && dialog.node.textContent.includes('too many jobs are waiting'), dialog.node.textContent);
+
+	/* And whoever opens the page anew finds the job, with its passwords. */
+	const now = given.job_list.now;
+	const job = (id, state, ended) => Object.assign({}, given.job_list.jobs[0], { id, kind: 'people', subject: 'list ' + id, state, ended_at: ended });
+
+	given.job_list.jobs = [ job(21, 'running', null), job(22, 'done', now - 60000), job(23, 'done', now - 3700000), Object.assign(job(24, 'done', now), { kind: 'measure' }) ];
+
+	const later = browser(given);
+	const node = await later.open('bramble.people');
+
+	assert.deepStrictEqual([ 21, 22, 23, 24 ].map((id) => node.textContent.includes('list ' + id)), [ true, true, false, false ]);
+	assert.strictEqual(node.all((one) => one.tagName == 'BUTTON' && one.textContent == 'Show passwords…').length, 1);
+	await button(node, 'Show passwords…').click();
+	assert.deepStrictEqual(later.seen.calls.filter((call) => call.method == 'account_imported').map((call) => call.params.job), [ 22 ]);
+	assert.ok(later.seen.modals[0].node.textContent.includes('pw-x'));
+});
+
+test('the last day of an account is the same day wherever one looks from', () => {
+	const show = browser({}).load('bramble.show');
+	const last = Date.UTC(2027, 6, 31, 23, 59, 59, 999);
+	const zone = process.env.TZ;
+
+	try {
+		for (const there of [ 'Europe/Berlin', 'Pacific/Kiritimati', 'America/Los_Angeles' ]) {
+			process.env.TZ = there;
+			assert.match(show.lastDay(last), /31/, there);
+		}
+	}
+	finally {
+		if (zone == null)
+			delete process.env.TZ;
+		else
+			process.env.TZ = zone;
+	}
+});
+
+test('uploads that were left are seen, and cancelled', async () => {
+	const given = answers();
+	const [ upload ] = given.upload_list.uploads;
+
+	given.upload_cancel = upload;
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+
+	assert.ok(node.textContent.includes(upload.name));
+	await button(node, 'Cancel…').click();
+	assert.ok(!page.seen.calls.some((call) => call.method == 'upload_cancel'));
+	await submit(page);
+	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'upload_cancel').map((call) => call.params), [ { upload: upload.upload } ]);
+});
+
+test('the page of one client has what is to be done about it', async () => {
+	const given = answers();
+
+	given.client_action = ACTION();
+	given.client_get.verdicts = answer('overview').whole.seats.flatMap((seat) => seat.verdicts).slice(0, 1);
+
+	const page = browser(given);
+
+	page.window.location.hash = '#' + encodeURIComponent(given.client_get.mac);
+
+	const node = await page.open('bramble.clients');
+
+	await settle();
+
+	for (const kind of [ 'message', 'lock', 'logout', 'identify', 'reboot', 'shutdown' ])
+		assert.ok(node.all((one) => one.attributes['data-key'] == 'action-%s-%s'.format(kind, given.client_get.name)).length, kind);
+
+	await node.all((one) => one.attributes['data-key'] == 'action-identify-' + given.client_get.name)[0].click();
+	await submit(page);
+	assert.strictEqual(page.seen.calls.find((call) => call.method == 'client_action').params.client, given.client_get.mac);
+	await node.all((one) => one.attributes['data-key'] == 'remedy-' + given.client_get.mac)[0].click();
+	await settle();
+	assert.strictEqual(page.seen.modals[page.seen.modals.length - 1].title, 'Change ' + given.client_get.name);
+});
+
+test('an answer without news draws nothing, a press keeps the page, and problems are read aloud once', async () => {
+	const given = answers();
+
+	given.overview.whole.problems = [ 'the disk is full' ];
+
+	const page = browser(given);
+	const node = await page.open('bramble.overview');
+	const tiles = () => node.all((one) => (one.attributes['data-key'] ?? '').startsWith('seat-'));
+	const alarm = () => node.all((one) => one.attributes.role == 'alert')[0];
+	const [ tile ] = tiles(), before = alarm();
+	const whole = given.overview;
+
+	given.overview = { now: whole.now + 2000, mark: whole.mark };
+	await page.tick();
+	assert.strictEqual(tiles()[0], tile, 'it is the same tile');
+
+	/* Somebody presses it while the news come. */
+	given.overview = Object.assign({}, whole, { mark: 'other' });
+	page.document.listeners.pointerdown[0]();
+	await page.tick();
+	assert.strictEqual(tiles()[0], tile);
+	assert.strictEqual(page.seen.calls.pop().params.mark, whole.mark);
+	page.document.listeners.pointerup[0]();
+	await page.tick();
+	assert.notStrictEqual(tiles()[0], tile, 'the news are not lost');
+	assert.strictEqual(alarm(), before, 'what was said is not said again');
+
+	/* What still works is not drawn anew either. */
+	const [ now ] = tiles();
+
+	now.classList.add('spinning');
+	await page.tick();
+	assert.strictEqual(tiles()[0], now);
+});
+
+test('an answer that comes late does not draw over another step of the set-up', async () => {
+	const given = answers();
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+
+	await settle();
+	assert.match(node.textContent, /What do the Pis start/);
+
+	let late = null;
+
+	given.job_list = () => new Promise((resolve) => { late = () => resolve(answer('job_list')); });
+
+	const poll = page.tick();
+
+	await settle();
+	await node.all((one) => one.attributes['data-key'] == 'step-1')[0].click();
+	assert.match(node.textContent, /Which networks have Pis/);
+	late();
+	await poll;
+	assert.match(node.textContent, /Which networks have Pis/);
+	assert.doesNotMatch(node.textContent, /What do the Pis start/);
+});
+
+test('where Bramble is switched on already, set-up asks before it changes what is in force', async () => {
+	const given = answers();
+
+	Object.assign(given.uci.bramble.main, { enabled: '1' });
+	given.uci.bramble.dhcp = { '.name': 'dhcp', '.type': 'dhcp', mode: 'proxy' };
+	given['/usr/bin/bramble'] = { code: 0, stdout: JSON.stringify(answer('takeover')) };
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+
+	await settle();
+	await node.all((one) => one.attributes['data-key'] == 'step-1')[0].click();
+	await node.all((one) => one.attributes.value == 'authoritative')[0].fire('change');
+	await button(node, 'Show what changes').click();
+	assert.strictEqual(page.seen.applied, 0, 'nothing is saved yet');
+	assert.strictEqual(given.uci.bramble.dhcp.mode, 'proxy');
+	assert.match(page.seen.modals[0].node.textContent, /Who gives addresses: Another server of the network → Bramble/);
+
+	/* What other pages have prepared is not applied along with it. */
+	given.uci.changes = { network: [ [ 'set', 'lan', 'ipaddr', '10.0.0.1' ] ] };
+	assert.match((await submit(page)).textContent, /Changes of other pages are not applied yet \(network\)/);
+	assert.strictEqual(page.seen.applied, 0);
+	delete given.uci.changes;
+	await submit(page);
+
+	for (let n = 0; n < 10; n++)
+		await settle();
+
+	assert.strictEqual(page.seen.applied, 1);
+	assert.strictEqual(given.uci.bramble.dhcp.mode, 'authoritative');
+	assert.strictEqual(page.seen.modals[page.seen.modals.length - 1].title, 'What changes on this router');
+});
+
 test('roles have the buttons they may use and no others', async () => {
 	const labels = async (role, name) => {
 		const node = await browser(answers(role)).open('bramble.' + name);
@@ -552,6 +945,54 @@ test('EEPROMs: nothing is done before it was shown to whom, and what the danger 
 	await submit(page);
 	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'eeprom_set').map((call) => call.params.confirm), [ undefined, '1' ]);
 	assert.ok(eeprom.list({ clients: [] }, []).length);
+});
+
+test('EEPROMs: how far an update is, and why it failed', async () => {
+	const given = answers();
+
+	given.eeprom_list = answer('eeprom_rollout');
+
+	const [ one ] = given.eeprom_list.clients.filter((client) => client.rollout);
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+
+	for (const [ state, word ] of [ [ 'asked', 'offered at its next start' ], [ 'fetched', 'being written' ], [ 'applied', 'done' ], [ 'failed', 'failed' ] ]) {
+		one.rollout = Object.assign({}, one.rollout, { state, why: state == 'failed' ? 'it did not ask for the file' : '' });
+		node.view.more();
+		await settle();
+		assert.ok(node.textContent.includes(word), word);
+		assert.strictEqual(node.textContent.includes('it did not ask for the file'), state == 'failed');
+	}
+});
+
+test('a card with something on it is erased only if that was said, and nothing else is', async () => {
+	const given = answers();
+
+	given.enrol_medium = ({ to, erase, confirm }) => (erase ? { job: confirm ? 7 : null, to, says: [ 'starts from the network' ] }
+		: { error: { code: 'medium', message: 'there is something on it', field: 'to' } });
+
+	const page = browser(given);
+	const node = await page.open('bramble.clients');
+	const asked = () => page.seen.calls.filter((call) => call.method == 'enrol_medium').map((call) => [ call.params.erase, call.params.confirm ]);
+
+	node.view.more();
+	await settle();
+	await button(node, 'Make a card…').click();
+	await settle();
+	assert.ok((await submit(page)).textContent.includes('there is something on it'));
+	fields(page).erase.checked = true;
+	await submit(page);
+	assert.ok(page.seen.modals[page.seen.modals.length - 1].node.textContent.includes('starts from the network'));
+	await submit(page);
+	assert.deepStrictEqual(asked(), [ [ undefined, undefined ], [ '1', undefined ], [ '1', '1' ] ]);
+
+	/* What was empty when it was shown is not erased later. */
+	given.enrol_medium = ({ to, confirm }) => ({ job: confirm ? 7 : null, to, says: [ 'x' ] });
+	await button(node, 'Make a card…').click();
+	await settle();
+	await submit(page);
+	await submit(page);
+	assert.deepStrictEqual(asked().slice(3), [ [ undefined, undefined ], [ undefined, '1' ] ]);
 });
 
 test('whoever may not change the configuration has nothing to save', async () => {
@@ -706,7 +1147,7 @@ test('the table for a spreadsheet holds no formula', () => {
 	const rooms = browser({}).load('bramble.rooms');
 	const csv = rooms.csv([ { name: '=cmd()', room: 'a,b', model: 'say "x"', mac: '+1', state: '@x' } ]);
 
-	assert.strictEqual(csv.split('\r\n')[1], '\'=cmd(),"a,b",,\'+1,,"say ""x""",,\'@x');
+	assert.strictEqual(csv.split('\r\n')[1], '\'=cmd(),"a,b",,\'+1,,,"say ""x""",,\'@x');
 });
 
 test('a list of clients is read as it was written, and adopted one by one', async () => {
@@ -717,6 +1158,13 @@ test('a list of clients is read as it was written, and adopted one by one', asyn
 	const rows = rooms.read(rooms.csv(clients));
 
 	assert.deepStrictEqual(rows.map((row) => [ row.mac, row.name, row.room ]), clients.map((client) => [ client.mac, client.name, client.room ?? '' ]));
+
+	/* What is its own goes along, and what it has from its room does not become its own. */
+	const own = { image: 'sample@2', ip: '10.0.0.7', mode: null, page: null };
+	const [ carried ] = rooms.read(rooms.csv([ Object.assign({}, clients[0], { own }) ]));
+
+	assert.deepStrictEqual([ carried.image, carried.fixed ], [ 'sample@2', '10.0.0.7' ]);
+	assert.deepStrictEqual([ rows[0].image, rows[0].fixed ], [ '', '' ]);
 	assert.deepStrictEqual(rooms.read('Name;MAC\r\n"a;b""c";dc:a6:32:01:02:03\r\n'), [ { name: 'a;b"c', mac: 'dc:a6:32:01:02:03' } ]);
 	assert.throws(() => rooms.read('a,b\n1,2\n'), /mac and name/);
 

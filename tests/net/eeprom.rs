@@ -123,7 +123,7 @@ fn report(config: &str, updated: i64) -> Report {
 #[test]
 fn an_eeprom_is_written_when_somebody_asks_one_client_first() {
     isolated(|| {
-        let (_folder, mut room) = classroom(6);
+        let (folder, mut room) = classroom(6);
         let ups = boot(&mut room, Options { skip_walk: true });
         let pi4 = first(&room, "Pi 4B");
         let name = format!("seat-{:02}", pi4 + 1);
@@ -176,6 +176,9 @@ fn an_eeprom_is_written_when_somebody_asks_one_client_first() {
         assert_eq!(Image::parse(image).expect("an image").config(), SHIPPED);
         let _third = agent(&room, pi4, &ups[pi4], "boot-3", report("[all]\nBOOT_ORDER=0xf41\n", time));
         eventually("it has told what it is", || listed()["rollout"]["state"] == "failed");
+        let list = json(&room, &["eeprom", "list"]);
+        let differs = crate::pages::compare("eeprom_rollout", &list, folder.path());
+        assert!(differs.is_empty(), "`BRAMBLE_WRITE=1` writes it anew: {}", differs.join(", "));
         let shown = room.server.tell(&["client", "show", &name]).expect("an answer");
         assert!(
             shown.contains("The update of its EEPROM did not work: it was written, and other settings"),

@@ -31,7 +31,6 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
         ("client_get_refused", "client_get", json!({ "client": "nowhere" })),
         ("room_list", "room_list", json!({})),
         ("plan", "plan", json!({ "room": "classroom" })),
-        ("action_list", "action_list", json!({})),
         ("eeprom_list", "eeprom_list", json!({})),
         ("eeprom_set", "eeprom_set", json!({ "settings": "BOOT_ORDER=0xf21", "all": "1" })),
         ("image_list", "image_list", json!({})),
@@ -53,7 +52,33 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
         ("share_list", "share_list", json!({})),
         ("home_measure", "home_measure", json!({})),
         ("home_usage", "home_usage", json!({})),
+        (
+            "client_action",
+            "client_action",
+            json!({ "action": "message", "client": "lab-01", "message": "Good morning" }),
+        ),
+        ("action_list", "action_list", json!({})),
+        ("account_import_begun", "account_import", json!({ "csv": list, "apply": "1", "skip": "1" })),
+        ("account_imported", "account_imported", json!({ "job": "last", "slips": "html" })),
+        ("job_status", "job_status", json!({ "job": "last" })),
         ("job_list", "job_list", json!({})),
+        (
+            "upload_begin",
+            "upload_begin",
+            json!({ "name": "raspios-trixie-arm64.img.xz", "bytes": 1_200_000, "mark": "1" }),
+        ),
+        ("upload_slice", "upload_slice", json!({ "upload": 1, "offset": 0, "data": "/TeYWgAABA==" })),
+        ("upload_list", "upload_list", json!({})),
+        ("upload_cancel", "upload_cancel", json!({ "upload": 1 })),
+        ("image_desktop", "image_desktop", json!({ "image": "sample" })),
+        ("image_test", "image_test", json!({ "client": "lab-01", "image": "sample@1" })),
+        ("image_draft", "image_draft", json!({ "image": "sample" })),
+        ("image_show_draft", "image_show", json!({ "image": "sample" })),
+        ("image_maintain", "image_maintain", json!({ "image": "sample", "client": "lab-02" })),
+        ("image_publish_refused", "image_publish", json!({ "image": "sample" })),
+        ("mode_set", "mode_set", json!({ "room": "library", "mode": "guest", "minutes": 30 })),
+        ("screen_allow", "screen_allow", json!({ "room": "library", "allow": "1" })),
+        ("screen_list", "screen_list", json!({})),
     ]
 }
 
@@ -120,12 +145,45 @@ fn differences(path: &str, one: &Shape, other: &Shape, found: &mut Vec<String>) 
 /// Nobody learns a password from a file of the source.
 fn without_secrets(answer: &Value) -> String {
     let mut text = serde_json::to_string_pretty(answer).expect("JSON");
-    for account in answer["accounts"].as_array().into_iter().flatten() {
+    let lists = [&answer["accounts"], &answer["passwords"]["accounts"]];
+    for account in lists.into_iter().filter_map(Value::as_array).flatten() {
         if let Some(password) = account["password"].as_str() {
             text = text.replace(password, "bako-tiru-nefo-47");
         }
     }
     text + "\n"
+}
+
+/// Compares an answer with the one that is recorded under `name`, or records it; what differs.
+pub fn compare(name: &str, answer: &Value, folder: &Path) -> Vec<String> {
+    let path = format!("{ANSWERS}/{name}.json");
+    if std::env::var_os("BRAMBLE_WRITE").is_some() {
+        let text = without_secrets(answer).replace(&*folder.to_string_lossy(), "/mnt/sda1");
+        std::fs::write(&path, text).expect("written");
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    let recorded: Value = serde_json::from_str(&recorded).unwrap_or_default();
+    let mut found = Vec::new();
+    if recorded.is_null() {
+        found.push(format!("{name}.json is missing"));
+    }
+    differences(name, &shape(&recorded), &shape(answer), &mut found);
+    found
+}
+
+/// Waits for the end of a task.
+fn ended(link: &mut Link, job: u64) {
+    crate::dhcp_room::eventually("the task ends", || {
+        let status = link.ask("job_status", &json!({ "job": job })).expect("a task");
+        !["queued", "running"].contains(&status["state"].as_str().expect("a state"))
+    });
+}
+
+/// Waits for the end of what clients were told.
+fn acted(link: &mut Link, action: u64) {
+    crate::dhcp_room::eventually("the action ends", || {
+        link.ask("action_get", &json!({ "action": action })).expect("an action")["phase"] == "ended"
+    });
 }
 
 #[test]
@@ -135,27 +193,26 @@ fn the_pages_are_tested_with_what_the_daemon_answers() {
         let school = School::open(Path::new(BRAMBLE), folder.path(), 8, |_| ControlFlow::Continue(()));
         let school = school.unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut link = Link::open(&school.room.server.site().socket()).expect("the daemon");
-        let write = std::env::var_os("BRAMBLE_WRITE").is_some();
         let mut found = Vec::new();
-        for (name, method, params) in questions() {
+        let mut last = 0;
+        for (name, method, mut params) in questions() {
+            if params["job"] == "last" {
+                params["job"] = json!(last);
+            }
             let answer = match link.ask(method, &params) {
                 Ok(answer) => answer,
                 Err(LinkError::Refused(refusal)) => json!({ "error": refusal }),
                 Err(error) => panic!("{method}: {}", chain(&error)),
             };
             assert_eq!(name.ends_with("_refused"), answer.get("error").is_some(), "{name}: {answer}");
-            let path = format!("{ANSWERS}/{name}.json");
-            if write {
-                let folder_name = folder.path().to_string_lossy();
-                let text = without_secrets(&answer).replace(&*folder_name, "/mnt/sda1");
-                std::fs::write(&path, text).expect("written");
+            found.extend(compare(name, &answer, folder.path()));
+            if let Some(action) = answer["action"].as_u64() {
+                acted(&mut link, action);
             }
-            let recorded = std::fs::read_to_string(&path).unwrap_or_default();
-            let recorded: Value = serde_json::from_str(&recorded).unwrap_or_default();
-            if recorded.is_null() {
-                found.push(format!("{name}.json is missing"));
+            if let Some(job) = answer["job"].as_u64() {
+                ended(&mut link, job);
+                last = job;
             }
-            differences(name, &shape(&recorded), &shape(&answer), &mut found);
         }
         assert!(
             found.is_empty(),

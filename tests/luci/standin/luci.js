@@ -150,6 +150,7 @@
 	const uci = {
 		load: () => ask('uci', 'get', {}).then((values) => { config = values; }),
 		unload() {},
+		changes: () => Promise.resolve({}),
 		save: () => ask('uci', 'set', config),
 		apply: () => Promise.resolve(),
 		get: (file, section, option) => (option ? config[file]?.[section]?.[option] : config[file]?.[section] && '1'),

@@ -3,12 +3,18 @@
 'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.jobs as jobs';
 'require bramble.show as show';
 
 /* What is done to accounts and classes: the dialogs of the page “People”. Each tells `done` when something has changed. */
 
 /* uhttpd takes 64 KiB in one question; a list is cut between two lines so that each part fits with what JSON adds. */
 const PART = 40000;
+
+/* For how long the daemon keeps what an import has made, in milliseconds, and how often a lost question about one is asked
+   again, once a second. */
+const KEPT = 3600000;
+const TRIES = 30;
 
 const ROLES = [ [ 'pupil', _('Pupil or reader') ], [ 'teacher', _('Teacher or staff') ] ];
 
@@ -56,13 +62,14 @@ return baseclass.extend({
 		return parts.concat([ part + '\n' ]);
 	},
 
-	/* One part after the other; the answers become one, with lines counted over the whole list. */
-	importAll(csv, options) {
+	/* One part after the other; the answers become one, with lines counted over the whole list. `told` hears how far it is.
+	   An error brings along what the parts before it have made. */
+	importAll(csv, options, told) {
 		const whole = { add: 0, change: 0, same: 0, refused: 0, new_classes: [], ignored_columns: [], lines: [], pages: [], accounts: [] };
 		let before = 0;
 
 		return this.parts(csv).reduce((chain, part) => chain.then(() => api.accountImport(Object.assign({ csv: part }, options)))
-			.then((answer) => answer.job ? this.imported(answer.job) : answer).then((answer) => {
+			.then((answer) => answer.job ? this.imported(answer.job, told, TRIES) : answer).then((answer) => {
 			for (const count of [ 'add', 'change', 'same', 'refused' ])
 				whole[count] += answer[count];
 
@@ -75,20 +82,46 @@ return baseclass.extend({
 				whole.pages.push(answer.passwords.page);
 
 			before += part.split('\n').length - 2;
-		}), Promise.resolve()).then(() => whole);
+		}), Promise.resolve()).then(() => whole, (error) => { throw Object.assign(error, { made: whole }); });
 	},
 
-	/* Waits for the job that takes a part over; its passwords can be asked for afterwards. */
-	imported(job) {
+	/* Waits for the job that takes a part over; its passwords can be asked for afterwards. A question that is lost on the way
+	   is asked again for a while: the job goes on whatever becomes of this page. */
+	imported(job, told, tries) {
+		const later = (left) => new Promise((resolve) => window.setTimeout(resolve, 1000)).then(() => this.imported(job, told, left));
+
 		return api.jobStatus({ job: job }).then((status) => {
-			if (status.state == 'queued' || status.state == 'running')
-				return new Promise((resolve) => window.setTimeout(resolve, 1000)).then(() => this.imported(job));
+			told?.(status);
+
+			if (jobs.isOpen(status))
+				return later(TRIES);
 
 			if (status.state != 'done')
-				throw new Error(status.message);
+				throw Object.assign(new Error(status.message), { code: status.state });
 
 			return api.accountImported({ job: job, slips: 'html' });
+		}).catch((error) => {
+			/* What the daemon says is so; anything else may be better the next time. */
+			if (tries == 0 || (error.code && error.code != 'not_running'))
+				throw error;
+
+			return later(tries - 1);
 		});
+	},
+
+	/* Lists that are being taken over, or were a short while ago, with the passwords that nobody may have seen: the page that
+	   began it may be gone. */
+	imports(list) {
+		const shown = list.jobs.filter((job) => job.kind == 'people' && (jobs.isOpen(job) || list.now - job.ended_at < KEPT));
+
+		return shown.map((job) => jobs.line(job, list.now, job.state == 'done' && api.may('account_imported')
+			? act.button(_('Show passwords…'), () => api.accountImported({ job: job.id, slips: 'html' }).then(({ passwords }) => {
+				if (!passwords.accounts.length)
+					return act.done(_('No password was made up for this list.'));
+
+				this.passwords(passwords.accounts, passwords.page ? [ passwords.page ] : []);
+			}), 'action', { 'data-key': 'passwords-%d'.format(job.id) })
+			: null));
 	},
 
 	fields(account, classes) {
@@ -159,8 +192,8 @@ return baseclass.extend({
 			.then(() => { done(); act.done(_('%s is removed.').format(account.name)); }));
 	},
 
-	/* New passwords, which nobody can look up later. */
-	passwords(accounts, pages) {
+	/* New passwords, which nobody can look up later; `trouble` is what kept the rest from being made. */
+	passwords(accounts, pages, trouble) {
 		if (accounts.length == 0) {
 			ui.hideModal();
 
@@ -168,6 +201,7 @@ return baseclass.extend({
 		}
 
 		act.modal(_('New passwords'), [
+			trouble ? E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ _('Only a part of the list was taken over: %s').format(trouble) ]) : '',
 			E('p', {}, [ _('These are shown once. Print the slips or write the passwords down before you close this.') ]),
 			show.table([ _('Log-in name'), _('Name'), _('Password') ], accounts.map((one) => [
 				one.name, one.full_name, E('code', {}, [ one.password ])
@@ -214,12 +248,20 @@ return baseclass.extend({
 				show.badge(FATES[line.fate]?.[0] ?? line.fate, FATES[line.fate]?.[1]),
 				line.name, line.full_name, line.classes.join(', '), line.says
 			]), _('Nobody changes.'))
-		], _('Take the list over'), 'positive', () => this.importAll(csv, Object.assign({ apply: '1', skip: '1' }, options)).then((result) => {
+		], _('Take the list over'), 'positive', (says) => this.importAll(csv, Object.assign({ apply: '1', skip: '1' }, options), (job) => says.replaceChildren(jobs.says(job))).then((result) => {
 			done();
 			act.done(_('%s accounts added, %s changed.').format(show.number(result.add), show.number(result.change)));
 			this.passwords(result.accounts, result.pages);
 
 			return result.accounts.length == 0;
+		}, (error) => {
+			if (!error.made?.accounts.length)
+				throw error;
+
+			done();
+			this.passwords(error.made.accounts, error.made.pages, error.message);
+
+			return false;
 		}));
 	},
 

@@ -46,6 +46,7 @@ function input(field, id) {
 			'class': 'cbi-input-text',
 			'value': value,
 			'placeholder': field.placeholder,
+			'list': field.suggest ? id + '-list' : null,
 			'autocomplete': field.kind == 'password' ? 'new-password' : 'off'
 		}));
 	}
@@ -149,7 +150,7 @@ return baseclass.extend({
 		], label, loses?.length ? 'negative' : 'positive', work);
 	},
 
-	/* A dialog of fields `{ name, label, kind, value, choices, help }`. `work` gets the values; a refusal that names a field
+	/* A dialog of fields `{ name, label, kind, value, choices, suggest, help }`. `work` gets the values; a refusal that names a field
 	   is shown beside it. `kind` is that of its button: `negative` where something is lost. */
 	form(title, intro, fields, label, work, kind) {
 		const nodes = {}, notes = {};
@@ -163,6 +164,7 @@ return baseclass.extend({
 				E('label', { 'class': 'cbi-value-title', 'for': id }, [ field.label ]),
 				E('div', { 'class': 'cbi-value-field' }, [
 					nodes[field.name],
+					field.suggest ? E('datalist', { 'id': id + '-list' }, field.suggest.map(([ value, label ]) => E('option', { 'value': value }, [ label ]))) : '',
 					E('div', { 'class': 'cbi-value-description', 'id': id + '-says' }, [ field.help ?? '' ]),
 					notes[field.name]
 				])

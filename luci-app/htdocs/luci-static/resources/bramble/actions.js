@@ -82,24 +82,44 @@ return baseclass.extend({
 		if (CLOSES.indexOf(kind) >= 0)
 			fields.push({ name: 'grace', label: _('When'), kind: 'choice', choices: GRACE, help: _('People see the time that is left.') });
 
-		if (several)
-			fields.push({ name: 'except', label: _('Not these'), help: _('Names of clients with commas between them, such as that of the teacher.') });
+		if (several) {
+			fields.push({ name: 'mine', label: _('Where I sit'), kind: 'choice', choices: [ [ '', _('at none of them') ] ].concat(seats.map((seat) => [ seat.mac, seat.name ])), help: _('That client is left alone.') });
+			fields.push({ name: 'except', label: _('Not these either'), help: _('Names or addresses of clients with commas between them.') });
+		}
 
 		if (kind == 'shutdown' && target.all)
 			fields.push({ name: 'router', label: _('The router too'), kind: 'flag', help: _('Behind the last client.') });
 
-		act.form(TITLES[kind].format(name), this.says(kind, seats, people), fields, (KINDS[kind] ?? kind).replace(/…$/, ''), (values) => api.clientAction(Object.assign({
-			action: kind,
-			message: values.message,
-			grace: values.grace,
-			except: values.except,
-			router: values.router ? '1' : null,
-			/* The dialog has said who is logged in. */
-			force: kind == 'shutdown' || kind == 'reboot' ? '1' : null
-		}, target)).then((action) => {
+		const label = (KINDS[kind] ?? kind).replace(/…$/, '');
+		const title = TITLES[kind].format(name);
+
+		act.form(title, this.says(kind, seats, people), fields, label, (values) => {
+			const wanted = Object.assign({
+				action: kind,
+				message: values.message,
+				grace: values.grace,
+				except: [ values.mine, values.except ].filter((one) => one).join(','),
+				router: values.router ? '1' : null
+			}, target);
+
+			return this.tell(wanted).catch((error) => {
+				if (error.code != 'people_logged_in')
+					throw error;
+
+				/* The daemon knows who is there now; whoever came while the dialog was open is among them. */
+				act.ask(title, error.message, [ _('Programs are closed. What was not saved is lost; the files in the home stay.') ], _('Do it all the same'),
+					() => this.tell(Object.assign({ force: '1' }, wanted)));
+
+				return false;
+			});
+		}, CLOSES.indexOf(kind) >= 0 ? 'negative' : 'positive');
+	},
+
+	tell(wanted) {
+		return api.clientAction(wanted).then((action) => {
 			begun = Date.now();
 			act.done(action.of == 0 ? _('Nobody could be told.') : N_(action.of, '%s client is told.', '%s clients are told.').format(show.number(action.of)));
-		}), CLOSES.indexOf(kind) >= 0 ? 'negative' : 'positive');
+		});
 	},
 
 	/* To how many it is done, and who loses what. */

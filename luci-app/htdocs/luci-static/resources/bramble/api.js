@@ -65,6 +65,8 @@ return baseclass.extend({
 	deviceList: method('device_list'),
 	uploadBegin: method('upload_begin', [ 'name', 'bytes', 'mark' ]),
 	uploadSlice: method('upload_slice', [ 'upload', 'offset', 'data' ]),
+	uploadList: method('upload_list'),
+	uploadCancel: method('upload_cancel', [ 'upload' ]),
 	imageRemove: method('image_remove', [ 'image' ]),
 	imageDraft: method('image_draft', [ 'image' ]),
 	imageDiscard: method('image_discard', [ 'image' ]),

@@ -7,6 +7,14 @@
 /* Settings in the EEPROM of a Pi 4 or 5, and cards for Pis that do not start from the network yet. Nothing is written before
    it was said to whom, and what the danger is. */
 
+/* How far an update of a client is. */
+const ROLLOUT = {
+	'asked': [ _('offered at its next start'), 'new' ],
+	'fetched': [ _('being written'), 'boot' ],
+	'applied': [ _('done'), 'up' ],
+	'failed': [ _('failed'), 'stuck' ]
+};
+
 /* From the network first, then from what is plugged in. */
 const USUAL = 'BOOT_ORDER=0xf21';
 
@@ -21,10 +29,17 @@ return baseclass.extend({
 			show.table([ _('Name'), _('Model'), _('Bootloader of'), _('Looks for a system'), _('Update'), '' ], answer.clients.map((one) => [
 				one.name, one.model, one.built == null ? _('not told yet') : show.day(one.built),
 				[ E('code', {}, [ one.boot_order ?? '' ]) ],
-				one.rollout?.says ?? '',
+				this.rollout(one.rollout),
 				one.rollout && api.may('eeprom_undo') ? act.button(_('Take it back…'), () => this.undo(one), 'negative', { 'data-key': 'eeprom-' + one.mac }) : ''
 			]), _('No Pi 4 or 5 has told what is in its EEPROM.'))
 		];
+	},
+
+	/* How far the last update is, since when, and why it failed. */
+	rollout(update) {
+		const [ word, kind ] = ROLLOUT[update?.state] ?? [ update?.state, 'off' ];
+
+		return update ? [ show.badge(word, kind), ' ', E('small', {}, [ show.when(update.since) ]), update.why ? E('div', {}, [ update.why ]) : '' ] : '';
 	},
 
 	ask(rooms) {
@@ -55,12 +70,17 @@ return baseclass.extend({
 			_('A Pi that is started once with this card looks for its system on the network from then on; its screen shows when it is done. One card does a whole room, one Pi after the other.'), [
 				{ name: 'to', label: _('Card or file'), kind: 'choice', choices: disks.devices.map((disk) => [ disk.path, '%s, %s, %s'.format(disk.path, disk.model, show.size(disk.bytes)) ]).concat([ [ '/mnt/sda1/bramble-card.img', _('a file, to be written to a card elsewhere') ] ]) },
 				{ name: 'models', label: _('Model'), kind: 'choice', choices: [ [ 'pi4', 'Pi 4' ], [ 'pi5', 'Pi 5' ], [ 'pi3', 'Pi 3' ], [ 'pi3,pi4', 'Pi 3, Pi 4' ], [ 'pi3,pi5', 'Pi 3, Pi 5' ] ] },
-				{ name: 'image', label: _('Bootloader from the image'), kind: 'choice', choices: images.images.map((image) => [ image.name, image.name ]) }
-			], _('Show what would be done'), (values) => api.enrolMedium(values).then((plan) => {
-				act.dialog(_('Write %s?').format(plan.to), plan.says.map((one) => E('p', {}, [ one ])), _('Write it'), 'negative',
-					() => api.enrolMedium(Object.assign({ confirm: '1', erase: '1' }, values)).then(() => act.done(_('It is being written; the images page shows how far it is.'))));
+				{ name: 'image', label: _('Bootloader from the image'), kind: 'choice', choices: images.images.map((image) => [ image.name, image.name ]) },
+				{ name: 'erase', label: _('What is on it may go'), kind: 'flag', help: _('A used card, or a file that is there already, is refused otherwise.') }
+			], _('Show what would be done'), (values) => {
+				const asked = Object.assign({}, values, { erase: values.erase ? '1' : undefined });
 
-				return false;
-			})));
+				return api.enrolMedium(asked).then((plan) => {
+					act.dialog(_('Write %s?').format(plan.to), plan.says.map((one) => E('p', {}, [ one ])), _('Write it'), 'negative',
+						() => api.enrolMedium(Object.assign({ confirm: '1' }, asked)).then(() => act.done(_('It is being written; the images page shows how far it is.'))));
+
+					return false;
+				});
+			}));
 	}
 });

@@ -63,7 +63,8 @@ return baseclass.extend({
 		return parts.filter((part) => part).join(' · ');
 	},
 
-	line(job, now) {
+	/* One task; `more` is a button for what it has made. */
+	line(job, now, more) {
 		const [ word, kind ] = ENDS[job.state] ?? [ job.state, 'off' ];
 		const open = this.isOpen(job);
 		const right = open && api.may('job_cancel')
@@ -75,7 +76,7 @@ return baseclass.extend({
 			E('div', {}, job.state == 'running'
 				? [ show.bar(job.of > 0 ? 100 * job.done / job.of : null, this.says(job)), E('small', {}, [ this.says(job) ]) ]
 				: [ E('small', {}, [ job.message ]) ]),
-			E('div', {}, [ right ])
+			E('div', {}, [ more ?? '', ' ', right ])
 		]);
 	},
 

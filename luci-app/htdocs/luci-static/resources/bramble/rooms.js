@@ -2,7 +2,9 @@
 'require baseclass';
 'require bramble.api as api';
 'require bramble.act as act';
+'require bramble.actions as actions';
 'require bramble.boots as boots';
+'require bramble.seats as seats';
 'require bramble.show as show';
 'require bramble.uses as uses';
 
@@ -66,10 +68,18 @@ return baseclass.extend({
 		return '%s@%d'.format(image.name, image.version);
 	},
 
+	/* What the client can be told, as on the overview. */
+	tools(client) {
+		const there = client.last_session && client.last_session.ended == null ? [ client.last_session ] : [];
+
+		return client.adopted ? actions.tools(client.name, { client: client.mac }, [ Object.assign({}, client, { people: there }) ], seats.actions) : [];
+	},
+
 	detail(client) {
 		return [
 			E('h3', {}, [ client.name ]),
-			...boots.verdicts(client.verdicts),
+			...boots.verdicts(client.verdicts, () => seats.remedy(client)),
+			E('div', { 'class': 'bramble-tools' }, this.tools(client)),
 			E('dl', { 'class': 'bramble-facts' }, this.facts(client).flatMap(([ title, value ]) => [
 				E('dt', {}, [ title ]),
 				E('dd', {}, value)
@@ -206,9 +216,9 @@ return baseclass.extend({
 
 			return (/[",\n]/).test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
 		};
-		const columns = [ 'name', 'room', 'image', 'mac', 'ip', 'model', 'serial', 'state' ];
+		const columns = [ 'name', 'room', 'image', 'mac', 'fixed', 'ip', 'model', 'serial', 'state' ];
 
-		return [ columns ].concat(clients.map((client) => columns.map((column) => client[column])))
+		return [ columns ].concat(clients.map((client) => columns.map((column) => column == 'fixed' ? client.own?.ip : column == 'image' ? client.own?.image : client[column])))
 			.map((row) => row.map(cell).join(',')).join('\r\n') + '\r\n';
 	}
 });

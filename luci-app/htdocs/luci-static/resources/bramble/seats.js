@@ -17,6 +17,9 @@ function who(seat) {
 return baseclass.extend({
 	who: who,
 
+	/* What one client can be told. */
+	actions: [ 'message', 'lock', 'logout', 'identify', 'reboot', 'shutdown' ],
+
 	/* In which kind of state a seat is: what keeps it from working goes before how far its boot is. */
 	kind(seat) {
 		return seat.adopted && seat.verdicts?.some((one) => one.stops) ? 'stuck' : show.stateClass(seat.state).slice(8);
@@ -90,10 +93,10 @@ return baseclass.extend({
 		const tools = [];
 
 		if (seat.adopted)
-			tools.push(...actions.tools(seat.name, { client: seat.mac }, [ seat ], [ 'message', 'lock', 'identify', 'reboot', 'shutdown' ]));
+			tools.push(...actions.tools(seat.name, { client: seat.mac }, [ seat ], this.actions));
 
 		if (seat.adopted && api.may('screen_open'))
-			tools.push(act.button(_('Look at the screen…'), () => uses.look(seat), 'neutral'));
+			tools.push(act.button(_('Look at the screen…'), () => api.overview().then(({ whole }) => uses.look(seat, whole.seats)), 'neutral'));
 
 		if (!seat.adopted && api.may('client_adopt'))
 			tools.push(act.button(_('Adopt…'), () => this.adopt(seat), 'positive'));
@@ -122,21 +125,30 @@ return baseclass.extend({
 				.then(() => act.done(_('%s is being logged out.').format(person.full_name || person.user))), 'negative');
 	},
 
-	/* Makes a Pi one of ours; `rooms` and `images` are asked for, so that the dialog is never out of date. */
+	/* Makes a Pi one of ours, or changes one that is; `rooms` and `images` are asked for, so that the dialog is never out of
+	   date. Of one that is ours only what was changed is sent. */
 	adopt(seat) {
-		return Promise.all([ api.overview(), api.imageList() ]).then(([ overview, images ]) => {
+		return Promise.all([ api.overview(), api.imageList(), seat.adopted ? api.clientGet({ client: seat.mac }) : null ]).then(([ overview, images, ours ]) => {
 			const whole = overview.whole;
-			const rooms = whole.rooms.map((room) => [ room.name, room.name ]);
-			const names = images.images.map((image) => [ image.name, image.name ]);
-			const name = seat.adopted ? seat.name : this.nextName(whole, rooms[0]?.[0]);
+			const rooms = whole.rooms.map((room) => room.name);
+			const names = images.images.map((image) => image.name);
+			const before = ours
+				? { name: ours.name, room: ours.room ?? '', image: ours.own?.image ?? '' }
+				: { name: this.nextName(whole, rooms[0]), room: rooms[0] ?? '', image: '' };
+			/* One that is pinned to a version stays what it is. */
+			const choices = (none, known, now) => [ [ '', none ] ].concat([ ...new Set(known.concat(now ? [ now ] : [])) ].map((name) => [ name, name ]));
 
-			act.form(_('Adopt %s').format(seat.model ?? seat.mac),
-				_('It gets a name and a room, and starts the image of that room when it is switched on the next time.'), [
-					{ name: 'name', label: _('Name'), value: name, help: _('Letters, digits and hyphens, such as lab-01.') },
-					{ name: 'room', label: _('Room'), kind: 'choice', value: rooms[0]?.[0], choices: [ [ '', _('none') ] ].concat(rooms) },
-					{ name: 'image', label: _('Image', 'operating system'), kind: 'choice', choices: [ [ '', _('that of the room') ] ].concat(names) }
-				], _('Adopt'), (values) => api.clientAdopt(Object.assign({ client: seat.mac }, values))
-					.then((client) => act.done(_('%s belongs to the room now.').format(client.name))));
+			act.form(ours ? _('Change %s').format(ours.name) : _('Adopt %s').format(seat.model ?? seat.mac),
+				ours ? _('What is changed counts when it is switched on the next time.') : _('It gets a name and a room, and starts the image of that room when it is switched on the next time.'), [
+					{ name: 'name', label: _('Name'), value: before.name, help: _('Letters, digits and hyphens, such as lab-01.') },
+					{ name: 'room', label: _('Room'), kind: 'choice', value: before.room, choices: choices(_('none'), rooms, before.room) },
+					{ name: 'image', label: _('Image', 'operating system'), kind: 'choice', value: before.image, choices: choices(_('that of the room'), names, before.image) }
+				], ours ? _('Save') : _('Adopt'), (values) => {
+					const said = (name) => (ours ? values[name] == before[name] ? undefined : values[name] || 'none' : values[name]);
+
+					return api.clientAdopt({ client: seat.mac, name: values.name, room: said('room'), image: said('image') })
+						.then((client) => act.done((ours ? _('%s is changed.') : _('%s belongs to the room now.')).format(client.name)));
+				});
 		});
 	},
 

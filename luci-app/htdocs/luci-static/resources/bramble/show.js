@@ -21,6 +21,18 @@ const STATES = {
 	'stuck': [ _('trouble'), 'stuck' ]
 };
 
+/* How long a press may last, in milliseconds; longer ones were let go where nobody heard it. */
+const PRESS = 3000;
+
+/* Since when a button or key is held down. */
+let pressed = null;
+
+for (const name of [ 'pointerdown', 'keydown' ])
+	document.addEventListener(name, () => { pressed = Date.now(); }, true);
+
+for (const name of [ 'pointerup', 'pointercancel', 'keyup' ])
+	document.addEventListener(name, () => { pressed = null; }, true);
+
 /* How far a boot is at each step, in percent. */
 const STEPS = { 'address': 10, 'firmware': 35, 'kernel': 60, 'starting': 85 };
 
@@ -45,6 +57,11 @@ return baseclass.extend({
 
 	day(moment) {
 		return moment == null ? '' : format({ dateStyle: 'medium' }, moment);
+	},
+
+	/* The last day of something, which the daemon tells as its last moment in UTC: the same day wherever one looks from. */
+	lastDay(moment) {
+		return format({ dateStyle: 'medium', timeZone: 'UTC' }, moment);
 	},
 
 	clock(moment) {
@@ -210,8 +227,15 @@ return baseclass.extend({
 		};
 	},
 
-	/* Asks every few seconds and hands what comes to `apply`. Questions never overlap, a page that nobody looks at asks
-	   nothing, and a lost answer leaves everything as it is and says so in one line. */
+	/* Whether somebody is about to press something in `node`, or has pressed what still works: a page that were drawn anew
+	   then would take it from under their finger. */
+	held(node) {
+		return (pressed != null && Date.now() - pressed < PRESS) || node.querySelector('.spinning') != null;
+	},
+
+	/* Asks every few seconds and hands what comes to `apply`, unless the page is held: then what the next question brings.
+	   Questions never overlap, a page that nobody looks at asks nothing, and a lost answer leaves everything as it is and
+	   says so in one line. */
 	follow(node, seconds, ask, apply) {
 		const line = E('div', { 'class': 'bramble-lost', 'role': 'status', 'hidden': '' }, []);
 		let busy = false, last = Date.now();
@@ -227,7 +251,9 @@ return baseclass.extend({
 				last = Date.now();
 				line.setAttribute('hidden', '');
 				node.removeAttribute('data-stale');
-				apply(answer);
+
+				if (!this.held(node))
+					apply(answer);
 			}).catch((error) => {
 				line.replaceChildren(_('As of %s: %s').format(this.clock(last), error.message));
 				line.removeAttribute('hidden');

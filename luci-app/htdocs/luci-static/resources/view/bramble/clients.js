@@ -38,9 +38,9 @@ return view.extend({
 		const edits = api.may('client_adopt');
 
 		this.list = E('div', {}, []);
-		this.one = E('div', { 'class': 'cbi-section', 'aria-live': 'polite' }, []);
+		this.one = E('div', { 'class': 'cbi-section', 'tabindex': '-1' }, []);
 		this.chosen = decodeURIComponent(window.location.hash.slice(1)) || null;
-		window.addEventListener('hashchange', () => this.choose(decodeURIComponent(window.location.hash.slice(1)) || null));
+		window.addEventListener('hashchange', () => this.choose(decodeURIComponent(window.location.hash.slice(1)) || null).then(() => this.one.focus()));
 
 		const live = E('div', { 'data-tab': 'live', 'data-tab-title': _('Now') }, [ this.list, this.one ]);
 		this.rooms = E('div', {}, []);
@@ -142,7 +142,7 @@ return view.extend({
 
 		return [
 			api.may('client_adopt') ? act.button(client.adopted ? _('Change…') : _('Adopt…'), () => seats.adopt(client), client.adopted ? 'edit' : 'positive', { 'data-key': 'adopt-' + client.mac }) : '',
-			client.mode && api.may('mode_set') ? act.button(_('Use…'), () => uses.choose({ client: client.mac }, client.name, client.mode, done), 'neutral', { 'data-key': 'mode-' + client.mac }) : '',
+			client.own && api.may('mode_set') ? act.button(_('Use…'), () => uses.choose({ client: client.mac }, client.name, client.own?.mode ?? 'room', { kiosk_page: client.own?.page }, done), 'neutral', { 'data-key': 'mode-' + client.mac }) : '',
 			client.maintains && api.may('image_maintain') ? act.button(_('End the maintenance'), () => life.endMaintenance(client.maintains).then(done), 'action', { 'data-key': 'maintain-' + client.mac }) : '',
 			client.trial && api.may('image_test') ? act.button(_('End the trial'), () => life.endTrial(client).then(done), 'action', { 'data-key': 'trial-' + client.mac }) : '',
 			api.may('client_forget') ? act.button(_('Forget…'), () => rooms.forget(client, done), 'remove', { 'data-key': 'forget-' + client.mac }) : ''

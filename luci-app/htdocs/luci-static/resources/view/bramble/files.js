@@ -163,6 +163,6 @@ return view.extend({
 
 		const shown = answer.jobs.filter((job) => [ 'backup', 'restore', 'measure', 'return' ].indexOf(job.kind) >= 0);
 
-		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));
+		show.fill(this.tasks, jobs.list(shown.slice(0, 10), answer.now));
 	}
 });

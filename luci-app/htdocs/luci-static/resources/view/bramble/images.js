@@ -17,10 +17,16 @@ const OTHERS = [ 'backup', 'restore', 'measure', 'return', 'people' ];
 
 return view.extend({
 	load() {
-		return Promise.all([ api.imageList(), api.jobList(), archives.images(), api.loadRights() ]);
+		return Promise.all([ api.imageList(), api.jobList(), this.uploads(), archives.images(), api.loadRights() ]);
 	},
 
-	render([ images, tasks, found ]) {
+	/* Files that browsers have sent, or began to send. They are no reason to show nothing else. */
+	uploads() {
+		return api.uploadList().catch(() => ({ uploads: [] }));
+	},
+
+	render([ images, tasks, sent, found ]) {
+		this.sent = E('div', {}, []);
 		this.exported = E('div', {}, []);
 		this.list = E('div', {}, []);
 		this.tasks = E('div', {}, []);
@@ -32,18 +38,19 @@ return view.extend({
 				]),
 				this.list
 			]),
+			this.sent,
 			this.exported,
 			show.section(_('Tasks'), [ this.tasks ])
 		]);
 
 		this.showExported(found);
-		this.update([ images, tasks ]);
-		show.follow(node, EVERY, () => Promise.all([ api.imageList(), api.jobList() ]), (answer) => this.update(answer));
+		this.update([ images, tasks, sent ]);
+		show.follow(node, EVERY, () => Promise.all([ api.imageList(), api.jobList(), this.uploads() ]), (answer) => this.update(answer));
 
 		return node;
 	},
 
-	update([ images, tasks ]) {
+	update([ images, tasks, sent ]) {
 		const shown = tasks.jobs.filter((job) => OTHERS.indexOf(job.kind) < 0);
 
 		this.images = images.images;
@@ -64,7 +71,8 @@ return view.extend({
 				]
 			]), _('There is no image yet. Import one; Raspberry Pi OS as it is offered for download will do.'))
 		]);
-		show.fill(this.tasks, jobs.list(shown.slice(0, 10), Date.now()));
+		this.showUploads(sent, tasks.now);
+		show.fill(this.tasks, jobs.list(shown.slice(0, 10), tasks.now));
 
 		const exports = shown.filter((job) => job.kind == 'export' && job.state == 'done').length;
 
@@ -73,6 +81,22 @@ return view.extend({
 			archives.images().then((found) => this.showExported(found));
 
 		this.exports = exports;
+	},
+
+	/* The router keeps a few; one that is in the way can be cancelled. */
+	showUploads(sent, now) {
+		show.fill(this.sent, sent.uploads.length ? [ show.section(_('Files from a computer'), [
+			E('p', {}, [ _('One that is not complete goes on if the same file is chosen again.') ]),
+			show.table([ _('File'), _('There'), _('Begun'), '' ], sent.uploads.map((upload) => [
+				upload.name, _('%s of %s').format(show.size(upload.got), show.size(upload.bytes)), show.ago(upload.started_at, now),
+				api.may('upload_cancel') ? act.button(_('Cancel…'), () => this.cancel(upload), 'negative', { 'data-key': 'upload-%d'.format(upload.upload) }) : ''
+			]))
+		]) ] : []);
+	},
+
+	cancel(upload) {
+		act.ask(_('Cancel the upload of %s?').format(upload.name), _('An import that reads it fails.'), [ _('%s that were sent are deleted.').format(show.size(upload.got)) ],
+			_('Cancel the upload'), () => api.uploadCancel({ upload: upload.upload }));
 	},
 
 	/* Archives of images, as they were made here or brought on a disk. */

@@ -12,6 +12,9 @@
 
 const EVERY = 2;
 
+/* How often times such as “2 minutes ago” move on though nothing else does, in milliseconds. */
+const AGAIN = 30000;
+
 /* Up to so many troubles are open at first, and so many are shown at all. */
 const OPEN = 2;
 const SHOWN = 20;
@@ -28,14 +31,16 @@ return view.extend({
 
 	render([ answer, known ]) {
 		this.known = known;
+		this.alarms = E('div', {}, []);
 		this.content = E('div', {}, []);
 		this.mark = null;
 		this.whole = null;
+		this.drawn = 0;
 
-		const page = show.page(_('Bramble'), null, [ this.content ]);
+		const page = show.page(_('Bramble'), null, [ this.alarms, this.content ]);
 
 		if (answer instanceof Error)
-			show.fill(this.content, this.absent(answer));
+			this.gone(answer);
 		else
 			this.update(answer);
 
@@ -47,14 +52,22 @@ return view.extend({
 	/* One question; a second one only while clients do what they were told. */
 	ask() {
 		return api.overview({ mark: this.mark }).then((reply) => actions.busy(this.known)
-			? api.actionList().then((list) => { this.known = list.actions; return reply; })
+			? api.actionList().then((list) => { this.known = list.actions; this.drawn = 0; return reply; })
 			: reply).catch((error) => {
 			/* There is nothing yet that could be out of date. */
 			if (!this.whole)
-				show.fill(this.content, this.absent(error));
+				this.gone(error);
 			else
 				throw error;
 		});
+	},
+
+	/* What is said already is not said again: it would be read aloud each time. */
+	gone(error) {
+		if (this.says != error.message)
+			show.fill(this.content, this.absent(error));
+
+		this.says = error.message;
 	},
 
 	/* Nothing to show yet: Bramble does not run. */
@@ -72,13 +85,28 @@ return view.extend({
 		if (!reply)
 			return;
 
-		/* Times such as “2 minutes ago” move on even if nothing else does. */
+		const isNews = reply.whole != null;
+
 		this.mark = reply.mark;
 		this.whole = reply.whole ?? this.whole;
 		this.now = reply.now;
 
-		if (this.whole)
-			show.fill(this.content, this.draw(this.whole, reply.now));
+		if (!this.whole || !isNews && Date.now() - this.drawn < AGAIN)
+			return;
+
+		this.drawn = Date.now();
+		this.alarm(this.whole.problems);
+		show.fill(this.content, this.draw(this.whole, reply.now));
+	},
+
+	/* Read aloud when there is another one, and not each time that the page is drawn. */
+	alarm(problems) {
+		const says = problems.join('\n');
+
+		if (says != this.alarmed)
+			show.fill(this.alarms, problems.map((problem) => E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem ])));
+
+		this.alarmed = says;
 	},
 
 	draw(whole, now) {
@@ -114,7 +142,6 @@ return view.extend({
 			E('div', { 'class': 'bramble-head' }, seats.counts(whole.seats).concat([
 				E('span', {}, [ N_(people, '%s person is logged in', '%s people are logged in').format(show.number(people)) ])
 			])),
-			...whole.problems.map((problem) => E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem ])),
 			...(whole.news ?? []).map((one) => E('p', { 'class': 'bramble-hint' }, [ one ])),
 			whole.problems.length + down.length == 0 ? E('p', { 'class': 'bramble-good' }, [ _('All services run.') ]) : '',
 			E('div', { 'class': 'bramble-tools' }, actions.tools(_('all clients'), { all: '1' }, ours, [ 'message', 'shutdown' ])),

@@ -16,19 +16,20 @@ const EVERY = 10;
 
 return view.extend({
 	load() {
-		return Promise.all([ api.accountList({ limit: PAGE }), api.classList(), api.sessionList(), api.loadRights() ]);
+		return Promise.all([ api.accountList({ limit: PAGE }), api.classList(), api.sessionList(), api.jobList(), api.loadRights() ]);
 	},
 
-	render([ page, classes, sessions ]) {
+	render([ page, classes, sessions, tasks ]) {
 		this.query = { search: '', 'class': '', role: '', offset: 0 };
 		this.people = E('div', {}, []);
+		this.imports = E('div', {}, []);
 		this.groups = E('div', {}, []);
 		this.seats = E('div', {}, []);
 		this.past = E('div', {}, []);
 		this.filter = E('select', { 'class': 'cbi-input-select', 'aria-label': _('Class'), 'change': (ev) => this.look({ 'class': ev.target.value }) }, []);
 
 		const tabs = E('div', {}, [
-			E('div', { 'data-tab': 'accounts', 'data-tab-title': _('Accounts') }, [ this.tools(), this.people ]),
+			E('div', { 'data-tab': 'accounts', 'data-tab-title': _('Accounts') }, [ this.tools(), this.imports, this.people ]),
 			E('div', { 'data-tab': 'classes', 'data-tab-title': _('Classes') }, [ this.groups ]),
 			E('div', { 'data-tab': 'sessions', 'data-tab-title': _('Logged in') }, [ this.seats, this.past ])
 		]);
@@ -37,8 +38,12 @@ return view.extend({
 		this.showClasses(classes);
 		this.showPeople(page);
 		this.showSessions(sessions);
+		this.showImports(tasks);
 		ui.tabs.initTabGroup(tabs.childNodes);
-		show.follow(node, EVERY, () => api.sessionList(), (answer) => this.showSessions(answer));
+		show.follow(node, EVERY, () => Promise.all([ api.sessionList(), api.jobList() ]), ([ answer, now ]) => {
+			this.showSessions(answer);
+			this.showImports(now);
+		});
 
 		return node;
 	},
@@ -79,9 +84,16 @@ return view.extend({
 		}).catch((error) => act.failed(error));
 	},
 
+	/* Lists of people that are being taken over, or were lately. */
+	showImports(tasks) {
+		const lines = accounts.imports(tasks);
+
+		show.fill(this.imports, lines.length ? [ show.section(_('Lists of people'), lines) ] : []);
+	},
+
 	/* After a change of accounts or classes. */
 	reload() {
-		return Promise.all([ this.look({ offset: this.query.offset }), api.classList().then((answer) => this.showClasses(answer)) ])
+		return Promise.all([ api.jobList().then((tasks) => this.showImports(tasks)), this.look({ offset: this.query.offset }), api.classList().then((answer) => this.showClasses(answer)) ])
 			.catch((error) => act.failed(error));
 	},
 
@@ -123,7 +135,7 @@ return view.extend({
 			account.must_change ? show.badge(_('must change the password'), 'boot') : null,
 			account.expires_at == null ? null : account.expires_at < now
 				? show.badge(_('expired'), 'stuck')
-				: show.badge(_('until %s').format(show.day(account.expires_at)), 'off')
+				: show.badge(_('until %s').format(show.lastDay(account.expires_at)), 'off')
 		].filter((mark) => mark);
 	},
 

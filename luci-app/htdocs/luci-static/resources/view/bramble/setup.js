@@ -51,7 +51,8 @@ return view.extend({
 
 		const page = show.page(_('Set-up'), _('Five steps to a room whose Pis start from this router.'), [ this.steps, this.content ]);
 
-		show.follow(page, EVERY, () => this.refresh(), () => {});
+		this.before = this.settings();
+		show.follow(page, EVERY, () => this.refresh(), (draw) => draw?.());
 		this.go(this.runs ? 2 : 0);
 
 		return page;
@@ -59,7 +60,21 @@ return view.extend({
 
 	/* Only the last steps change by themselves. */
 	refresh() {
-		return this.live && !document.body.classList.contains('modal-overlay-active') ? this.live() : Promise.resolve();
+		return this.live && !document.body.classList.contains('modal-overlay-active') ? this.live.ask() : Promise.resolve(null);
+	},
+
+	/* Draws the step anew, if it is one that changes. */
+	again() {
+		return this.live?.ask().then((draw) => draw());
+	},
+
+	/* What the first two steps decide. */
+	settings() {
+		return {
+			data: uci.get('bramble', 'main', 'data') ?? '',
+			networks: L.toArray(uci.get('bramble', 'main', 'network') ?? 'lan').join(', '),
+			mode: uci.get('bramble', 'dhcp', 'mode') ?? 'authoritative'
+		};
 	},
 
 	go(step) {
@@ -95,7 +110,7 @@ return view.extend({
 		const rows = this.mounts.map((mount) => ({ mount: mount, why: this.unfit(mount), folder: mount.mount.replace(/\/$/, '') + '/bramble' }));
 		const fit = rows.filter((row) => !row.why);
 		const refused = rows.filter((row) => row.why && (DISKS.test(row.mount.mount) || [ '/', '/overlay', '/tmp' ].indexOf(row.mount.mount) >= 0));
-		let chosen = fit.some((row) => row.folder == now) ? now : fit[0]?.folder ?? null;
+		let chosen = [ this.folder, now, fit[0]?.folder ].find((folder) => fit.some((row) => row.folder == folder)) ?? null;
 
 		show.fill(this.content, [
 			E('h3', {}, [ _('Where are images and files kept?') ]),
@@ -115,7 +130,7 @@ return view.extend({
 				act.button(_('Look for disks again'), () => api.mounts().then((mounts) => { this.mounts = mounts; this.go(0); }), 'neutral', { 'data-key': 'again' })
 			]),
 			fit.length ? this.next(_('Next'), () => {
-				uci.set('bramble', 'main', 'data', chosen);
+				this.folder = chosen;
 				this.go(1);
 			}) : ''
 		]);
@@ -148,21 +163,49 @@ return view.extend({
 				if (chosen.size == 0)
 					throw new Error(_('Choose at least one network.'));
 
-				uci.set('bramble', 'main', 'network', [ ...chosen ]);
+				const wanted = { data: this.folder ?? this.before.data, networks: [ ...chosen ].join(', '), mode: mode };
 
-				if (!uci.get('bramble', 'dhcp'))
-					uci.add('bramble', 'dhcp', 'dhcp');
-
-				uci.set('bramble', 'dhcp', 'mode', mode);
-
-				return this.save().then(() => this.takeover());
+				return uci.get('bramble', 'main', 'enabled') == '1' ? this.change(wanted) : this.keepSettings(wanted).then(() => this.takeover());
 			})
 		]);
 	},
 
-	/* To the router, without the question whether the browser still reaches it: nothing of the network changes here. */
+	/* Bramble is switched on already: what is saved is in force at once, so it is asked before. */
+	change(wanted) {
+		const names = { data: _('Data'), networks: _('Networks'), mode: _('Who gives addresses') };
+		const modes = { 'authoritative': _('Bramble'), 'proxy': _('Another server of the network'), 'off': _('nobody here') };
+		const says = (name, value) => (name == 'mode' ? modes[value] ?? value : value || _('not set'));
+		const changed = Object.keys(names).filter((name) => wanted[name] != this.before[name]);
+
+		if (!changed.length)
+			return this.takeover();
+
+		act.ask(_('Change what is in force?'), _('Bramble is switched on: this counts as soon as it is saved.'),
+			changed.map((name) => '%s: %s → %s'.format(names[name], says(name, this.before[name]), says(name, wanted[name]))),
+			_('Change it'), () => this.keepSettings(wanted).then(() => this.takeover()).then(() => false));
+	},
+
+	keepSettings(wanted) {
+		uci.set('bramble', 'main', 'data', wanted.data);
+		uci.set('bramble', 'main', 'network', wanted.networks.split(', '));
+
+		if (!uci.get('bramble', 'dhcp'))
+			uci.add('bramble', 'dhcp', 'dhcp');
+
+		uci.set('bramble', 'dhcp', 'mode', wanted.mode);
+
+		return this.save().then(() => { this.before = this.settings(); });
+	},
+
+	/* To the router, without the question whether the browser still reaches it: nothing of the network changes here. What
+	   other pages have prepared would be applied along with it, so that is for a person to decide first. */
 	save() {
-		return uci.save().then(() => uci.apply(false)).catch((error) => {
+		return uci.changes().then((changes) => {
+			const others = Object.keys(changes ?? {}).filter((file) => [ 'bramble', 'system' ].indexOf(file) < 0 && changes[file].length);
+
+			if (others.length)
+				throw new Error(_('Changes of other pages are not applied yet (%s). Apply or revert them first, under “Unsaved Changes” at the top of the page.').format(others.join(', ')));
+		}).then(() => uci.save()).then(() => uci.apply(false)).catch((error) => {
 			/* Nothing had changed. */
 			if (!/No data/i.test(error?.message ?? String(error)) && error != 5)
 				throw error instanceof Error ? error : new Error(String(error));
@@ -235,11 +278,17 @@ return view.extend({
 		});
 	},
 
-	/* Draws again whenever an answer comes; tells the poll so. */
+	/* Draws again whenever an answer comes; tells the poll so. An answer that comes when another step is shown is left aside. */
 	keep(ask, draw) {
-		this.live = () => ask().then((answer) => show.fill(this.content, draw(answer)));
+		const live = { ask: () => ask().then((answer) => () => fill(draw, answer)) };
+		const fill = (work, answer) => {
+			if (this.live === live)
+				show.fill(this.content, work(answer));
+		};
 
-		return this.live().catch((error) => show.fill(this.content, [ E('p', { 'class': 'bramble-problem' }, [ error.message ]) ]));
+		this.live = live;
+
+		return this.again().catch((error) => fill(() => [ E('p', { 'class': 'bramble-problem' }, [ error.message ]) ]));
 	},
 
 	image() {
@@ -253,7 +302,7 @@ return view.extend({
 					: E('p', {}, [ _('Raspberry Pi OS as it is offered for download. It is not changed; Bramble adds what a Pi needs while it starts.') ]),
 				...(images.images.length + open.length ? [] : this.offers()),
 				E('div', { 'class': 'bramble-tools' }, [ act.button(_('Import a file…'), () => this.importImage(), images.images.length ? 'neutral' : 'add', { 'data-key': 'import' }) ]),
-				...(open.length ? jobs.list(open, Date.now()) : []),
+				...(open.length ? jobs.list(open, tasks.now) : []),
 				E('h3', {}, [ _('A room for them') ]),
 				...this.rooms(images.images),
 				this.next(_('Next'), () => this.go(3))
@@ -279,7 +328,7 @@ return view.extend({
 
 		if (!this.catalogue) {
 			this.catalogue = { lists: [], offers: [] };
-			api.imageCatalogue({ limit: OFFERS }).then((answer) => { this.catalogue = answer; return this.live?.(); }).catch((error) => act.failed(error));
+			api.imageCatalogue({ limit: OFFERS }).then((answer) => { this.catalogue = answer; return this.again(); }).catch((error) => act.failed(error));
 		}
 
 		const unread = this.catalogue.lists.some((list) => list.read_at == null);
@@ -294,7 +343,7 @@ return view.extend({
 			])) : '',
 			E('div', { 'class': 'bramble-tools' }, [
 				api.may('image_catalogue_refresh') && unread ? act.button(_('Read it anew'), () => api.imageCatalogueRefresh().then(() => { this.catalogue = null; }), 'neutral', { 'data-key': 'refresh' }) : '',
-				this.catalogue.offers.length ? act.button(_('The whole catalogue…'), () => sources.catalogue('', () => this.live?.()), 'neutral', { 'data-key': 'catalogue' }) : ''
+				this.catalogue.offers.length ? act.button(_('The whole catalogue…'), () => sources.catalogue('', () => this.again()), 'neutral', { 'data-key': 'catalogue' }) : ''
 			])
 		];
 	},
@@ -302,7 +351,7 @@ return view.extend({
 	/* Most have one room: it is made along with the first image, and its Pis start it. */
 	take(offer) {
 		return api.imageImport({ source: offer.id, name: offer.suggested }).then(() => uci.sections('bramble', 'room').length ? null : this.makeRoom(ROOM, offer.suggested))
-			.then(() => this.live?.());
+			.then(() => this.again());
 	},
 
 	importImage() {
@@ -322,7 +371,7 @@ return view.extend({
 			if (values.room)
 				this.checkRoom(values.room, 'room');
 
-			return api.imageImport(values).then(() => values.room ? this.makeRoom(values.room, values.name) : null).then(() => this.live?.());
+			return api.imageImport(values).then(() => values.room ? this.makeRoom(values.room, values.name) : null).then(() => this.again());
 		});
 	},
 
@@ -333,7 +382,7 @@ return view.extend({
 		], _('Add'), (values) => {
 			this.checkRoom(values.name, 'name');
 
-			return this.makeRoom(values.name, values.image).then(() => this.live?.());
+			return this.makeRoom(values.name, values.image).then(() => this.again());
 		});
 	},
 
@@ -358,8 +407,8 @@ return view.extend({
 				? E('p', { 'class': 'bramble-good' }, [ N_(page.total, '%s account is there: %s', '%s accounts are there: %s').format(show.number(page.total), page.accounts.map((one) => one.name).join(', ') + (page.total > 10 ? ' …' : '')) ])
 				: E('p', {}, [ _('Add a few people by hand, or a whole school from a spreadsheet. Log-in slips to print are made as well.') ]),
 			E('div', { 'class': 'bramble-tools' }, [
-				act.button(_('Add…'), () => accounts.add(classes.classes, () => this.live?.()), 'add', { 'data-key': 'add' }),
-				act.button(_('Import a list…'), () => accounts.import(classes.classes, () => this.live?.()), 'action', { 'data-key': 'list' })
+				act.button(_('Add…'), () => accounts.add(classes.classes, () => this.again()), 'add', { 'data-key': 'add' }),
+				act.button(_('Import a list…'), () => accounts.import(classes.classes, () => this.again()), 'action', { 'data-key': 'list' })
 			]),
 			this.next(_('Next'), () => this.go(4))
 		]);
