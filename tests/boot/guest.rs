@@ -213,19 +213,18 @@ impl Guest {
         std::mem::take(&mut self.shown)
     }
 
-    /// After a restart: the same machine if its kernel starts itself again, `None` if that leaves it to whoever started it.
-    pub fn again(mut self) -> Option<Self> {
+    /// Waits until the system has ended and the machine starts again. That is as far as a user-mode kernel comes by itself:
+    /// it starts with its network interface still taken, so another machine has to go on in its place.
+    pub fn restarted(mut self) {
         let begin = Instant::now();
         loop {
             match self.screen.recv_timeout(PATIENCE.saturating_sub(begin.elapsed())) {
-                Ok(bytes) => {
-                    self.keep(&bytes);
-                    if self.shown.get(self.taken..).is_some_and(|rest| rest.contains("Linux version")) {
-                        return Some(self);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.give_up("it neither started again nor ended"),
+                Ok(bytes) => self.keep(&bytes),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.give_up("it did not start again"),
+            }
+            if self.shown.get(self.taken..).is_some_and(|rest| rest.contains("Linux version")) {
+                return;
             }
         }
     }

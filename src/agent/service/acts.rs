@@ -115,6 +115,17 @@ fn terminals(service: &Service) -> BTreeSet<String> {
     plain.filter(|name| name.starts_with("tty") || name.starts_with("pts/")).collect()
 }
 
+/// Shows `message` to the person of a session that is about to be ended, and lets them read it: what carries a terminal,
+/// such as sshd, ends with the session.
+pub fn last_words(session: &Session, message: &str) {
+    for terminal in terminals_of(session) {
+        door::show(&terminal, message);
+    }
+    // There may be none; the session ends either way.
+    let _ = desktop::show(Some(session.uid), "Bramble", message);
+    std::thread::sleep(LAST_LOOK);
+}
+
 /// Where a session's person looks: its terminal, or for one that sshd calls `ssh` those that the person's programs have.
 pub fn terminals_of(session: &Session) -> Vec<String> {
     let name = session.terminal.strip_prefix("/dev/").unwrap_or(&session.terminal);

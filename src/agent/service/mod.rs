@@ -476,9 +476,7 @@ impl Service {
     fn end(&self, order: u32, id: SessionId, message: &str) {
         let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
         if let Some(session) = session {
-            for terminal in acts::terminals_of(&session) {
-                door::show(&terminal, message);
-            }
+            acts::last_words(&session, message);
             processes::end(session.uid, false, || true);
         }
         self.link.done(order, None);
