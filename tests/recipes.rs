@@ -342,7 +342,7 @@ fn desktop(tree: &Tree, browser: &str, shell: &str) {
 /// What every tree has of its users.
 fn users(tree: &Tree) {
     tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n");
-    tree.file("etc/group", "root:x:0:\naudio:x:29:pi\nvideo:x:44:\npi:x:1000:\n");
+    tree.file("etc/group", "root:x:0:\naudio:x:29:pi\nvideo:x:44:\ninput:x:104:pi\npi:x:1000:\n");
     tree.file(
         "etc/shadow",
         "root:$y$r:19500:0:99999:7:::\npi:$y$x:19500:0:99999:7:::\ndaemon:*:19500:0:99999:7:::\n",
@@ -384,7 +384,7 @@ fn a_guest_is_logged_in_on_the_desktop_of_each_release() {
             ("etc/systemd/system/getty@tty1.service.d/zz-bramble.conf", "(nothing)"),
             (
                 "etc/group",
-                "root:x:0:\naudio:x:29:pi,guest\nvideo:x:44:guest\npi:x:1000:\nguest:x:59999:\n",
+                "root:x:0:\naudio:x:29:pi,guest\nvideo:x:44:guest\ninput:x:104:pi\npi:x:1000:\nguest:x:59999:\n",
             ),
         ]);
         assert!(tree.shown("etc/passwd").contains("\nguest:x:59999:59999:Guest,,,:/home/guest:/bin/"));

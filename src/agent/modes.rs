@@ -25,8 +25,9 @@ pub const GUEST_UID: u32 = 59_999;
 
 pub const GUEST_HOME: &str = "/home/guest";
 
-/// A group of the image that a guest is in where it is there, so that sound, picture and keys work.
-const GUEST_GROUPS: [&str; 5] = ["audio", "video", "render", "input", "plugdev"];
+/// A group of the image that a guest is in where it is there, so that sound and picture work. Not `input`: whoever is in it
+/// reads every key that is typed at the client. The desktop gets keys and mouse from logind.
+const GUEST_GROUPS: [&str; 4] = ["audio", "video", "render", "plugdev"];
 
 /// Numbers of the image's own people.
 const PEOPLE: std::ops::Range<u32> = 1000..60_000;

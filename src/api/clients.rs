@@ -80,8 +80,9 @@ impl Api {
             image: known.image.clone(),
             image_exists: known.image.as_ref().is_some_and(|image| self.images.resolve(image).is_some()),
             link: self.events.link(known.mac),
+            agent: self.agents.presence(known.mac),
         };
-        let timeline = self.events.timeline(known.mac);
+        let timeline = state::believed(self.events.timeline(known.mac), facts.agent);
         let State { word, since, says } = state::read(&facts, &timeline, now);
         let vital = self.vitals.newest(known.mac);
         let config = Arc::clone(&self.config.borrow());

@@ -154,12 +154,18 @@ impl Api {
         };
         let unwritten =
             last.state == State::Asked || last.state == State::Failed && self.is_as_before(&known, &last);
-        if unwritten {
+        let lost = last.is_lost(now());
+        if unwritten || lost {
             let confirm = switch(args, "confirm")?.unwrap_or(false);
             if confirm {
-                self.eeproms.cancel(known.mac, &self.store).map_err(|error| self.failed(&error))?;
+                self.eeproms.cancel(known.mac, &self.store, now()).map_err(|error| self.failed(&error))?;
             }
-            let says = "the update is forgotten; its EEPROM is as it was".to_owned();
+            let says = if lost {
+                "the update is forgotten; the client took it and has not said since whether it was written"
+            } else {
+                "the update is forgotten; its EEPROM is as it was"
+            };
+            let says = says.to_owned();
             let clients = vec![fate_of(&known, true, says)];
             return Ok(EepromPlan { done: confirm, danger: String::new(), clients });
         }

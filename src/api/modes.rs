@@ -119,7 +119,11 @@ impl Api {
         };
         let says = match mode {
             Mode::Exam => {
-                format!("Only those who take part can log in from now on; others are logged out. {when}")
+                let own = match running {
+                    0 => "",
+                    _ => " Until then the image's own accounts can log in at them too.",
+                };
+                format!("Only those who take part can log in from now on; others are logged out. {when}{own}")
             }
             Mode::Login | Mode::Guest | Mode::Kiosk => when,
         };

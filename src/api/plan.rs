@@ -33,6 +33,7 @@ impl Api {
         let trees: Vec<_> =
             members.iter().filter_map(|known| self.images.resolve(known.image.as_ref()?)).collect();
         let seen = boots.iter().map(|boot| boot.bytes).max().unwrap_or(0);
+        let root = boots.iter().filter_map(|boot| boot.root_bytes).max().map(ByteSize);
         let listed = trees.iter().map(|tree| tree.facts.tftp_bytes).max().unwrap_or(0);
         let links = members.iter().filter_map(|known| {
             let mbit = self.vitals.newest(known.mac)?.health.link_mbit?;
@@ -45,6 +46,7 @@ impl Api {
         Ok(plan(&Measured {
             clients,
             boot_files: ByteSize(if seen > 0 { seen } else { listed }),
+            root,
             alone,
             ports,
             client: links.min_by_key(|(_, mbit)| *mbit),

@@ -1,9 +1,9 @@
 //! Methods by which a teacher looks at a client's screen.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::accounts::switch;
 use super::answer::{ScreenAllowed, ScreenOpened, Screens};
@@ -17,6 +17,12 @@ use crate::types::RoomName;
 /// Longest a teacher may look without asking again, and how long unless told otherwise.
 const LOOK_MOST: Duration = Duration::from_hours(2);
 const LOOK_USUAL: Duration = Duration::from_mins(30);
+
+/// Longest an answer is waited for: LuCI waits no longer than 20 seconds. An agent that brings nothing is given up before.
+const ANSWER_WITHIN: Duration = Duration::from_secs(18);
+
+/// How often it is looked whether there is an answer.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Api {
     pub(super) fn screen_open(&self, args: &Args) -> Result<ScreenOpened, ApiError> {
@@ -43,7 +49,7 @@ impl Api {
         let (answer, answered) = oneshot::channel();
         let name = known.name.clone();
         self.screens.want(Wanted { mac: known.mac, name, address, viewer, control, time, answer });
-        let opened = answered.blocking_recv().map_err(|_| ApiError::Stopping)?.map_err(ApiError::Screen)?;
+        let opened = answer_of(answered, ANSWER_WITHIN)?.map_err(ApiError::Screen)?;
         Ok(ScreenOpened {
             view: opened.view,
             name: known.name,
@@ -75,5 +81,37 @@ impl Api {
         self.change(&[Edit::Set { section: room.to_string(), option: "screens".to_owned(), value }])?;
         tracing::info!(room = %room, allow, "looking at screens switched");
         Ok(ScreenAllowed { room, allowed: allow })
+    }
+}
+
+/// What is answered within `time`. Nobody may be there to answer: the service may have failed, and be about to start again.
+#[expect(clippy::disallowed_methods, reason = "a wait for another thread is measured with a clock")]
+fn answer_of<T>(mut answered: oneshot::Receiver<T>, time: Duration) -> Result<T, ApiError> {
+    let begin = Instant::now();
+    loop {
+        match answered.try_recv() {
+            Ok(answer) => return Ok(answer),
+            Err(TryRecvError::Empty) if begin.elapsed() < time => std::thread::sleep(LOOK_EVERY),
+            Err(_) => return Err(ApiError::Stopping),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_that_nobody_brings_is_not_waited_for() {
+        let time = Duration::from_millis(200);
+        let (answer, answered) = oneshot::channel();
+        answer.send(7).expect("waited for");
+        assert!(matches!(answer_of(answered, time), Ok(7)));
+        let (answer, answered) = oneshot::channel::<u8>();
+        assert!(matches!(answer_of(answered, time), Err(ApiError::Stopping)), "nobody answers");
+        assert!(answer.is_closed(), "and whoever comes to it later sees that nobody waits");
+        let (answer, answered) = oneshot::channel::<u8>();
+        drop(answer);
+        assert!(matches!(answer_of(answered, Duration::from_hours(1)), Err(ApiError::Stopping)));
     }
 }

@@ -8,6 +8,7 @@ use crate::api::answer::{
     Client, ClientDetail, ClientVerdict, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
 };
 use crate::service::jobs::{JobState, Unit};
+use crate::service::room::console::ConsoleLine;
 use crate::service::state::Word;
 use crate::types::{ByteSize, Moment};
 
@@ -147,7 +148,7 @@ pub fn client(detail: &ClientDetail, width: usize) -> String {
     if !client.adopted {
         let _ = writeln!(text, "Adopt it with: bramble client adopt {} --name NAME --room ROOM", client.mac);
     }
-    text.push_str(&lines(timeline, width));
+    text.push_str(&lines(timeline, &detail.console, width));
     text
 }
 
@@ -160,25 +161,36 @@ fn image_of(client: &Client) -> String {
     }
 }
 
-/// A timeline, with seconds from the first event of each boot.
-fn lines(timeline: &[Line], width: usize) -> String {
+/// A timeline and what bootloader and kernel said meanwhile, with seconds from the first line of each boot.
+fn lines(timeline: &[Line], console: &[ConsoleLine], width: usize) -> String {
+    let step = |Line { says, event }: &Line| {
+        let times = if event.times > 1 { format!(", {} times", event.times) } else { String::new() };
+        (event.at, event.last_at, format!("{says}{times}"))
+    };
+    let said = |line: &ConsoleLine| (line.at, line.at, said(line));
+    let mut all: Vec<_> = timeline.iter().map(step).chain(console.iter().map(said)).collect();
+    all.sort_by_key(|(at, ..)| *at);
     let mut text = String::new();
     let mut began: Option<(Moment, Moment)> = None;
-    for Line { says, event } in timeline {
+    for (at, until, says) in all {
         // A pause that no step of a boot has: what follows is another story.
-        let (start, last) = began.unwrap_or((event.at, Moment::from_millis(i64::MIN)));
-        let start = if event.at.since(last) > Duration::from_mins(5) {
-            let _ = writeln!(text, "From {} UTC", event.at);
-            event.at
+        let (start, last) = began.unwrap_or((at, Moment::from_millis(i64::MIN)));
+        let start = if at.since(last) > Duration::from_mins(5) {
+            let _ = writeln!(text, "From {at} UTC");
+            at
         } else {
             start
         };
-        began = Some((start, event.last_at));
-        let times = if event.times > 1 { format!(", {} times", event.times) } else { String::new() };
-        let seconds = event.at.since(start).as_secs_f64();
-        text.push_str(&wrap(&format!("{seconds:>8.1} s  "), &format!("{says}{times}"), width));
+        began = Some((start, until));
+        let seconds = at.since(start).as_secs_f64();
+        text.push_str(&wrap(&format!("{seconds:>8.1} s  "), &says, width));
     }
     text
+}
+
+/// How a line of a bootloader or kernel stands among others.
+pub(super) fn said(line: &ConsoleLine) -> String {
+    format!("> {}", line.line)
 }
 
 pub fn events(events: &Events, width: usize) -> String {

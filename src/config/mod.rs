@@ -27,7 +27,7 @@ pub mod uci;
 pub use catalogue::Catalogue;
 pub use directory::Directory;
 pub use modes::{Exam, Modes};
-pub use people::{Accounts, Ldap, Source, Sudo, Twice};
+pub use people::{Accounts, Ldap, Source, Sudo, Twice, usual_groups};
 pub use schedule::{Schedule, ScheduledAction};
 
 use std::net::Ipv4Addr;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fields::Fields;
-use super::schema::{DEVICE_GROUPS, Parsed};
+use super::schema::{DEVICE_GROUPS, Parsed, READS_KEYS};
 use crate::proto::ldap::Dn;
 
 /// The section `accounts`.
@@ -90,12 +90,18 @@ pub(super) fn sudo(fields: &Fields<'_>) -> Sudo {
     }
 }
 
-/// Without a word about them, all: a new Raspberry Pi OS gives its first user the same.
 pub(super) fn groups(fields: &Fields<'_>) -> Vec<String> {
     let mut groups = fields.all_text("groups");
     if groups.is_empty() {
-        groups = DEVICE_GROUPS.iter().map(|group| (*group).to_owned()).collect();
+        return usual_groups();
     }
     groups.retain(|group| group != "none");
     groups
+}
+
+/// The groups of people without a word about them: those that a new Raspberry Pi OS gives its first user, except the one
+/// that reads the keys of everybody. Somebody who logs in by ssh where a teacher sits would read the teacher's password.
+pub fn usual_groups() -> Vec<String> {
+    let usual = DEVICE_GROUPS.iter().filter(|group| !matches!(**group, READS_KEYS | "none"));
+    usual.map(|group| (*group).to_owned()).collect()
 }

@@ -484,6 +484,9 @@ const MINUTES: Kind = Kind::Number { min: 0, max: 1440 };
 pub const DEVICE_GROUPS: &[&str] =
     &["audio", "video", "render", "input", "plugdev", "netdev", "dialout", "gpio", "i2c", "spi", "none"];
 
+/// A group that only who was told so is in: it reads every key that anybody types at the client, passwords too.
+pub const READS_KEYS: &str = "input";
+
 /// Every section, in the order in which the default file has them.
 #[rustfmt::skip]
 pub const SECTIONS: &[SectionSpec] = {
@@ -645,7 +648,7 @@ pub const SECTIONS: &[SectionSpec] = {
         option("sudo", Kind::OneOf(&["nobody", "teachers", "everybody"]), Value("nobody"), Touches::People,
             "Who becomes root with their own password."),
         list("groups", Kind::OneOf(DEVICE_GROUPS), Unset, Touches::People,
-            "Devices that people may use, by their groups; all of them if left out, none with `none`."),
+            "Devices that people may use, by their groups; all of them but `input` if left out, none with `none`. Whoever is in `input` reads all keys typed at the client, also the passwords of others; a desktop does not need it."),
         option("mode", Kind::OneOf(&Mode::WORDS), Value("login"), Touches::People,
             "How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam); clients take it over at their next start, who may log in changes at once."),
         option("guest_time", MINUTES, Value("0"), Touches::Clients,

@@ -1,5 +1,6 @@
 //! The services' state: opened once a run, shared by everything that serves.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ use crate::service::shares::{ShareError, Shares};
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
 use crate::sys::random::random;
-use crate::types::{Moment, chain};
+use crate::types::{MacAddr, Moment, chain};
 
 /// The file below `data`.
 const DATABASE: &str = "bramble.db";
@@ -119,8 +120,7 @@ impl Parts {
         let now = clock.now();
         let store = Store::open(&config.data.join(DATABASE))?;
         let clients = Arc::new(Clients::load(Arc::clone(&config), &store)?);
-        let events = Arc::new(Events::load(&store)?);
-        adopted(&events, &config);
+        let events = Arc::new(Events::load(&store, adopted(&config))?);
         let leases =
             Leases::open(store.clone(), Arc::clone(&clients), Arc::clone(&events), Arc::clone(&config), now)?;
         let images = Arc::new(Images::default());
@@ -246,7 +246,7 @@ impl Parts {
     pub fn take(&self, config: Arc<Config>) {
         self.clients.set_config(Arc::clone(&config));
         self.library.web().configure(&config.catalogue);
-        adopted(&self.events, &config);
+        self.events.set_adopted(adopted(&config));
         self.config.send_replace(config);
         self.accounts.reconfigured();
     }
@@ -260,6 +260,6 @@ fn personalities(config: watch::Receiver<Arc<Config>>) -> Personality {
     })
 }
 
-fn adopted(events: &Events, config: &Config) {
-    events.set_adopted(config.clients.iter().map(|client| client.mac).collect());
+fn adopted(config: &Config) -> HashSet<MacAddr> {
+    config.clients.iter().map(|client| client.mac).collect()
 }

@@ -244,9 +244,10 @@ impl Services {
             clock,
         };
         self.supervisor.start("screens", move |stop| screens::run(views.clone(), stop));
-        let (store, config) = (parts.store.clone(), parts.watch());
-        self.supervisor
-            .start("history", move |stop| history::run(store.clone(), config.clone(), clock, stop));
+        let (store, events, config) = (parts.store.clone(), Arc::clone(&parts.events), parts.watch());
+        self.supervisor.start("history", move |stop| {
+            history::run(store.clone(), Arc::clone(&events), config.clone(), clock, stop)
+        });
         let (guard, config) = (Arc::clone(&parts.guard), parts.watch());
         self.supervisor
             .start("guard", move |stop| guard::run(Arc::clone(&guard), clock, config.clone(), stop));

@@ -62,8 +62,9 @@ pub async fn run(
         let mut parts = JoinSet::new();
         for network in &now.networks {
             parts.spawn(switches(Arc::clone(&guard), clock, network.clone()));
-            if now.dhcp.mode == DhcpMode::Authoritative {
-                parts.spawn(servers(Arc::clone(&guard), clock, network.clone(), Arc::clone(&own)));
+            if now.dhcp.mode != DhcpMode::Off {
+                let mode = now.dhcp.mode;
+                parts.spawn(servers(Arc::clone(&guard), clock, mode, network.clone(), Arc::clone(&own)));
             }
         }
         parts.spawn(look(Arc::clone(&guard), clock, Arc::clone(&now)));
@@ -105,12 +106,12 @@ async fn hear(guard: &Guard, clock: Clock, network: &Network) -> io::Result<()> 
 }
 
 /// Asks for other servers now and then.
-async fn servers(guard: Arc<Guard>, clock: Clock, network: Network, own: Arc<[Ipv4Addr]>) {
+async fn servers(guard: Arc<Guard>, clock: Clock, mode: DhcpMode, network: Network, own: Arc<[Ipv4Addr]>) {
     let mut wait = FIRST;
     loop {
         sleep(wait).await;
         wait = EVERY;
-        if let Err(error) = ask(&guard, clock, &network, &own).await {
+        if let Err(error) = ask(&guard, clock, mode, &network, &own).await {
             tracing::debug!(
                 iface = network.device,
                 error = chain(&error),
@@ -120,7 +121,13 @@ async fn servers(guard: Arc<Guard>, clock: Clock, network: Network, own: Arc<[Ip
     }
 }
 
-async fn ask(guard: &Guard, clock: Clock, network: &Network, own: &[Ipv4Addr]) -> io::Result<()> {
+async fn ask(
+    guard: &Guard,
+    clock: Clock,
+    mode: DhcpMode,
+    network: &Network,
+    own: &[Ipv4Addr],
+) -> io::Result<()> {
     let socket = sockets::listen(&network.device, CLIENT_PORT)?;
     let frames = PacketSocket::open(&network.device, 0)?;
     let Some(mac) = frames.mac() else { return Ok(()) };
@@ -134,6 +141,10 @@ async fn ask(guard: &Guard, clock: Clock, network: &Network, own: &[Ipv4Addr]) -
     let _ = timeout(OFFERS_WITHIN, async {
         for _ in 0..limits::OTHER_SERVERS {
             let offer = offer(&socket, xid, own).await?;
+            // Beside a proxy another server gives the addresses; only a second one that says how to boot is in its way.
+            if mode == DhcpMode::Proxy && offer.offers.is_some() {
+                continue;
+            }
             let place = offer.boot.unwrap_or(offer.server);
             let (tftp, nfs) = tokio::join!(has_boot_files(place), has_nfs(place));
             // Known if the kernel has had to do with it.

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::dhcp::Clock;
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
+use crate::service::events::Events;
 use crate::store::Store;
 use crate::types::{Moment, chain};
 
@@ -19,14 +20,15 @@ const EVERY_IF_NONE: Duration = Duration::from_mins(1);
 /// Runs until told to stop.
 pub async fn run(
     store: Store,
+    events: Arc<Events>,
     mut config: watch::Receiver<Arc<Config>>,
     clock: Clock,
     mut stop: Stop,
 ) -> Result<(), Infallible> {
     loop {
         let days = config.borrow_and_update().accounts.history_days;
-        let (store, now) = (store.clone(), clock.now().civil);
-        let forgotten = tokio::task::spawn_blocking(move || forget(&store, days, now)).await;
+        let (store, events, now) = (store.clone(), Arc::clone(&events), clock.now().civil);
+        let forgotten = tokio::task::spawn_blocking(move || forget(&store, &events, days, now)).await;
         if let Err(panic) = forgotten {
             tracing::error!(error = chain(&panic), "old sessions could not be forgotten");
         }
@@ -38,12 +40,15 @@ pub async fn run(
     }
 }
 
-fn forget(store: &Store, days: u32, now: Moment) {
+fn forget(store: &Store, events: &Events, days: u32, now: Moment) {
     // Before the clock has been set everything would look as if it were of the future.
     if now < Moment::CLOCK_SET {
         return;
     }
-    match store.sessions_forget(now.minus(Duration::from_hours(24) * days)) {
+    let before = now.minus(Duration::from_hours(24) * days);
+    // First what would still be written, then what has been.
+    events.forget_people(before);
+    match store.sessions_forget(before) {
         Ok(0) => {}
         Ok(rows) => tracing::debug!(rows, "old sessions are forgotten"),
         Err(error) => tracing::error!(error = chain(&error), "old sessions could not be forgotten"),

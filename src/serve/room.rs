@@ -28,7 +28,7 @@ const TIMETABLE_EVERY: Duration = Duration::from_secs(10);
 pub async fn run(
     actions: Arc<Actions>,
     clients: Arc<Clients>,
-    config: watch::Receiver<Arc<Config>>,
+    mut config: watch::Receiver<Arc<Config>>,
     clock: Clock,
     mut stop: Stop,
 ) -> Result<(), BrokeOff> {
@@ -38,17 +38,21 @@ pub async fn run(
     loop {
         let moved = Arc::clone(&actions);
         let busy = tokio::task::spawn_blocking(move || moved.tick(clock.now())).await.map_err(BrokeOff)?;
-        tokio::select! {
+        let look = tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
-            () = actions.begun() => {}
-            () = tokio::time::sleep(LOOK_EVERY), if busy => {}
-            _ = turns.tick() => {
-                let config = Arc::clone(&config.borrow());
-                let due = timetable.due(&config.schedules, config.clock_rule.as_deref(), clock.now().civil);
-                for due in due {
-                    if let Err(refused) = actions.scheduled(due, clients.all(), clock.now()) {
-                        tracing::warn!(why = %refused, "what the timetable says was not begun");
-                    }
+            () = actions.begun() => false,
+            () = tokio::time::sleep(LOOK_EVERY), if busy => false,
+            _ = turns.tick() => true,
+            // Whoever changes a row in the middle of its countdown does not want to wait.
+            Ok(()) = config.changed() => true,
+        };
+        if look {
+            let config = Arc::clone(&config.borrow_and_update());
+            actions.keep_to(&config.schedules, clock.now());
+            let due = timetable.due(&config.schedules, config.clock_rule.as_deref(), clock.now().civil);
+            for due in due {
+                if let Err(refused) = actions.scheduled(due, clients.all(), clock.now()) {
+                    tracing::warn!(why = %refused, "what the timetable says was not begun");
                 }
             }
         }

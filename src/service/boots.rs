@@ -85,6 +85,9 @@ pub struct Boot {
     pub broken: u32,
     /// What the agent could not do.
     pub trouble: Option<String>,
+    /// Bytes read from the root file system until then; `None` where it was not counted.
+    #[serde(default)]
+    pub root_bytes: Option<u64>,
     /// Milliseconds from the first packet to the log-in screen, or to the system where nobody told about the screen.
     pub total_ms: Option<u64>,
 }
@@ -102,25 +105,40 @@ impl Boots {
         self.all.iter()
     }
 
+    /// Adds a boot of an earlier run of the daemon behind those that are known.
+    pub fn add(&mut self, boot: Boot) {
+        if self.all.len() >= limits::BOOTS_KEPT {
+            self.all.pop_front();
+        }
+        self.all.push_back(boot);
+    }
+
+    /// The last boot has read so many bytes of its root until now. What it reads after people could log in does not count.
+    pub fn read(&mut self, bytes: u64) {
+        if let Some(boot) = self.all.back_mut()
+            && boot.steps.last().is_some_and(|last| matches!(last.step, Milestone::System | Milestone::Ready))
+        {
+            boot.root_bytes = Some(bytes);
+        }
+    }
+
     pub fn clear(&mut self) {
         self.all.clear();
     }
 
-    /// Takes one event, or its repetition: `event.last_at` is when it happened.
-    pub fn follow(&mut self, event: &Event) {
+    /// Takes one event, or its repetition: `event.last_at` is when it happened. Whether a boot reached a step by it.
+    pub fn follow(&mut self, event: &Event) -> bool {
         if self.all.back().is_none_or(|boot| boot.is_over_before(event)) {
             // What is said after the end belongs to it; what a running system says by itself begins nothing.
             if !begins(&event.what) {
-                return;
+                return false;
             }
-            if self.all.len() >= limits::BOOTS_KEPT {
-                self.all.pop_front();
-            }
-            self.all.push_back(Boot::new(event.last_at));
+            self.add(Boot::new(event.last_at));
         }
-        if let Some(boot) = self.all.back_mut() {
-            boot.take(event);
-        }
+        let Some(boot) = self.all.back_mut() else { return false };
+        let steps = boot.steps.len();
+        boot.take(event);
+        boot.steps.len() > steps
     }
 }
 
@@ -145,6 +163,7 @@ impl Boot {
             missing: 0,
             broken: 0,
             trouble: None,
+            root_bytes: None,
             total_ms: None,
         }
     }

@@ -1,102 +1,28 @@
 //! The boot timeline of every client: what it asked for, what it got, and when.
 //!
 //! The last events of each client are kept in memory in a ring of fixed size; what repeats itself is counted, not
-//! listed. Milestones of adopted clients also go to the store, in batches, so that a restart of the daemon does not
-//! forget who is up. Strangers get a few rings and no rows: an invented hardware address costs nothing that lasts.
+//! listed. Milestones of adopted clients also go to the store, in batches, and so do their boots, so that a restart of the
+//! daemon does not forget who is up. Each client has its own bounds, in memory and in the store: one that floods loses lines
+//! of its own. Strangers get a few rings and no rows: an invented hardware address costs nothing that lasts.
 //!
 //! What a timeline *means* is decided by [`super::state`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod happening;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portable_atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+pub use self::happening::{FileOutcome, Happening};
 use super::boots::{Boot, Boots};
-use crate::store::events::EventRow;
+use crate::store::events::{BootRow, EventRow};
 use crate::store::{Store, StoreError};
 pub use crate::types::Stage;
-use crate::types::{ByteSize, ImageVersion, MacAddr, Moment, SessionId, SessionKind, UserName, limits};
-
-/// One thing that happened on a client's way from power-on to log-in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Happening {
-    /// DHCPDISCOVER or BOOTP request; `stage` says which of the up to four DHCP clients of one boot this is.
-    Discover {
-        stage: Stage,
-    },
-    Offer {
-        ip: Ipv4Addr,
-    },
-    /// DHCPACK.
-    Lease {
-        ip: Ipv4Addr,
-        stage: Stage,
-    },
-    /// DHCPNAK or silence, with the reason.
-    Refused {
-        reason: String,
-    },
-    /// A file over TFTP, ended. `probe`: the client only tested whether it exists.
-    File {
-        name: String,
-        bytes: u64,
-        #[serde(rename = "ms", with = "millis")]
-        took: Duration,
-        outcome: FileOutcome,
-    },
-    /// The root file system was asked for (MOUNT).
-    Mount {
-        image: ImageVersion,
-    },
-    /// The agent reported.
-    Agent {
-        phase: String,
-        message: String,
-    },
-    /// Somebody logged in.
-    LoggedIn {
-        user: UserName,
-        session: SessionId,
-        on: SessionKind,
-    },
-    LoggedOut {
-        user: UserName,
-        session: SessionId,
-        why: String,
-    },
-    /// Somebody was not let in, and was told why.
-    LoginRefused {
-        user: UserName,
-        why: String,
-    },
-    /// Somebody who is logged in could not save something: there is no room left.
-    HomeFull {
-        user: UserName,
-    },
-    /// A teacher looks at the screen.
-    ScreenSeen {
-        from: Ipv4Addr,
-    },
-    ScreenLeft {
-        from: Ipv4Addr,
-        why: String,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileOutcome {
-    Complete,
-    Missing,
-    Probe,
-    Silent,
-    Refused,
-}
+use crate::types::{MacAddr, Moment, SessionId, limits};
 
 /// A [`Happening`] with its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,8 +58,10 @@ pub struct Events {
 struct Inner {
     rings: HashMap<MacAddr, Ring>,
     adopted: HashSet<MacAddr>,
-    /// Milestones not stored yet, oldest first.
-    pending: VecDeque<(MacAddr, Event)>,
+    /// Milestones not stored yet: of each client the newest, oldest first.
+    pending: BTreeMap<MacAddr, VecDeque<Event>>,
+    /// Clients whose last boots are further than the store has them.
+    boots_unsaved: BTreeSet<MacAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -141,21 +69,45 @@ struct Ring {
     events: Box<heapless::Deque<Event, { limits::TIMELINE }>>,
     boots: Boots,
     link: Link,
+    /// Bytes that connections to its root file system have brought it, ever.
+    sent: Arc<AtomicU64>,
+    /// What `sent` was when the root was mounted.
+    mounted_at: Option<u64>,
 }
 
 impl Events {
-    /// Timelines as the last run of the daemon stored them.
-    pub fn load(store: &Store) -> Result<Self, StoreError> {
+    /// Timelines of `adopted` clients as the last run of the daemon stored them; those of others are deleted.
+    pub fn load(store: &Store, adopted: HashSet<MacAddr>) -> Result<Self, StoreError> {
         let events = Self::default();
         let mut inner = events.lock();
+        let mut strangers = HashSet::new();
+        // A row of a later or earlier version that says something else is no reason not to start.
+        for row in store.boots()? {
+            if let Ok(boot) = serde_json::from_str(&row.detail) {
+                inner.ring(row.client).boots.add(boot);
+            }
+        }
+        let known: HashMap<MacAddr, Moment> = (inner.rings.iter())
+            .filter_map(|(mac, ring)| Some((*mac, ring.boots.all().last()?.last_at)))
+            .collect();
         for row in store.events()? {
-            // A row of a later or earlier version that says something else is no reason not to start.
-            if let Ok(event) = serde_json::from_str(&row.detail) {
+            if !adopted.contains(&row.client) {
+                strangers.insert(row.client);
+            } else if let Ok(event) = serde_json::from_str::<Event>(&row.detail) {
                 let ring = inner.ring(row.client);
-                ring.boots.follow(&event);
+                // What stored boots have in them already is not counted again.
+                if known.get(&row.client).is_none_or(|last| event.last_at > *last) {
+                    ring.boots.follow(&event);
+                }
                 ring.push(event);
             }
         }
+        strangers.extend(inner.rings.keys().filter(|mac| !adopted.contains(mac)));
+        for client in strangers {
+            inner.rings.remove(&client);
+            store.forget_events(client)?;
+        }
+        inner.adopted = adopted;
         drop(inner);
         Ok(events)
     }
@@ -178,35 +130,36 @@ impl Events {
         let adopted = inner.adopted.contains(&client);
         let ring = inner.ring(client);
         let event = Event { at, last_at: at, times: 1, what };
-        ring.boots.follow(&event);
-        if let Some(last) = ring.events.back_mut()
-            && last.what == event.what
-        {
-            last.last_at = at;
-            last.times = last.times.saturating_add(1);
-            return;
-        }
-        ring.push(event.clone());
-        if adopted && event.what.is_milestone() {
-            if inner.pending.len() >= limits::EVENTS_PENDING {
-                inner.pending.pop_front();
+        let reached = ring.follow(&event);
+        let repeats = ring.repeats(&event);
+        if adopted {
+            inner.boots_unsaved.insert(client);
+            if !repeats && event.what.is_milestone() {
+                let pending = inner.pending.entry(client).or_default();
+                if pending.len() >= limits::EVENTS_PENDING {
+                    pending.pop_front();
+                }
+                pending.push_back(event);
+            } else if !reached {
+                // It is stored with the next milestone.
+                return;
             }
-            inner.pending.push_back((client, event));
             drop(inner);
             self.changed.notify_one();
         }
     }
 
-    /// `client` opened a connection to its root file system.
-    pub fn connected(&self, client: MacAddr, at: Moment) {
+    /// `client` opened a connection to its root file system. What it is sent over it is to be added to what this returns.
+    pub fn connected(&self, client: MacAddr, at: Moment) -> Arc<AtomicU64> {
         self.stirred.send_replace(());
         let mut inner = self.lock();
         inner.make_room(client);
-        let link = &mut inner.ring(client).link;
-        link.open = link.open.saturating_add(1);
-        if link.open == 1 {
-            link.since = Some(at);
+        let ring = inner.ring(client);
+        ring.link.open = ring.link.open.saturating_add(1);
+        if ring.link.open == 1 {
+            ring.link.since = Some(at);
         }
+        Arc::clone(&ring.sent)
     }
 
     /// A connection of `client` to its root file system ended.
@@ -254,9 +207,32 @@ impl Events {
             ring.events.clear();
             ring.boots.clear();
         }
-        inner.pending.retain(|(mac, _)| *mac != client);
+        inner.pending.remove(&client);
+        inner.boots_unsaved.remove(&client);
         drop(inner);
         store.forget_events(client)
+    }
+
+    /// Forgets who logged in where before then, and who tried to; except who is still there. In memory: what is stored is
+    /// [`Store::sessions_forget`]'s.
+    pub fn forget_people(&self, before: Moment) {
+        let mut inner = self.lock();
+        for ring in inner.rings.values_mut() {
+            let open = ring.open();
+            let is_kept = |event: &Event| match &event.what {
+                Happening::LoggedIn { session, .. } if open.contains(session) => true,
+                what => !what.names_somebody() || event.last_at >= before,
+            };
+            if !ring.events.iter().all(is_kept) {
+                let all = std::mem::take(&mut ring.events);
+                for event in all.iter().filter(|event| is_kept(event)) {
+                    ring.push(event.clone());
+                }
+            }
+        }
+        for pending in inner.pending.values_mut() {
+            pending.retain(|event| !event.what.names_somebody() || event.last_at >= before);
+        }
     }
 
     /// Returns when something waits to be stored.
@@ -266,25 +242,34 @@ impl Events {
 
     /// Stores the milestones since the last call. After an error they are stored by the next one.
     pub fn save(&self, store: &Store) -> Result<(), StoreError> {
-        let pending = std::mem::take(&mut self.lock().pending);
-        if pending.is_empty() {
+        let (pending, unsaved, boots) = {
+            let mut inner = self.lock();
+            let unsaved = std::mem::take(&mut inner.boots_unsaved);
+            let boots: Vec<BootRow> = unsaved.iter().flat_map(|client| inner.boot_rows(*client)).collect();
+            (std::mem::take(&mut inner.pending), unsaved, boots)
+        };
+        if pending.is_empty() && boots.is_empty() {
             return Ok(());
         }
+        let row = |client: &MacAddr, event: &Event| EventRow {
+            at: event.at,
+            client: *client,
+            kind: event.what.kind().to_owned(),
+            detail: json(event),
+        };
         let rows: Vec<EventRow> = pending
             .iter()
-            .map(|(client, event)| EventRow {
-                at: event.at,
-                client: *client,
-                kind: event.what.kind().to_owned(),
-                detail: serde_json::to_string(event).expect("numbers and strings are always JSON"),
-            })
+            .flat_map(|(client, events)| events.iter().map(move |event| row(client, event)))
             .collect();
-        store.add_events(&rows).inspect_err(|_| {
+        store.add_events(&rows, &boots).inspect_err(|_| {
             let mut inner = self.lock();
-            let newer = std::mem::replace(&mut inner.pending, pending);
-            inner.pending.extend(newer);
-            let excess = inner.pending.len().saturating_sub(limits::EVENTS_PENDING);
-            inner.pending.drain(..excess);
+            inner.boots_unsaved.extend(unsaved);
+            for (client, mut events) in pending {
+                let newer = inner.pending.entry(client).or_default();
+                events.append(newer);
+                events.drain(..events.len().saturating_sub(limits::EVENTS_PENDING));
+                *newer = events;
+            }
         })
     }
 
@@ -296,6 +281,15 @@ impl Events {
 impl Inner {
     fn ring(&mut self, client: MacAddr) -> &mut Ring {
         self.rings.entry(client).or_default()
+    }
+
+    /// The boots of `client` that may not be stored as they are: the last one, and the one before it, whose end may have been
+    /// noticed by the beginning of the last.
+    fn boot_rows(&self, client: MacAddr) -> Vec<BootRow> {
+        let Some(ring) = self.rings.get(&client) else { return Vec::new() };
+        let all: Vec<&Boot> = ring.boots.all().collect();
+        let row = |boot: &&Boot| BootRow { client, began_at: boot.began_at, detail: json(*boot) };
+        all.iter().rev().take(2).map(row).collect()
     }
 
     /// Before `client` gets a ring: drops that of the stranger heard from least recently, if there are too many.
@@ -316,6 +310,49 @@ impl Inner {
 }
 
 impl Ring {
+    /// Takes an event into the boots; whether one reached a step by it.
+    fn follow(&mut self, event: &Event) -> bool {
+        if matches!(event.what, Happening::Mount { .. }) {
+            self.mounted_at = Some(self.sent.load(Ordering::Relaxed));
+        }
+        let reached = self.boots.follow(event);
+        if reached && let Some(mounted_at) = self.mounted_at {
+            self.boots.read(self.sent.load(Ordering::Relaxed).saturating_sub(mounted_at));
+        }
+        reached
+    }
+
+    /// Whether the last event was the same; then it is counted once more.
+    fn repeats(&mut self, event: &Event) -> bool {
+        if let Some(last) = self.events.back_mut()
+            && event.what.repeats(&last.what)
+        {
+            last.what = event.what.clone();
+            last.last_at = event.at;
+            last.times = last.times.saturating_add(1);
+            return true;
+        }
+        self.push(event.clone());
+        false
+    }
+
+    /// Sessions that have not ended.
+    fn open(&self) -> HashSet<SessionId> {
+        let mut open = HashSet::new();
+        for event in &*self.events {
+            match &event.what {
+                Happening::LoggedIn { session, .. } => {
+                    open.insert(*session);
+                }
+                Happening::LoggedOut { session, .. } => {
+                    open.remove(session);
+                }
+                _ => {}
+            }
+        }
+        open
+    }
+
     fn push(&mut self, event: Event) {
         if self.events.is_full() {
             self.events.pop_front();
@@ -324,263 +361,9 @@ impl Ring {
     }
 }
 
-impl Happening {
-    /// The word for programs; the tag of the JSON form.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Discover { .. } => "discover",
-            Self::Offer { .. } => "offer",
-            Self::Lease { .. } => "lease",
-            Self::Refused { .. } => "refused",
-            Self::File { .. } => "file",
-            Self::Mount { .. } => "mount",
-            Self::Agent { .. } => "agent",
-            Self::LoggedIn { .. } => "logged_in",
-            Self::LoggedOut { .. } => "logged_out",
-            Self::LoginRefused { .. } => "login_refused",
-            Self::HomeFull { .. } => "home_full",
-            Self::ScreenSeen { .. } => "screen_seen",
-            Self::ScreenLeft { .. } => "screen_left",
-        }
-    }
-
-    /// Whether it is worth a row: it says how far a boot came, and a boot has few of them.
-    fn is_milestone(&self) -> bool {
-        match self {
-            Self::Lease { stage, .. } => *stage != Stage::System,
-            Self::Refused { .. }
-            | Self::Mount { .. }
-            | Self::Agent { .. }
-            | Self::LoggedIn { .. }
-            | Self::LoggedOut { .. }
-            | Self::ScreenSeen { .. }
-            | Self::ScreenLeft { .. } => true,
-            Self::File { outcome, .. } => matches!(outcome, FileOutcome::Silent | FileOutcome::Refused),
-            Self::Discover { .. }
-            | Self::Offer { .. }
-            | Self::LoginRefused { .. }
-            | Self::HomeFull { .. } => false,
-        }
-    }
-
-    /// Cuts texts that came from the network to [`limits::EVENT_TEXT`].
-    fn shorten(&mut self) {
-        let text = match self {
-            Self::Refused { reason } => reason,
-            Self::File { name, .. } => name,
-            Self::Agent { message, .. } => message,
-            Self::LoggedOut { why, .. } | Self::LoginRefused { why, .. } | Self::ScreenLeft { why, .. } => {
-                why
-            }
-            Self::Discover { .. }
-            | Self::Offer { .. }
-            | Self::Lease { .. }
-            | Self::Mount { .. }
-            | Self::HomeFull { .. }
-            | Self::ScreenSeen { .. }
-            | Self::LoggedIn { .. } => return,
-        };
-        text.truncate(text.floor_char_boundary(limits::EVENT_TEXT));
-    }
-}
-
-/// In plain words, without a full stop.
-impl fmt::Display for Happening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Discover { stage } => write!(f, "{} asks for an address", speaker(*stage)),
-            Self::Offer { ip } => write!(f, "{ip} offered"),
-            Self::Lease { ip, stage } => write!(f, "{ip} given to {}", speaker(*stage)),
-            Self::Refused { reason } => write!(f, "no address: {reason}"),
-            Self::File { name, bytes, took, outcome } => {
-                let size = ByteSize(*bytes);
-                match outcome {
-                    FileOutcome::Complete => {
-                        write!(f, "`{name}` loaded, {size} in {:.1} s", took.as_secs_f64())
-                    }
-                    FileOutcome::Missing => write!(f, "`{name}` looked for, not there"),
-                    FileOutcome::Probe => write!(f, "`{name}` looked for, there"),
-                    FileOutcome::Silent => write!(f, "stopped answering in `{name}` after {size}"),
-                    FileOutcome::Refused => write!(f, "broke off `{name}` after {size}"),
-                }
-            }
-            Self::Mount { image } => write!(f, "{image} mounted"),
-            Self::Agent { phase, message } => write!(f, "agent {phase}: {message}"),
-            Self::LoggedIn { user, on, .. } => write!(f, "{user} logged in ({on})"),
-            Self::LoggedOut { user, why, .. } => write!(f, "{user} logged out: {why}"),
-            Self::LoginRefused { user, why } => write!(f, "{user} was not let in: {why}"),
-            Self::HomeFull { user } => write!(f, "{user} could not save: the home is full"),
-            Self::ScreenSeen { from } => write!(f, "its screen is looked at from {from}"),
-            Self::ScreenLeft { from, why } => {
-                write!(f, "its screen is not looked at from {from} any more: {why}")
-            }
-        }
-    }
-}
-
-/// Which program on the client speaks, as the subject of a sentence.
-const fn speaker(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Rom => "the boot ROM",
-        Stage::Firmware => "the firmware",
-        Stage::Kernel => "the kernel",
-        Stage::System => "the running system",
-    }
-}
-
-/// A duration as a number of whole milliseconds.
-mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_millis)
-    }
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and strings are always JSON")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
-    const IP: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 100);
-
-    fn store(dir: &tempfile::TempDir) -> Store {
-        Store::open(&dir.path().join("bramble.db")).expect("a new database")
-    }
-
-    fn at(secs: i64) -> Moment {
-        Moment::from_secs(secs)
-    }
-
-    fn file(name: &str, outcome: FileOutcome) -> Happening {
-        Happening::File { name: name.to_owned(), bytes: 7, took: Duration::from_millis(1500), outcome }
-    }
-
-    fn agent(message: &str) -> Happening {
-        Happening::Agent { phase: "trouble".to_owned(), message: message.to_owned() }
-    }
-
-    #[test]
-    fn what_repeats_itself_is_counted() {
-        let events = Events::default();
-        for secs in 0..5 {
-            events.record(PI, at(secs), Happening::Discover { stage: Stage::Rom });
-        }
-        events.record(PI, at(9), Happening::Offer { ip: IP });
-        let timeline = events.timeline(PI);
-        let [first, second] = timeline.as_slice() else { panic!("{timeline:?}") };
-        assert_eq!((first.at, first.last_at, first.times), (at(0), at(4), 5));
-        assert_eq!((second.at, second.times), (at(9), 1));
-        assert_eq!(events.latest(1), [(PI, second.clone())]);
-    }
-
-    #[test]
-    fn the_oldest_events_go_first_and_long_texts_are_cut() {
-        let events = Events::default();
-        for secs in 0..200 {
-            events.record(PI, at(secs), agent(&format!("{secs} {}", "é".repeat(5000))));
-        }
-        let timeline = events.timeline(PI);
-        assert_eq!(timeline.len(), limits::TIMELINE);
-        assert_eq!(timeline.last().map(|event| event.at), Some(at(199)));
-        assert!(
-            matches!(&timeline[0].what, Happening::Agent { message, .. } if message.len() <= limits::EVENT_TEXT)
-        );
-    }
-
-    #[test]
-    fn milestones_of_adopted_clients_survive_a_restart() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = store(&dir);
-        let before = Events::default();
-        before.set_adopted(HashSet::from([PI]));
-        let stranger = MacAddr::new([2, 0, 0, 0, 0, 1]);
-        for client in [PI, stranger] {
-            before.record(client, at(1), Happening::Discover { stage: Stage::Rom });
-            before.record(client, at(2), Happening::Lease { ip: IP, stage: Stage::Rom });
-            before.record(client, at(3), file("start4.elf", FileOutcome::Complete));
-            before.record(client, at(4), file("kernel8.img", FileOutcome::Silent));
-            before.record(client, at(5), agent("no overlay"));
-        }
-        before.save(&store).expect("saved");
-        before.save(&store).expect("nothing to save");
-
-        let after = Events::load(&store).expect("loaded");
-        let kinds: Vec<&str> = after.timeline(PI).iter().map(|event| event.what.kind()).collect();
-        assert_eq!(kinds, ["lease", "file", "agent"]);
-        assert_eq!(after.timeline(PI)[1], before.timeline(PI)[3]);
-        assert_eq!(after.timeline(stranger), []);
-
-        after.forget(PI, &store).expect("forgotten");
-        assert_eq!(Events::load(&store).expect("loaded").timeline(PI), []);
-    }
-
-    #[test]
-    fn rows_and_waiting_milestones_are_bounded() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = store(&dir);
-        let events = Events::default();
-        events.set_adopted(HashSet::from([PI]));
-        let batch = i64::try_from(limits::EVENTS_PENDING).expect("small");
-        for round in 0..i64::from(limits::EVENTS_KEPT) / batch + 2 {
-            for number in 0..batch + 5 {
-                events.record(PI, at(round * 1000 + number), agent(&format!("{round} {number}")));
-            }
-            events.save(&store).expect("saved");
-        }
-        assert_eq!(store.events().expect("read").len(), limits::EVENTS_KEPT as usize);
-    }
-
-    #[test]
-    fn strangers_displace_strangers_only() {
-        let events = Events::default();
-        events.set_adopted(HashSet::from([PI]));
-        events.record(PI, at(0), Happening::Discover { stage: Stage::Rom });
-        let stranger = |number: u8| MacAddr::new([2, 0, 0, 0, 0, number]);
-        for number in 0..200 {
-            events.record(stranger(number), at(i64::from(number)), Happening::Discover { stage: Stage::Rom });
-        }
-        assert_eq!(events.timeline(PI).len(), 1);
-        assert_eq!(events.timeline(stranger(0)).len(), 0);
-        assert_eq!(events.timeline(stranger(199)).len(), 1);
-        assert_eq!(events.lock().rings.len(), limits::TIMELINES_OF_STRANGERS + 1);
-    }
-
-    #[test]
-    fn every_happening_reads_as_a_sentence() {
-        let ip = IP;
-        let rows = [
-            (Happening::Discover { stage: Stage::Rom }, "the boot ROM asks for an address"),
-            (Happening::Offer { ip }, "192.168.77.100 offered"),
-            (Happening::Lease { ip, stage: Stage::Kernel }, "192.168.77.100 given to the kernel"),
-            (Happening::Refused { reason: "the pool is full".to_owned() }, "no address: the pool is full"),
-            (file("start4.elf", FileOutcome::Complete), "`start4.elf` loaded, 7 B in 1.5 s"),
-            (file("recovery.elf", FileOutcome::Missing), "`recovery.elf` looked for, not there"),
-            (file("start4.elf", FileOutcome::Probe), "`start4.elf` looked for, there"),
-            (file("start4.elf", FileOutcome::Silent), "stopped answering in `start4.elf` after 7 B"),
-            (file("start4.elf", FileOutcome::Refused), "broke off `start4.elf` after 7 B"),
-            (agent("no overlay"), "agent trouble: no overlay"),
-        ];
-        for (what, says) in rows {
-            assert_eq!(what.to_string(), says);
-        }
-    }
-
-    #[test]
-    fn a_link_is_open_until_its_last_connection_ends() {
-        let events = Events::default();
-        assert_eq!(events.link(PI), Link::default());
-        events.connected(PI, at(1));
-        events.connected(PI, at(2));
-        events.disconnected(PI, at(3));
-        assert_eq!(events.link(PI), Link { open: 1, since: Some(at(1)) });
-        events.disconnected(PI, at(4));
-        assert_eq!(events.link(PI), Link { open: 0, since: Some(at(4)) });
-    }
-}
+mod tests;

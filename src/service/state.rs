@@ -4,6 +4,9 @@
 //! is judged: a step that takes much longer than it ever should is "stuck", with the most likely reason and what to do,
 //! and a machine that has said nothing for a long time before it was up is "off".
 //!
+//! Reports and what a ROM says come in datagrams, which can be sent in another's name; an agent's channel cannot be spoken into.
+//! So what the agent belies is not [believed].
+//!
 //! Nothing here is stored: the timeline is the fact, this is its reading.
 
 use std::time::Duration;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::events::{Event, FileOutcome, Happening, Link};
+use super::room::agents::Presence;
 use crate::types::{ImageRef, Moment, SessionId, Stage, UserName};
 
 /// Silence in one step of a boot that is worth a person's look. A Pi asks again for an address every few seconds, a
@@ -23,6 +27,10 @@ const OFF_AFTER: Duration = Duration::from_mins(15);
 /// A client that is up and idle closes its connection after five minutes and opens it again when it next needs a file,
 /// which on an idle desktop is some minutes later.
 const IDLE: Duration = Duration::from_mins(15);
+
+/// How long the agent of a client that has closed its root may be gone: it comes back within seconds if it can. What was
+/// cut off from its power is noticed by its connections within two minutes.
+const GONE: Duration = Duration::from_secs(90);
 
 /// Where a client is on its way from power-on to a running system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,6 +89,7 @@ pub struct Facts {
     /// Whether there is such an image.
     pub image_exists: bool,
     pub link: Link,
+    pub agent: Presence,
 }
 
 /// How far the events lead, before silence is judged.
@@ -96,6 +105,26 @@ struct Progress {
     trouble: Option<String>,
     /// Who is logged in.
     people: Vec<(SessionId, UserName)>,
+}
+
+/// Of a timeline what is not belied by the client's agent: that the system ended or begins, while the agent was connected
+/// and was heard of afterwards.
+pub fn believed(mut events: Vec<Event>, agent: Presence) -> Vec<Event> {
+    if let Presence::Here { since, heard } = agent {
+        let meanwhile = |event: &Event| since < event.last_at && event.last_at < heard;
+        events.retain(|event| !(meanwhile(event) && is_of_a_start(&event.what)));
+    }
+    events
+}
+
+/// Whether no system says this that has been started.
+fn is_of_a_start(what: &Happening) -> bool {
+    match what {
+        Happening::Discover { stage } | Happening::Lease { stage, .. } => *stage != Stage::System,
+        Happening::Refused { .. } => true,
+        Happening::Agent { phase, .. } => !matches!(phase.as_str(), "ready" | "trouble"),
+        _ => false,
+    }
 }
 
 /// Reads a timeline, oldest event first.
@@ -116,7 +145,7 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
     let silent = last.map_or(Duration::ZERO, |last| now.since(last));
     let state = |word, since, says| State { word, since, says };
     match word {
-        Word::Up => up(facts.link, since, says, now),
+        Word::Up => up(facts, since, says, now),
         Word::Elsewhere | Word::Off => state(word, since, says),
         _ if silent >= OFF_AFTER && facts.link.open == 0 => {
             state(Word::Off, last, format!("silent; last heard of: {says}"))
@@ -147,14 +176,21 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
     }
 }
 
-fn up(link: Link, since: Option<Moment>, says: String, now: Moment) -> State {
-    match link.since {
-        Some(closed) if link.open == 0 && now.since(closed) >= IDLE => State {
-            word: Word::Off,
-            since: Some(closed),
-            says: "closed its root file system and did not come back; it is switched off, or asleep"
-                .to_owned(),
-        },
+fn up(facts: &Facts, since: Option<Moment>, says: String, now: Moment) -> State {
+    let off = |since, says: &str| State { word: Word::Off, since: Some(since), says: says.to_owned() };
+    let Facts { link, agent, .. } = facts;
+    match (*agent, link.since) {
+        // An idle client closes its root, and its agent stays.
+        _ if link.open > 0 || matches!(agent, Presence::Here { .. }) => State { word: Word::Up, since, says },
+        (Presence::Gone { since: gone }, closed)
+            if now.since(gone) >= GONE && since.is_none_or(|since| gone >= since) =>
+        {
+            let since = closed.map_or(gone, |closed| gone.max(closed));
+            off(since, "went without a word; it lost its power or its network")
+        }
+        (_, Some(closed)) if now.since(closed) >= IDLE => {
+            off(closed, "closed its root file system and did not come back; it is switched off, or asleep")
+        }
         _ => State { word: Word::Up, since, says },
     }
 }
@@ -336,6 +372,7 @@ mod tests {
             image: Some("trixie".parse().expect("image")),
             image_exists: true,
             link: Link::default(),
+            agent: Presence::Unknown,
         }
     }
 
@@ -471,6 +508,53 @@ mod tests {
                 "its image `trixie` does not exist; import it, or choose one of `bramble image list`"
             )
         );
+    }
+
+    #[test]
+    fn a_client_that_went_without_a_word_is_off_soon() {
+        let (closed, gone) = (Some(Moment::from_secs(200)), Presence::Gone { since: Moment::from_secs(150) });
+        let state = |link, agent, later| at(&Facts { link, agent, ..facts() }, &[agent_up()], later);
+        let open = Link { open: 1, since: closed };
+        let link = Link { open: 0, since: closed };
+        assert_eq!(state(open, gone, 9999).word, Word::Up, "it reads its files");
+        assert_eq!(state(link, gone, 139).word, Word::Up, "an agent may come back");
+        let off = state(link, gone, 140);
+        assert_eq!((off.word, off.since), (Word::Off, closed));
+        assert_eq!(off.says, "went without a word; it lost its power or its network");
+        let here = Presence::Here { since: Moment::from_secs(90), heard: Moment::from_secs(95) };
+        assert_eq!(state(link, here, 99_999).word, Word::Up, "idle, and its agent says so");
+        let before = Presence::Gone { since: Moment::from_secs(99) };
+        assert_eq!(state(link, before, 300).word, Word::Up, "that was the start before");
+    }
+
+    fn agent_up() -> Happening {
+        agent("handover", "")
+    }
+
+    #[test]
+    fn nobody_speaks_for_a_client_whose_agent_is_there() {
+        let false_words = [
+            agent("off", "switching off"),
+            agent("failed", "no disk"),
+            discover(Stage::Rom),
+            lease(Stage::Kernel),
+            Happening::Refused { reason: "the pool is full".to_owned() },
+        ];
+        // Second 100: up. 101: its agent connects. 102 on: what somebody else says.
+        let all = timeline(&[[agent_up(), agent("ready", "")].as_slice(), &false_words].concat());
+        let heard = |secs| Presence::Here { since: Moment::from_secs(101), heard: Moment::from_secs(secs) };
+        let word = |agent| {
+            let facts = Facts { agent, ..facts() };
+            read(&facts, &believed(all.clone(), agent), Moment::from_secs(110)).word
+        };
+        assert_eq!(word(heard(120)), Word::Up);
+        assert_eq!(word(heard(101)), Word::Stuck, "the agent has said nothing since: it may be true");
+        assert_eq!(word(Presence::Gone { since: Moment::from_secs(103) }), Word::Stuck);
+        let trouble = timeline(&[agent_up(), agent("ready", ""), agent("trouble", "no sound")]);
+        assert_eq!(believed(trouble.clone(), heard(120)), trouble);
+        let boot: Vec<Happening> = boot().into_iter().map(|(what, _)| what).collect();
+        let late = Presence::Here { since: Moment::from_secs(400), heard: Moment::from_secs(500) };
+        assert_eq!(believed(timeline(&boot), late), timeline(&boot), "what was before it came");
     }
 
     /// The last report of all may be lost: what came before it must not make a client start for ever.

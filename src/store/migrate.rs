@@ -54,6 +54,15 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration { name: "EEPROMs of clients", sql: EEPROMS },
     Migration { name: "catalogues, imports that outlive a stop, and uploads", sql: CATALOGUE },
+    Migration {
+        name: "boots of clients",
+        sql: "CREATE TABLE boot_seen (
+                  client   TEXT NOT NULL,             -- MacAddr
+                  began_at INTEGER NOT NULL,          -- Unix milliseconds, UTC
+                  detail   TEXT NOT NULL,             -- JSON
+                  PRIMARY KEY (client, began_at)
+              ) STRICT, WITHOUT ROWID;",
+    },
 ];
 
 const CATALOGUE: &str = "

@@ -60,7 +60,7 @@ mod tests {
         };
         let lines =
             [line(100, "logged_in"), line(100, "mount"), line(150, "logged_out"), line(210, "logged_in")];
-        store.add_events(&lines).expect("noted");
+        store.add_events(&lines, &[]).expect("noted");
 
         assert_eq!(store.sessions_forget(Moment::from_secs(200)).expect("done"), 3);
         let left: Vec<_> = store.sessions(10).expect("listed").into_iter().map(|row| row.id).collect();

@@ -18,8 +18,16 @@ pub const SCREENS: usize = 8;
 /// Ports of the router for those who look at screens: where programs for it look first.
 pub const SCREEN_PORTS: RangeInclusive<u16> = 5901..=5916;
 
-/// Wrong passwords after which a screen is not shown any more: the password is copied, not remembered.
+/// Wrong passwords after which an address is not let in to a screen any more: the password is copied, not remembered.
 pub const SCREEN_TRIES: usize = 3;
+
+/// Wrong passwords of all addresses after which a screen is not shown any more: nobody guesses one of 2^40 with so many.
+pub const SCREEN_TRIES_OF_ALL: usize = 64;
+
+/// Connections that are greeted at once for one screen, and of them from one address: whoever connects and says nothing
+/// keeps nobody else out.
+pub const SCREEN_CALLERS: usize = 64;
+pub const SCREEN_CALLERS_EACH: usize = 2;
 
 /// Bytes of a screen on their way in each direction: a picture is as large, and waits in the client instead.
 pub const SCREEN_BYTES: usize = 64 * 1024;
@@ -92,12 +100,12 @@ pub const TIMELINES_OF_STRANGERS: usize = 64;
 /// Longest text of a milestone, in bytes: a plain sentence; the agent's datagram would allow ten times that.
 pub const EVENT_TEXT: usize = 200;
 
-/// Milestones waiting to be stored: a room of a hundred that boots at once leaves about 20 a second. The oldest are
-/// dropped, which costs a line of a timeline after a restart and nothing else.
-pub const EVENTS_PENDING: usize = 300;
+/// Milestones of one client that wait to be stored: a boot leaves about ten. The oldest are dropped, which costs a line of
+/// its timeline after a restart and nothing else.
+pub const EVENTS_PENDING: usize = 96;
 
-/// Milestones kept in the store, over all clients: the last week of a hundred Pis that boot twice a day.
-pub const EVENTS_KEPT: u32 = 10_000;
+/// Milestones of one client kept in the store: as many as its timeline has.
+pub const EVENTS_KEPT: u32 = 96;
 
 /// Longest request over ubus, in bytes: what uhttpd lets through from a browser.
 pub const CONTROL_REQUEST: usize = 64 * 1024;

@@ -15,6 +15,7 @@ use bramble::proto::agent::{Phase, REPORT_PORT, Report};
 use bramble::proto::netconsole;
 use bramble::sim::net::SERVER;
 use bramble::sim::pi::Options;
+use bramble::sim::server::Server;
 use bramble::types::{Moment, SessionId};
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ use crate::harness::isolated;
 
 /// Messages of each flood.
 const FLOOD: u32 = 20_000;
+
+/// Files that are asked for and not fetched: each ends another one before its time.
+const ASKED: u16 = 12_000;
 
 /// What the flood may cost the daemon at most, in bytes of memory: two passwords that are checked at once, 9 MiB each, and what
 /// comes beside.
@@ -142,5 +146,37 @@ fn an_agent_that_means_no_good_hurts_only_its_own_row() {
         let peak = room.server.usage().expect("measured").peak.0;
         assert!(peak < memory + MEMORY, "{peak} bytes after {memory}");
         assert!(room.server.is_alive());
+
+        // It fills what is kept of its boots, without root; and the daemon falls over.
+        let asked = machine.run(|| {
+            let sockets: Vec<UdpSocket> =
+                (0..64).map(|_| UdpSocket::bind((from, 0))).collect::<Result<_, _>>()?;
+            for (n, socket) in (0..ASKED).zip(sockets.iter().cycle()) {
+                let name = if n % 2 == 0 { "kernel8.img" } else { "start4.elf" };
+                socket.send_to(&[b"\0\x01", name.as_bytes(), b"\0octet\0"].concat(), (SERVER, 69))?;
+                if n % 64 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            Ok(())
+        });
+        asked.expect("sent");
+        let silent = |server: &Server, name: &str| {
+            let shown = server.tell(&["--json", "client", "show", name]).expect("an answer");
+            let shown: Value = serde_json::from_str(&shown).expect("JSON");
+            let timeline = shown["timeline"].as_array().expect("a list").clone();
+            (timeline.iter().filter(|line| line["outcome"] == "silent").count(), shown)
+        };
+        eventually("its timeline is full of it", || silent(&room.server, "seat-01").0 > 50);
+        let (none, shown) = silent(&room.server, "seat-02");
+        let boots = shown["boots"].clone();
+        assert_eq!((none, boots.as_array().map(Vec::len)), (0, Some(1)));
+        // What is collected is written once a second.
+        std::thread::sleep(Duration::from_secs(2));
+        room.server.kill().expect("killed");
+        room.server.again().expect("started again");
+        let (_, shown) = silent(&room.server, "seat-02");
+        assert_eq!((&shown["state"], &shown["boots"]), (&before["state"], &boots));
+        assert!(shown["timeline"].as_array().is_some_and(|lines| lines.len() > 3), "{shown}");
     });
 }

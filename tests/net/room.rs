@@ -1,9 +1,10 @@
 //! What clients are told to do, by a real daemon: message, log-out, restart and ordered power-off over the agents' channel,
 //! with a client that has no agent, one that lies, and the seat of the teacher left alone.
+#![expect(clippy::disallowed_methods, reason = "a timetable goes by the clock")]
 
 use std::io;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bramble::proto::agent::act::Act;
 use bramble::proto::agent::channel::{Order, Pin};
@@ -11,11 +12,13 @@ use bramble::proto::agent::{Phase, REPORT_PORT, Report};
 use bramble::sim::net::{Machine, SERVER};
 use bramble::sim::pi::channel::Channel;
 use bramble::sim::pi::{Options, Up};
-use bramble::types::chain;
+use bramble::sim::server::Server;
+use bramble::types::{Moment, chain};
 use serde_json::Value;
 
 use crate::agents::{pupils, secret, user};
 use crate::classroom::{boot, classroom};
+use crate::dhcp_room::eventually;
 use crate::harness::isolated;
 
 /// Port of the reports that the simulated agents send: any privileged one that the channel does not use.
@@ -171,6 +174,58 @@ fn an_agent_that_lies_is_not_counted_as_done_and_a_countdown_is_called_off() {
         assert!(stopped.contains("seat-02  stopped"), "{stopped}");
         let called_off = told.recv_timeout(Duration::from_secs(5)).expect("told").1;
         assert!(called_off.contains("It has been called off"), "{called_off}");
+    });
+}
+
+#[test]
+fn what_the_timetable_begins_is_seen_stopped_and_ends_with_its_row() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(2);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let (tell, told) = channel();
+        agent(room.machine(0).expect("a machine"), &ups[0], 0, Manner::Obeys, tell);
+        let before = room.server.site().more_bramble.clone();
+        // The time of a row that is so many minutes away, by a router that has no time zone.
+        let row = |minutes: u64| {
+            let day = Moment::from(SystemTime::now()).secs() / 60 % (24 * 60)
+                + i64::try_from(minutes).expect("few");
+            let (hour, minute) = (day / 60 % 24, day % 60);
+            format!(
+                "\nconfig schedule\n\toption time '{hour}:{minute:02}'\n\toption grace '30'\n\toption action 'reboot'\n"
+            )
+        };
+        let told = || told.recv_timeout(Duration::from_secs(20)).expect("told").1;
+        let actions = |server: &Server| -> Vec<(String, String)> {
+            let list = server.tell(&["--json", "action", "list"]).expect("an answer");
+            let list: Value = serde_json::from_str(&list).expect("JSON");
+            let text = |value: &Value| value.as_str().expect("text").to_owned();
+            let actions = list["actions"].as_array().expect("a list");
+            actions.iter().map(|one| (text(&one["phase"]), text(&one["by"]))).collect()
+        };
+        let (evening, other) = (row(20), row(25));
+        let configure = |server: &mut Server, rows: &[&str]| {
+            server.site_mut().more_bramble = format!("{before}{}", rows.concat());
+            server.reload().expect("reloaded");
+        };
+        configure(&mut room.server, &[&evening]);
+        let countdown = told();
+        assert!(countdown.contains("This computer starts again in "), "{countdown}");
+        let by = "the timetable".to_owned();
+        assert_eq!(actions(&room.server), [("countdown".to_owned(), by.clone())]);
+        // Somebody stops it, and then another row comes: it begins, and the first does not begin again.
+        room.server.tell(&["action", "stop", "1"]).expect("stopped");
+        assert!(told().contains("It has been called off"));
+        configure(&mut room.server, &[&other, &evening]);
+        assert!(told().contains("This computer starts again in "));
+        assert_eq!(
+            actions(&room.server),
+            [("countdown".to_owned(), by.clone()), ("ended".to_owned(), by.clone())]
+        );
+        // Its row is taken away.
+        configure(&mut room.server, &[&evening]);
+        assert!(told().contains("It has been called off: this computer stays on."));
+        let ended = ("ended".to_owned(), by);
+        eventually("it is over", || actions(&room.server) == [ended.clone(), ended.clone()]);
     });
 }
 

@@ -4,16 +4,17 @@
 //! the [desktop] as the person whose it is. What could not be done is answered in words.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::guests::Guests;
 use super::sessions::Session;
 use super::{Service, blank, desktop, door, letters, locked, processes, screen};
 use crate::proto::agent::act::Act;
+use crate::sys::console;
 
 /// How long people see that the client is about to end.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -27,7 +28,8 @@ const LEDS: &str = "/sys/class/leds";
 /// Names of the light beside the power light: of kernels since 6.1, and before.
 const ACTIVITY: [&str; 2] = ["ACT", "led0"];
 
-/// The text console that is seen now.
+/// The console that is seen now, and its name.
+const CONSOLE: &str = "/dev/tty0";
 const ACTIVE: &str = "/sys/class/tty/tty0/active";
 
 /// Does it and answers.
@@ -50,9 +52,8 @@ pub fn carry_out(service: &Arc<Service>, id: u32, act: Act) {
         Act::Screen { ticket, control } => screen::show(service, ticket, control),
         Act::Message { text } => show(service, "Message", text.as_str()),
         Act::Identify { name, seconds } => {
-            let lit = light(Path::new(LEDS)).map(|led| {
-                std::thread::spawn(move || blink(&led, Duration::from_secs(seconds.into())));
-            });
+            let lit =
+                light(Path::new(LEDS)).map(|led| flash(service, led, Duration::from_secs(seconds.into())));
             for terminal in terminals(service) {
                 door::show(&terminal, &letters::large(name.as_str()));
             }
@@ -105,11 +106,13 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("`{program} {}` failed: {}", arguments.join(" "), said.trim()))
 }
 
-/// The terminals of open sessions, and the console that is on the screen.
+/// The terminals of open sessions, and the console that is on the screen if it shows text.
 fn terminals(service: &Service) -> BTreeSet<String> {
     let open: Vec<String> = locked(&service.sessions).open.iter().flat_map(terminals_of).collect();
     let guests = service.guests.iter().flat_map(Guests::terminals);
-    let active = fs::read_to_string(ACTIVE).unwrap_or_default();
+    // Below a desktop or a log-in screen nobody would see it.
+    let hidden = File::open(CONSOLE).and_then(|file| console::is_graphics(&file)).unwrap_or(false);
+    let active = if hidden { String::new() } else { fs::read_to_string(ACTIVE).unwrap_or_default() };
     let named = open.into_iter().chain(guests).chain([active.trim().to_owned()]);
     let plain = named.map(|name| name.strip_prefix("/dev/").unwrap_or(&name).to_owned());
     plain.filter(|name| name.starts_with("tty") || name.starts_with("pts/")).collect()
@@ -141,23 +144,37 @@ fn light(leds: &Path) -> Option<PathBuf> {
     ACTIVITY.iter().map(|name| leds.join(name)).find(|led| led.join("brightness").exists())
 }
 
-/// Blinks for `time`, then gives the light back to what it showed.
-fn blink(led: &Path, time: Duration) {
+/// Has the light blink for `time` from now on; one that blinks already goes on until then.
+fn flash(service: &Arc<Service>, led: PathBuf, time: Duration) {
+    let end = Instant::now() + time;
+    if locked(&service.blinks).replace(end).is_some() {
+        return;
+    }
+    let service = Arc::clone(service);
+    std::thread::spawn(move || blink(&led, &service.blinks));
+}
+
+/// Blinks `until` the time that stands there, which may be moved meanwhile; then gives the light back to what it showed.
+fn blink(led: &Path, until: &Mutex<Option<Instant>>) {
     let trigger = led.join("trigger");
     let before = fs::read_to_string(&trigger).unwrap_or_default();
     let brightest = fs::read_to_string(led.join("max_brightness")).unwrap_or_else(|_| "1".to_owned());
     // A light that cannot be written to does not blink; the name on the screen is there as well.
     let _ = fs::write(&trigger, "none");
-    let mut left = time;
-    while !left.is_zero() {
+    let chosen = before.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    loop {
         for level in [brightest.trim(), "0"] {
             let _ = fs::write(led.join("brightness"), level);
             std::thread::sleep(BLINK);
-            left = left.saturating_sub(BLINK);
+        }
+        let mut until = locked(until);
+        if until.is_none_or(|end| end <= Instant::now()) {
+            // Before anybody else can begin, who would take the light for one that shows nothing.
+            let _ = fs::write(&trigger, chosen.unwrap_or("none"));
+            *until = None;
+            return;
         }
     }
-    let chosen = before.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
-    let _ = fs::write(&trigger, chosen.unwrap_or("none"));
 }
 
 #[cfg(test)]
@@ -174,7 +191,9 @@ mod tests {
         fs::write(led.join("brightness"), "7").expect("written");
         fs::write(led.join("max_brightness"), "255\n").expect("written");
         assert_eq!(light(leds.path()).as_deref(), Some(led.as_path()));
-        blink(&led, BLINK * 2);
+        let until = Mutex::new(Some(Instant::now() + BLINK));
+        blink(&led, &until);
+        assert!(locked(&until).is_none(), "the next one may begin");
         assert_eq!(fs::read_to_string(led.join("trigger")).expect("read"), "mmc0");
         assert_eq!(fs::read_to_string(led.join("brightness")).expect("read"), "0");
     }

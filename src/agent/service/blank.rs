@@ -2,6 +2,9 @@
 //!
 //! A key or the mouse would light a screen again, so it is made dark anew every two seconds, until somebody says that it
 //! may show, or the time is over.
+//!
+//! Where a desktop is in use, what counts is whether its own programs could do it: the kernel says yes to a dark console
+//! also while a desktop draws over it, and nothing gets dark. A log-in screen of LightDM cannot be made dark.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -55,22 +58,39 @@ fn keep_dark(service: &Service) {
     }
 }
 
-/// Every screen that can be; the reason if there is none.
+/// Every screen that can be; the reason if it is not seen.
 fn set(dark: bool) -> Result<(), String> {
-    let mut done = false;
-    let mut why = "this client has neither a desktop in use nor a text console".to_owned();
-    for desktop in desktop::all() {
-        match of_desktop(&desktop, dark) {
-            Ok(()) => done = true,
-            Err(error) => why = error,
+    let desktops: Vec<_> = desktop::all().iter().map(|desktop| of_desktop(desktop, dark)).collect();
+    let seen = File::open(CONSOLE).and_then(|file| {
+        let graphics = console::is_graphics(&file)?;
+        console::blank(&file, dark)?;
+        Ok(graphics)
+    });
+    outcome(desktops, seen.map_err(|error| format!("{CONSOLE}: {error}")), dark)
+}
+
+/// What came of it on each desktop in use, and on the console that is seen: whether that shows pictures.
+fn outcome(
+    desktops: Vec<Result<(), String>>,
+    console: Result<bool, String>,
+    dark: bool,
+) -> Result<(), String> {
+    let word = if dark { "made dark" } else { "lit again" };
+    let refused = |why: String| Err(format!("the screen could not be {word}: {why}"));
+    if desktops.iter().any(Result::is_ok) {
+        return Ok(());
+    }
+    if let Some(Err(why)) = desktops.into_iter().next_back() {
+        return refused(why);
+    }
+    match console {
+        // What nobody made dark needs no light.
+        Ok(true) if dark => {
+            refused("nobody is logged in, and the log-in screen cannot be made dark".to_owned())
         }
+        Ok(_) => Ok(()),
+        Err(why) => refused(format!("this client has no desktop in use, and {why}")),
     }
-    match File::open(CONSOLE).and_then(|file| console::blank(&file, dark)) {
-        Ok(()) => done = true,
-        Err(error) if !done => why = format!("{why}; {CONSOLE}: {error}"),
-        Err(_) => {}
-    }
-    if done { Ok(()) } else { Err(format!("no screen can be made dark: {why}")) }
 }
 
 fn of_desktop(desktop: &Desktop, dark: bool) -> Result<(), String> {
@@ -102,6 +122,31 @@ fn outputs(listed: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_screen_that_is_not_dark_is_not_done() {
+        let no = || Err("the image has no `xset`".to_owned());
+        let refused = |why: &str| Err(format!("the screen could not be made dark: {why}"));
+        #[rustfmt::skip]
+        let rows = [
+            (vec![],             Ok(false), Ok(())),
+            (vec![Ok(())],       Ok(true),  Ok(())),
+            (vec![Ok(())],       Err("/dev/tty0: none".to_owned()), Ok(())),
+            (vec![no(), Ok(())], Ok(true),  Ok(())),
+            // The kernel made the console dark, and the desktop draws over it.
+            (vec![no()],         Ok(true),  refused("the image has no `xset`")),
+            (vec![],             Ok(true),  refused("nobody is logged in, and the log-in screen cannot be made dark")),
+            (vec![],             Err("/dev/tty0: none".to_owned()), refused("this client has no desktop in use, and /dev/tty0: none")),
+        ];
+        for (desktops, console, expected) in rows {
+            assert_eq!(
+                outcome(desktops.clone(), console.clone(), true),
+                expected,
+                "{desktops:?} {console:?}"
+            );
+        }
+        assert_eq!(outcome(vec![], Ok(true), false), Ok(()), "nothing was dark");
+    }
 
     #[test]
     fn outputs_are_what_begins_a_line() {

@@ -87,6 +87,8 @@ struct Service {
     guests: Option<Guests>,
     /// Until when the screens are to be dark.
     dark: Mutex<Option<Instant>>,
+    /// Until when the light blinks; nothing while it does not.
+    blinks: Mutex<Option<Instant>>,
     /// Whether the screen is shown to somebody.
     shown: AtomicBool,
     /// Whether the root is the draft of an image: then nothing of the server's people is written into it.
@@ -125,6 +127,7 @@ pub fn run() -> ExitCode {
         guests: Guests::new(&used),
         used,
         dark: Mutex::new(None),
+        blinks: Mutex::new(None),
         shown: AtomicBool::new(false),
         maintenance: Path::new(install::MAINTENANCE).exists(),
         runs: Mutex::default(),

@@ -89,6 +89,7 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let mut talk = Talk {
         shared: Arc::clone(shared),
         asker: Asker { place, boot_id: hello.boot_id.clone() },
+        line: 0,
         asks: JoinSet::new(),
         allowance: Allowance::new(Instant::now()),
         people: None,
@@ -102,12 +103,13 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
     let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
     let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
+    talk.line = line;
     let number = greet(shared, place, hello, orders).await;
     let wishes =
         Wishes { orders: orders_here, commands: commands_here, health: can_health, eeprom: can_eeprom };
     let ended = talk.go_on(messages.collect(), &mut ear, &mut mouth, wishes, stop).await;
-    shared.agents.disconnected(place.mac, line);
     let (sessions, now) = (Arc::clone(&shared.sessions), shared.clock.now());
+    shared.agents.disconnected(place.mac, line, now.civil);
     let parted = tokio::task::spawn_blocking(move || sessions.disconnected(place.mac, number, now)).await;
     if let Err(panic) = parted {
         tracing::error!(error = chain(&panic), "the end of a connection could not be noted");
@@ -209,6 +211,8 @@ impl Given {
 struct Talk {
     shared: Arc<Shared>,
     asker: Asker,
+    /// The number of this connection.
+    line: u32,
     asks: JoinSet<(u32, Reply)>,
     allowance: Allowance,
     /// A hash of the list of people that was sent last; `None` until the agent was welcomed with one.
@@ -251,6 +255,8 @@ impl Talk {
                         return Ok("it hung up");
                     }
                     self.heard = Instant::now();
+                    let now = self.shared.clock.now().civil;
+                    self.shared.agents.heard(self.asker.place.mac, self.line, now);
                     for message in messages {
                         if let Some(ended) = self.hear(message, mouth).await? {
                             return Ok(ended);

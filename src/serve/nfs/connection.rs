@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use portable_atomic::AtomicU64;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -62,6 +63,8 @@ struct Outlet {
     stream: TcpStream,
     sending: Arc<Mutex<()>>,
     traffic: Arc<Traffic>,
+    /// What the client has been sent of its root, over all its connections.
+    root: Option<Arc<AtomicU64>>,
     /// For the connection's own task.
     rest: mpsc::Sender<Rest>,
 }
@@ -99,10 +102,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(shared: Arc<Shared>, stream: TcpStream, caller: Caller, pass: Pass) -> Self {
+    /// What is sent is added to `root`, if this is a client's connection to its root file system.
+    pub fn new(
+        shared: Arc<Shared>,
+        stream: TcpStream,
+        caller: Caller,
+        pass: Pass,
+        root: Option<Arc<AtomicU64>>,
+    ) -> Self {
         let (send_rest, rest) = mpsc::channel(limits::NFS_CONNECTION_CALLS);
         let traffic = Arc::clone(pass.traffic());
-        let outlet = Arc::new(Outlet { stream, sending: Arc::default(), traffic, rest: send_rest });
+        let outlet = Arc::new(Outlet { stream, sending: Arc::default(), traffic, root, rest: send_rest });
         Self {
             shared,
             outlet,
@@ -262,7 +272,11 @@ impl Connection {
 
 impl Outlet {
     fn count(&self, bytes: usize) {
-        self.traffic.sent.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        self.traffic.sent.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(root) = &self.root {
+            root.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Sends a reply without waiting; what cannot be sent so is left to the connection's task.

@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use portable_atomic::AtomicU64;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -241,9 +242,10 @@ fn admit(
         tracing::debug!(%ip, error = chain(&error), "a connection was gone at once");
         return None;
     }
-    let link = visitor.seat.as_ref().filter(|_| door == Door::Nfs).map(|seat| Link::new(shared, seat.mac));
+    let seat = visitor.seat.as_ref().filter(|_| door == Door::Nfs);
+    let (link, read) = seat.map(|seat| Link::new(shared, seat.mac)).unzip();
     let caller = Caller { visitor, port: peer.port(), door };
-    Some((Connection::new(Arc::clone(shared), stream, caller, pass), link))
+    Some((Connection::new(Arc::clone(shared), stream, caller, pass, read), link))
 }
 
 /// Tells the timeline that a client's connection is there, until it is dropped.
@@ -254,9 +256,10 @@ struct Link {
 }
 
 impl Link {
-    fn new(shared: &Arc<Shared>, client: MacAddr) -> Self {
-        shared.events.connected(client, (shared.clock)());
-        Self { shared: Arc::clone(shared), client }
+    /// Also gives where to add up what the client is sent.
+    fn new(shared: &Arc<Shared>, client: MacAddr) -> (Self, Arc<AtomicU64>) {
+        let sent = shared.events.connected(client, (shared.clock)());
+        (Self { shared: Arc::clone(shared), client }, sent)
     }
 }
 

@@ -1,10 +1,15 @@
 //! The beginning of both conversations of a view: a server's part to the viewer, a viewer's to the client's program.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use crate::proto::rfb::{self, NotRfb, VERSION, Version, WELCOME};
+
+/// How long a program may take to say which version it speaks: nobody has to type anything for that.
+const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why nothing came of a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +18,8 @@ pub(super) enum Broken {
     Io(#[from] io::Error),
     #[error(transparent)]
     NotRfb(#[from] NotRfb),
+    #[error("it says nothing")]
+    Silent,
     #[error("the password was wrong")]
     WrongPassword,
     #[error("it chose another kind of security than there is")]
@@ -31,7 +38,7 @@ pub(super) async fn as_server<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Broken> {
     stream.write_all(VERSION).await?;
     let mut said = [0; 12];
-    stream.read_exact(&mut said).await?;
+    timeout(VERSION_WITHIN, stream.read_exact(&mut said)).await.map_err(|_| Broken::Silent)??;
     let version = Version::read(&said)?;
     stream.write_all(version.offer()).await?;
     if version != Version::V3 && stream.read_u8().await? != rfb::PASSWORD {

@@ -10,6 +10,7 @@ mod handshake;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,12 +64,17 @@ pub struct NoRandom(#[source] std::io::Error);
 
 /// Runs until told to stop.
 pub async fn run(shared: Shared, mut stop: Stop) -> Result<(), NoRandom> {
+    let _unanswered = Unanswered(Arc::clone(&shared.screens));
     let mut views = JoinSet::new();
     let mut config = shared.config.clone();
     loop {
         tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
             wanted = shared.screens.wanted() => {
+                // Whoever asked while nobody carried it out has stopped waiting.
+                if wanted.answer.is_closed() {
+                    continue;
+                }
                 let ticket = hex(&random().map_err(NoRandom)?);
                 let password = password(random().map_err(NoRandom)?);
                 views.spawn(view(shared.clone(), wanted, ticket, password));
@@ -84,6 +90,15 @@ pub async fn run(shared: Shared, mut stop: Stop) -> Result<(), NoRandom> {
                 }
             }
         }
+    }
+}
+
+/// Nobody carries out what is asked for any more, however that came; who asked is told.
+struct Unanswered(Arc<Screens>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.refuse_all();
     }
 }
 
@@ -225,36 +240,78 @@ async fn show(shared: &Shared, view: u64, brought: Brought, shown: Shown) -> (Op
     (Some(from), why.to_owned())
 }
 
-/// Lets the one in who knows the password.
+/// What is remembered of an address while somebody is waited for.
+#[derive(Debug, Default)]
+struct Caller {
+    /// Connections that are being greeted.
+    here: usize,
+    wrong: usize,
+}
+
+/// Lets the first one in who knows the password. All who connect are greeted at the same time, a few of each address, so
+/// that nobody keeps another out by saying nothing, or by guessing.
 async fn enter(
     listener: &TcpListener,
     viewer: Option<Ipv4Addr>,
     password: &str,
 ) -> Result<(TcpStream, Ipv4Addr), &'static str> {
-    let mut wrong = 0;
+    const TOO_OFTEN: &str = "the password was wrong too often";
+    let mut greeted = JoinSet::new();
+    let mut callers: HashMap<Ipv4Addr, Caller> = HashMap::new();
     loop {
-        let Ok((mut stream, SocketAddr::V4(from))) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
-        if viewer.is_some_and(|viewer| viewer != *from.ip()) {
-            tracing::debug!(ip = %from.ip(), "not the one who wanted to look at a screen");
-            continue;
-        }
-        let _ = stream.set_nodelay(true);
-        let challenge = random().map_err(|_| "no random number could be drawn")?;
-        match timeout(GREET_WITHIN, handshake::as_server(&mut stream, &challenge, password)).await {
-            Ok(Ok(())) => return Ok((stream, *from.ip())),
-            Ok(Err(Broken::WrongPassword)) => {
-                wrong += 1;
-                tracing::info!(ip = %from.ip(), "wrong password for a screen");
-                if wrong >= limits::SCREEN_TRIES {
-                    return Err("the password was wrong too often");
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, SocketAddr::V4(from))) = accepted else {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                };
+                let ip = *from.ip();
+                if viewer.is_some_and(|viewer| viewer != ip) {
+                    tracing::debug!(%ip, "not the one who wanted to look at a screen");
+                    continue;
                 }
+                let caller = callers.entry(ip).or_default();
+                let full = greeted.len() >= limits::SCREEN_CALLERS || caller.here >= limits::SCREEN_CALLERS_EACH;
+                if full || caller.wrong >= limits::SCREEN_TRIES {
+                    tracing::debug!(%ip, "a connection for a screen is not greeted");
+                    continue;
+                }
+                caller.here += 1;
+                let challenge = random().map_err(|_| "no random number could be drawn")?;
+                greeted.spawn(greet(stream, ip, challenge, password.to_owned()));
             }
-            Ok(Err(_)) | Err(_) => {}
+            Some(Ok((ip, outcome))) = greeted.join_next() => {
+                let caller = callers.entry(ip).or_default();
+                caller.here = caller.here.saturating_sub(1);
+                match outcome {
+                    Ok(stream) => return Ok((stream, ip)),
+                    Err(Broken::WrongPassword) => {
+                        caller.wrong += 1;
+                        tracing::info!(%ip, "wrong password for a screen");
+                        let of_viewer = viewer.is_some() && caller.wrong >= limits::SCREEN_TRIES;
+                        let of_all: usize = callers.values().map(|caller| caller.wrong).sum();
+                        if of_viewer || of_all >= limits::SCREEN_TRIES_OF_ALL {
+                            return Err(TOO_OFTEN);
+                        }
+                    }
+                    Err(error) => tracing::debug!(%ip, error = chain(&error), "nobody who looks at a screen"),
+                }
+                callers.retain(|_, caller| caller.here > 0 || caller.wrong > 0);
+            }
         }
     }
+}
+
+/// Greets one who connects: the stream, if they know the password.
+async fn greet(
+    mut stream: TcpStream,
+    ip: Ipv4Addr,
+    challenge: [u8; 16],
+    password: String,
+) -> (Ipv4Addr, Result<TcpStream, Broken>) {
+    let _ = stream.set_nodelay(true);
+    let greeted = timeout(GREET_WITHIN, handshake::as_server(&mut stream, &challenge, &password)).await;
+    (ip, greeted.unwrap_or(Err(Broken::Silent)).map(|()| stream))
 }
 
 /// Returns when the client's side has ended. It says nothing by itself before a viewer has greeted it.

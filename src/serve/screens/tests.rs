@@ -64,3 +64,61 @@ fn passwords_are_easy_to_copy() {
     assert_eq!(password([0, 31, 32, 255, 8, 9, 10, 11]), "a9a9ijkm");
     assert_eq!(hex(&[0xab; 16]).len(), 32);
 }
+
+/// One who connects and speaks, and is let in or not.
+async fn calls(at: SocketAddr, password: &str) -> Option<u32> {
+    let mut stream = TcpStream::connect(at).await.ok()?;
+    let mut said = [0; 12];
+    stream.read_exact(&mut said).await.ok()?;
+    stream.write_all(b"RFB 003.003\n").await.ok()?;
+    stream.read_u32().await.ok()?;
+    let mut challenge = [0; 16];
+    stream.read_exact(&mut challenge).await.ok()?;
+    stream.write_all(&rfb::response(&challenge, password)).await.ok()?;
+    stream.read_u32().await.ok()
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_out() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+    let at = listener.local_addr().expect("an address");
+    // From another address than the teacher's, as far as this machine has one.
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.9:0".parse().expect("an address")).expect("bound");
+        silent.push(socket.connect(at).await.expect("connected"));
+    }
+    let teacher = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        calls(at, "right2go").await
+    };
+    let within =
+        timeout(Duration::from_secs(3), async { tokio::join!(enter(&listener, None, "right2go"), teacher) });
+    let (entered, told) = within.await.expect("the teacher does not wait for who says nothing");
+    assert_eq!((entered.expect("let in").1, told), (Ipv4Addr::LOCALHOST, Some(0)));
+}
+
+#[tokio::test]
+async fn who_guesses_is_out_and_the_teacher_is_not() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+    let at = listener.local_addr().expect("an address");
+    let callers = async {
+        for _ in 0..limits::SCREEN_TRIES {
+            assert_eq!(calls(at, "guess").await, Some(1));
+        }
+        assert_eq!(calls(at, "right2go").await, None, "this address has guessed enough");
+    };
+    tokio::select! {
+        entered = enter(&listener, None, "right2go") => panic!("{:?}", entered.map(|(_, ip)| ip)),
+        () = callers => {}
+    }
+    // The only one who may come has guessed: nobody else is waited for.
+    let guesses = async {
+        for _ in 0..limits::SCREEN_TRIES {
+            calls(at, "guess").await;
+        }
+    };
+    let (entered, ()) = tokio::join!(enter(&listener, Some(Ipv4Addr::LOCALHOST), "right2go"), guesses);
+    assert_eq!(entered.map(|(_, ip)| ip).expect_err("over"), "the password was wrong too often");
+}

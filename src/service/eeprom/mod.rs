@@ -47,6 +47,8 @@ pub struct Eeproms {
     /// `<data>/eeprom`, where images wait to be fetched; `None` in a test.
     folder: Option<PathBuf>,
     inner: Mutex<Inner>,
+    /// Held while files are made or deleted, so that none is taken for one that nobody waits for before its entry is there.
+    files: Mutex<()>,
     changed: Notify,
 }
 
@@ -54,6 +56,8 @@ pub struct Eeproms {
 struct Inner {
     of: BTreeMap<MacAddr, Entry>,
     unsaved: HashSet<MacAddr>,
+    /// An update is over: its file may go.
+    untidy: bool,
 }
 
 /// What is known of one.
@@ -110,7 +114,8 @@ impl Eeproms {
         }
         let eeproms = Self {
             folder: Some(folder),
-            inner: Mutex::new(Inner { of, unsaved: HashSet::new() }),
+            inner: Mutex::new(Inner { of, ..Inner::default() }),
+            files: Mutex::default(),
             changed: Notify::new(),
         };
         eeproms.tidy();
@@ -131,7 +136,7 @@ impl Eeproms {
         self.lock().of.values().any(|entry| entry.rollout.as_ref().is_some_and(tried))
     }
 
-    /// An agent has told what its client's bootloader is.
+    /// An agent has told what its client's bootloader is. What that leaves to be written and deleted, [`Self::save`] does.
     pub fn reported(&self, mac: MacAddr, boot_id: &Label, report: Report, at: Moment) {
         let mut inner = self.lock();
         if inner.of.len() >= limits::EEPROMS && !inner.of.contains_key(&mac) {
@@ -139,8 +144,8 @@ impl Eeproms {
             let _ = oldest.map(|(mac, _)| *mac).and_then(|mac| inner.of.remove(&mac));
         }
         let entry = inner.of.entry(mac).or_default();
-        let mut over = false;
         let said = Said { at, boot_id: boot_id.clone(), report };
+        let mut over = false;
         if let Some(rollout) = &mut entry.rollout {
             let was_open = rollout.is_open();
             rollout.heard(&said);
@@ -150,12 +155,10 @@ impl Eeproms {
             }
         }
         entry.said = Some(said);
+        inner.untidy |= over;
         inner.unsaved.insert(mac);
         drop(inner);
         self.changed.notify_one();
-        if over {
-            self.tidy();
-        }
     }
 
     /// Prepares the update of one client, in place of what was prepared before. Returns when it is on the disk.
@@ -172,9 +175,6 @@ impl Eeproms {
         let at = Moment::from_secs(now.secs().max(last.secs() + 1));
         let bytes = bootloader.image.with(&config, at)?;
         let sha256 = sum(&bytes);
-        if let Some(path) = self.path(&hex(&sha256)) {
-            write(&path, &bytes).map_err(EepromError::File)?;
-        }
         let rollout = Rollout {
             settings,
             image,
@@ -191,25 +191,35 @@ impl Eeproms {
             since: now,
             why: String::new(),
         };
-        self.lock().of.entry(mac).or_default().rollout = Some(rollout.clone());
-        self.lock().unsaved.insert(mac);
+        {
+            let _held = self.hold_files();
+            if let Some(path) = self.path(&rollout.sha256) {
+                write(&path, &bytes).map_err(EepromError::File)?;
+            }
+            let mut inner = self.lock();
+            inner.of.entry(mac).or_default().rollout = Some(rollout.clone());
+            inner.unsaved.insert(mac);
+            // What was prepared before.
+            inner.untidy = true;
+        }
         self.save(store)?;
         tracing::info!(client = %mac, file = rollout.file, "EEPROM update is offered at its next start");
-        self.tidy();
         Ok(rollout)
     }
 
-    /// Forgets an update that the client has not fetched, or that did not work. Whether there was one.
-    pub fn cancel(&self, mac: MacAddr, store: &Store) -> Result<bool, EepromError> {
+    /// Forgets an update that the client has not fetched, that did not work, or that it never told the end of. Whether there
+    /// was one.
+    pub fn cancel(&self, mac: MacAddr, store: &Store, now: Moment) -> Result<bool, EepromError> {
         let mut inner = self.lock();
-        let unwritten = |rollout: &Rollout| matches!(rollout.state, State::Asked | State::Failed);
-        let entry = inner.of.get_mut(&mac).filter(|entry| entry.rollout.as_ref().is_some_and(unwritten));
+        let over =
+            |rollout: &Rollout| matches!(rollout.state, State::Asked | State::Failed) || rollout.is_lost(now);
+        let entry = inner.of.get_mut(&mac).filter(|entry| entry.rollout.as_ref().is_some_and(over));
         let Some(entry) = entry else { return Ok(false) };
         entry.rollout = None;
         inner.unsaved.insert(mac);
+        inner.untidy = true;
         drop(inner);
         self.save(store)?;
-        self.tidy();
         Ok(true)
     }
 
@@ -218,9 +228,9 @@ impl Eeproms {
         let mut inner = self.lock();
         inner.of.remove(&mac);
         inner.unsaved.insert(mac);
+        inner.untidy = true;
         drop(inner);
         self.changed.notify_one();
-        self.tidy();
     }
 
     /// Whether the client's `config.txt` lets its bootloader look for an update.
@@ -268,8 +278,12 @@ impl Eeproms {
         self.changed.notified().await;
     }
 
-    /// Stores what changed since the last call. After an error it is stored by the next one.
+    /// Stores what changed since the last call, and deletes images that nobody waits for any more. After an error it is
+    /// stored by the next one.
     pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.lock().untidy) {
+            self.tidy();
+        }
         let (rows, unsaved) = {
             let mut inner = self.lock();
             let unsaved = std::mem::take(&mut inner.unsaved);
@@ -295,6 +309,7 @@ impl Eeproms {
     /// Deletes images that no client waits for.
     fn tidy(&self) {
         let Some(folder) = &self.folder else { return };
+        let _held = self.hold_files();
         let wanted: HashSet<String> = {
             let inner = self.lock();
             let open = inner
@@ -313,6 +328,10 @@ impl Eeproms {
 
     fn path(&self, sha256: &str) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(format!("{sha256}.upd")))
+    }
+
+    fn hold_files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

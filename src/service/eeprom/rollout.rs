@@ -1,5 +1,7 @@
 //! One update of one client's EEPROM: what is written, and how far it is.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Said;
@@ -8,6 +10,9 @@ use crate::proto::eeprom::Chip;
 use crate::proto::eeprom::image::signature;
 use crate::proto::eeprom::settings::Settings;
 use crate::types::{ImageVersion, Moment};
+
+/// After so long a client that took the file has written it and started again, or will not say any more what became of it.
+const LOST: Duration = Duration::from_hours(1);
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +81,11 @@ impl Rollout {
     /// Whether it is still going on.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Asked | State::Fetched)
+    }
+
+    /// Whether the client took the file long ago and has not been heard of since: it is gone, or it does not start any more.
+    pub fn is_lost(&self, now: Moment) -> bool {
+        self.state == State::Fetched && now.since(self.since) >= LOST
     }
 
     pub(super) fn enter(&mut self, state: State, why: &str, now: Moment) {

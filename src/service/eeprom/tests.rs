@@ -121,6 +121,8 @@ fn an_update_is_offered_once_and_applied_when_the_client_says_so() {
     lab.eeproms.reported(PI, &"boot-2".into(), report(rollout.after.as_str(), rollout.at), at(60));
     assert_eq!(lab.state(), (State::Applied, String::new()));
     assert!(lab.eeproms.is_tried(&settings(ORDER), "pieeprom-2026-08-04.bin"));
+    assert_eq!(lab.files(), 1, "the thread that hears of it does not wait for the disk");
+    lab.eeproms.save(&lab.store).expect("saved");
     assert_eq!(lab.files(), 0, "nobody waits for it any more");
 }
 
@@ -163,14 +165,15 @@ fn it_outlives_a_restart_and_can_be_taken_back() {
     assert_eq!(again.get(PI), lab.eeproms.get(PI));
     assert!(again.is_offered(PI) && !data.join("eeprom/left.part").exists());
     assert!(
-        again.cancel(PI, &lab.store).expect("cancelled")
-            && !again.cancel(PI, &lab.store).expect("nothing left")
+        again.cancel(PI, &lab.store, at(30)).expect("cancelled")
+            && !again.cancel(PI, &lab.store, at(30)).expect("nothing left")
     );
     assert!(!again.is_offered(PI));
     assert_eq!(again.get(PI).rollout, None);
 
     // What was written is written back from what was there before.
     lab.eeproms.sent(PI, "pieeprom.upd", at(20));
+    assert!(!lab.eeproms.cancel(PI, &lab.store, at(3619)).expect("asked"), "it may be writing it");
     lab.eeproms.reported(PI, &"boot-2".into(), report(rollout.after.as_str(), rollout.at), at(60));
     let entry = lab.eeproms.get(PI);
     let back = check(Chip::Bcm2711, entry.said.as_ref(), entry.rollout.as_ref(), &lab.bootloader.image, None);
@@ -239,4 +242,35 @@ fn agents_that_come_and_go_do_not_grow_it() {
         );
     }
     assert!(lab.eeproms.lock().of.len() <= limits::EEPROMS);
+}
+
+#[test]
+fn what_one_client_is_offered_stays_while_the_updates_of_others_end() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (lab, over) = (lab(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                lab.eeproms.tidy();
+            }
+        });
+        for n in 1..40 {
+            // Each is another file.
+            lab.eeproms.reported(PI, &"boot-1".into(), report(BEFORE, at(n * 100)), at(0));
+            lab.ask(ORDER);
+            let offered = lab.eeproms.answer(PI, "pieeprom.upd");
+            over.store(n == 39 || !matches!(offered, Some(Some(_))), Ordering::Relaxed);
+            assert!(matches!(offered, Some(Some(Content::File { .. }))), "round {n}");
+        }
+    });
+}
+
+#[test]
+fn an_update_whose_end_is_never_told_can_be_forgotten() {
+    let lab = lab();
+    lab.ask(ORDER);
+    lab.eeproms.sent(PI, "pieeprom.upd", at(20));
+    assert!(!lab.eeproms.cancel(PI, &lab.store, at(3619)).expect("asked"), "it may be writing it");
+    assert!(lab.eeproms.cancel(PI, &lab.store, at(3620)).expect("forgotten"));
+    assert_eq!((lab.eeproms.get(PI).rollout, lab.files()), (None, 0));
 }

@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use super::action::{ActionStatus, Kind, Phase, Progress, Refused, Request, TargetStatus};
 use super::agents::{Agents, Answer, Ticket};
 use super::schedule::Due;
-use crate::config::ScheduledAction;
+use crate::config::{Schedule, ScheduledAction};
 use crate::proto::agent::act::{Act, Words};
+use crate::proto::agent::channel::Label;
 use crate::proto::dhcp::Uptime;
 use crate::service::clients::Known;
 use crate::service::events::{Events, Happening};
@@ -72,6 +73,8 @@ struct Action {
     kind: Kind,
     message: Words,
     by: String,
+    /// Of the timetable, if that began it.
+    row: Option<Schedule>,
     pace: Duration,
     started_at: Moment,
     begins: Uptime,
@@ -107,6 +110,8 @@ struct Sent {
     up: Uptime,
     civil: Moment,
     ticket: Option<Ticket>,
+    /// The start of the client that was told.
+    boot_id: Option<Label>,
     /// Those that are to end.
     sessions: Vec<SessionId>,
 }
@@ -118,6 +123,10 @@ impl Actions {
 
     /// Takes an action in. It begins with the next [`Self::tick`].
     pub fn start(&self, request: Request, now: Now) -> Result<ActionStatus, Refused> {
+        self.begin(request, None, now)
+    }
+
+    fn begin(&self, request: Request, row: Option<Schedule>, now: Now) -> Result<ActionStatus, Refused> {
         let Request { kind, targets, message, force, pace, grace, router, by } = request;
         if targets.is_empty() {
             return Err(Refused::Nobody);
@@ -150,6 +159,7 @@ impl Actions {
             kind,
             message,
             by,
+            row,
             pace,
             started_at: now.civil,
             begins: now.up.plus(grace),
@@ -200,7 +210,19 @@ impl Actions {
             router: schedule.router && schedule.room.is_none() && kind == Kind::Shutdown,
             by: "the timetable".to_owned(),
         };
-        self.start(request, now)
+        self.begin(request, Some(schedule), now)
+    }
+
+    /// Stops what a row of the timetable has begun that is not in it any more as it was then: somebody took it away, switched
+    /// it off or changed it.
+    pub fn keep_to(&self, rows: &[Schedule], now: Now) {
+        let gone = |row: &Schedule| !rows.contains(row);
+        let mut inner = self.lock();
+        for action in inner.all.iter_mut().filter(|action| action.row.as_ref().is_some_and(gone)) {
+            self.call_off(action, now);
+        }
+        drop(inner);
+        self.begun.notify_one();
     }
 
     /// Every action that is remembered, newest first.
@@ -216,26 +238,31 @@ impl Actions {
     pub fn stop(&self, id: u64, now: Now) -> Option<ActionStatus> {
         let mut inner = self.lock();
         let action = inner.all.iter_mut().find(|action| action.id == id)?;
-        if action.ended_at.is_none() {
-            let was_told = action.told.is_some() && now.up < action.begins;
-            for target in &mut action.targets {
-                if target.state == Progress::Waiting {
-                    target.over(Progress::Stopped, "");
-                    if was_told {
-                        self.tell(target.mac, "It has been called off: this computer stays on.");
-                    }
-                }
-            }
-            action.stopped = true;
-            if action.router == Some(Last::Waits) {
-                action.router = Some(Last::Stays("it stays on, because the action was stopped".to_owned()));
-            }
-            tracing::info!(action = id, "action stopped");
-        }
+        self.call_off(action, now);
         let status = action.status(now);
         drop(inner);
         self.begun.notify_one();
         Some(status)
+    }
+
+    fn call_off(&self, action: &mut Action, now: Now) {
+        if action.ended_at.is_some() || action.stopped {
+            return;
+        }
+        let was_told = action.told.is_some() && now.up < action.begins;
+        for target in &mut action.targets {
+            if target.state == Progress::Waiting {
+                target.over(Progress::Stopped, "");
+                if was_told {
+                    self.tell(target.mac, "It has been called off: this computer stays on.");
+                }
+            }
+        }
+        action.stopped = true;
+        if action.router == Some(Last::Waits) {
+            action.router = Some(Last::Stays("it stays on, because the action was stopped".to_owned()));
+        }
+        tracing::info!(action = action.id, "action stopped");
     }
 
     /// Returns when an action was begun or stopped.
@@ -343,8 +370,9 @@ impl Actions {
         match self.agents.send(target.mac, act) {
             Ok(ticket) => {
                 target.state = Progress::Sent;
-                target.sent =
-                    Some(Sent { up: now.up, civil: now.civil, ticket: Some(ticket), sessions: Vec::new() });
+                let boot_id = self.agents.get(target.mac).map(|agent| agent.boot_id);
+                let (ticket, sessions) = (Some(ticket), Vec::new());
+                target.sent = Some(Sent { up: now.up, civil: now.civil, ticket, boot_id, sessions });
             }
             Err(error) => target.over(Progress::Unreachable, &error.to_string()),
         }
@@ -377,7 +405,8 @@ impl Actions {
             return;
         }
         target.state = Progress::Sent;
-        target.sent = Some(Sent { up: now.up, civil: now.civil, ticket, sessions });
+        target.sent =
+            Some(Sent { up: now.up, civil: now.civil, ticket, boot_id: Some(agent.boot_id), sessions });
     }
 
     /// Looks whether what a client was told has been done.
@@ -411,18 +440,21 @@ impl Actions {
         }
     }
 
-    /// Whether the system of a client has ended since it was told to, and how that is known.
+    /// Whether the system of a client has ended since it was told to, and how that is known. As long as its agent is
+    /// connected it has not, whatever comes in datagrams: those can be sent in another's name.
     fn is_down(&self, mac: MacAddr, sent: &Sent) -> Option<&'static str> {
+        const AGAIN: &str = "it has started again";
+        if let Some(agent) = self.agents.get(mac) {
+            return (sent.boot_id != Some(agent.boot_id)).then_some(AGAIN);
+        }
         let said = self.events.timeline(mac).into_iter().rev().find_map(|event| match event.what {
             _ if event.last_at < sent.civil => None,
             Happening::Agent { phase, .. } if phase == "off" => Some("its system has ended"),
-            Happening::Discover { stage: Stage::Rom | Stage::Firmware } => Some("it has started again"),
+            Happening::Discover { stage: Stage::Rom | Stage::Firmware } => Some(AGAIN),
             _ => None,
         });
         let link = self.events.link(mac);
-        let gone = self.agents.get(mac).is_none()
-            && link.open == 0
-            && link.since.is_some_and(|since| since >= sent.civil);
+        let gone = link.open == 0 && link.since.is_some_and(|since| since >= sent.civil);
         said.or_else(|| gone.then_some("it has let go of its root file system"))
     }
 

@@ -117,11 +117,16 @@ impl Lab {
     }
 
     fn connect_as(&self, n: u8, mode: Mode) -> (u32, mpsc::Receiver<Command>) {
+        self.connect_in(n, "boot-1", mode)
+    }
+
+    /// In the start `boot_id` of the client.
+    fn connect_in(&self, n: u8, boot_id: &str, mode: Mode) -> (u32, mpsc::Receiver<Command>) {
         let (commands, taken) = mpsc::channel(limits::AGENT_ACTS);
         let hello = Hello {
             version: 1,
             agent: "0.1.0".into(),
-            boot_id: "boot-1".into(),
+            boot_id: boot_id.into(),
             sessions: vec![],
             can: vec![act::CAN.into(), act::CAN_SCREEN.into()],
             mode: Some(mode),
@@ -204,7 +209,7 @@ fn all_off_in_order_and_the_router_last() {
     // The word of the agent alone is not enough: it was only begun.
     let status = lab.actions.get(begun.action, at(2)).expect("remembered");
     assert_eq!(status.targets[2].says, "its agent is not connected");
-    lab.agents.disconnected(mac(1), number);
+    lab.agents.disconnected(mac(1), number, at(1000).civil);
     assert_eq!(lab.states(1000), ["sent", "sent", "unreachable"], "a connection that ended proves nothing");
     lab.off(1, 2000);
     assert_eq!(lab.states(2001), ["done", "sent", "unreachable"]);
@@ -221,14 +226,77 @@ fn all_off_in_order_and_the_router_last() {
 #[test]
 fn an_older_end_of_a_system_is_no_proof() {
     let lab = Lab::new();
-    let (_, _first) = lab.connect(1);
+    let (number, _first) = lab.connect(1);
     lab.off(1, 500);
     let targets = vec![lab.clients.get(mac(1)).expect("known")];
     lab.actions.start(Request { targets, ..lab.request(Kind::Reboot) }, at(1000)).expect("begun");
     assert_eq!(lab.states(1001), ["sent"]);
+    lab.agents.disconnected(mac(1), number, at(8000).civil);
+    assert_eq!(lab.states(8001), ["sent"]);
     let rom = Happening::Discover { stage: Stage::Rom };
     lab.events.record(mac(1), at(9000).civil, rom);
     assert_eq!(lab.states(9001), ["done"]);
+}
+
+#[test]
+fn nobody_is_off_whose_agent_is_there() {
+    let lab = Lab::new();
+    let (_, _first) = lab.connect(1);
+    let targets = vec![lab.clients.get(mac(1)).expect("known")];
+    let all = Request { targets, router: true, ..lab.request(Kind::Shutdown) };
+    lab.actions.start(all, at(1000)).expect("begun");
+    assert_eq!(lab.states(1001), ["sent"]);
+    // From another seat, in its name: the agent's last word, and what a ROM says.
+    lab.off(1, 2000);
+    lab.events.record(mac(1), at(2100).civil, Happening::Discover { stage: Stage::Rom });
+    assert_eq!(lab.states(3000), ["sent"]);
+    assert_eq!(lab.switched_off.load(Ordering::Relaxed), 0, "the router stays for who is there");
+    assert_eq!(lab.states(125_000), ["timed out"]);
+
+    // One that starts so fast that the end of its connection was not noticed is there in another start.
+    let lab = Lab::new();
+    let (_, _first) = lab.connect(1);
+    let targets = vec![lab.clients.get(mac(1)).expect("known")];
+    lab.actions.start(Request { targets, ..lab.request(Kind::Reboot) }, at(1000)).expect("begun");
+    assert_eq!(lab.states(1001), ["sent"]);
+    let (_, _same) = lab.connect(1);
+    assert_eq!(lab.states(5000), ["sent"], "it only connected again");
+    let (_, _next) = lab.connect_in(1, "boot-2", Mode::Login);
+    assert_eq!(lab.states(30_000), ["done"]);
+}
+
+#[test]
+fn what_a_row_began_is_stopped_when_the_row_is_gone() {
+    let lab = Lab::new();
+    let (_, mut first) = lab.connect(1);
+    let row = |minute| Schedule {
+        enabled: true,
+        days: vec![],
+        minute,
+        grace: 10,
+        action: ScheduledAction::Shutdown,
+        room: None,
+        router: true,
+    };
+    let (evening, noon) = (row(990), row(720));
+    let due = Due { schedule: evening.clone(), left: Duration::from_mins(10) };
+    let begun = lab.actions.scheduled(due, lab.clients.all(), at(0)).expect("begun");
+    lab.actions.start(lab.request(Kind::Lock), at(0)).expect("begun by hand");
+    lab.actions.tick(at(1));
+    // Another row comes and goes.
+    lab.actions.keep_to(&[noon.clone(), evening.clone()], at(1000));
+    lab.actions.keep_to(&[evening.clone()], at(2000));
+    assert_eq!(lab.actions.get(begun.action, at(2001)).expect("there").phase, Phase::Countdown);
+    words(&mut first);
+    lab.actions.keep_to(&[noon, Schedule { enabled: false, ..evening }], at(3000));
+    assert_eq!(words(&mut first), ["It has been called off: this computer stays on."]);
+    lab.actions.tick(at(3001));
+    let status = lab.actions.get(begun.action, at(3001)).expect("there");
+    assert_eq!(status.phase, Phase::Ended);
+    assert!(status.targets.iter().all(|target| target.state == Progress::Stopped));
+    lab.actions.tick(at(700_000));
+    assert_eq!(words(&mut first), Vec::<String>::new());
+    assert_eq!(lab.switched_off.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -241,7 +309,7 @@ fn a_client_that_let_go_of_its_root_is_off() {
     let targets = vec![lab.clients.get(mac(1)).expect("known")];
     lab.actions.start(Request { targets, ..lab.request(Kind::Shutdown) }, at(1000)).expect("begun");
     assert_eq!(lab.states(1001), ["sent"]);
-    lab.agents.disconnected(mac(1), number);
+    lab.agents.disconnected(mac(1), number, at(2000).civil);
     assert_eq!(lab.states(2000), ["sent"], "its root is still open");
     lab.events.disconnected(mac(1), at(3000).civil);
     assert_eq!(lab.states(3001), ["done"]);
@@ -323,7 +391,7 @@ fn answers_of_agents_are_told_as_they_are() {
     lab.agents.answered(mac(1), other, None);
     lab.agents.answered(mac(3), third, Some("no screen".into()));
     assert_eq!(lab.states(2), ["done", "sent", "failed"], "the first cannot answer for the second");
-    lab.agents.disconnected(mac(2), number);
+    lab.agents.disconnected(mac(2), number, at(3).civil);
     assert_eq!(lab.states(3), ["done", "failed", "failed"]);
     let status = lab.actions.get(begun.action, at(3)).expect("remembered");
     assert_eq!(status.targets[2].says, "no screen");

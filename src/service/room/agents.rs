@@ -74,8 +74,25 @@ pub struct Connected {
     /// Which agent this is, such as `0.1.0`.
     pub version: Label,
     pub since: Moment,
+    /// Which start of the client this is.
+    pub boot_id: Label,
     /// How the client has been used since its start.
     pub mode: Option<Mode>,
+}
+
+/// Whether a client's agent is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It has not been since Bramble was started.
+    #[default]
+    Unknown,
+    Here {
+        since: Moment,
+        heard: Moment,
+    },
+    Gone {
+        since: Moment,
+    },
 }
 
 /// All of them.
@@ -87,6 +104,8 @@ pub struct Agents {
 #[derive(Debug, Default)]
 struct Inner {
     of: HashMap<MacAddr, AgentLine>,
+    /// When those parted that are not there.
+    gone: HashMap<MacAddr, Moment>,
     /// Of the newest connection.
     number: u32,
     last: u64,
@@ -98,6 +117,8 @@ struct Inner {
 struct AgentLine {
     number: u32,
     connected: Connected,
+    /// When it last said anything.
+    heard: Moment,
     can: Vec<Label>,
     commands: mpsc::Sender<Command>,
 }
@@ -133,18 +154,43 @@ impl Agents {
         let mut inner = self.lock();
         inner.number = inner.number.wrapping_add(1);
         let number = inner.number;
-        let connected = Connected { version: hello.agent.clone(), since: now, mode: hello.mode };
+        let connected = Connected {
+            version: hello.agent.clone(),
+            since: now,
+            boot_id: hello.boot_id.clone(),
+            mode: hello.mode,
+        };
         inner.lose(mac);
-        inner.of.insert(mac, AgentLine { number, connected, can: hello.can.clone(), commands });
+        inner.gone.remove(&mac);
+        let line = AgentLine { number, connected, heard: now, can: hello.can.clone(), commands };
+        inner.of.insert(mac, line);
         number
     }
 
     /// The connection with this number is no more.
-    pub fn disconnected(&self, mac: MacAddr, number: u32) {
+    pub fn disconnected(&self, mac: MacAddr, number: u32, now: Moment) {
         let mut inner = self.lock();
         if inner.of.get(&mac).is_some_and(|line| line.number == number) {
             inner.of.remove(&mac);
+            inner.gone.insert(mac, now);
             inner.lose(mac);
+        }
+    }
+
+    /// The connection with this number has said something.
+    pub fn heard(&self, mac: MacAddr, number: u32, now: Moment) {
+        if let Some(line) = self.lock().of.get_mut(&mac).filter(|line| line.number == number) {
+            line.heard = now;
+        }
+    }
+
+    /// Whether the agent of `mac` is there, and since when it is or is not.
+    pub fn presence(&self, mac: MacAddr) -> Presence {
+        let inner = self.lock();
+        match (inner.of.get(&mac), inner.gone.get(&mac)) {
+            (Some(line), _) => Presence::Here { since: line.connected.since, heard: line.heard },
+            (None, Some(since)) => Presence::Gone { since: *since },
+            (None, None) => Presence::Unknown,
         }
     }
 
@@ -296,10 +342,31 @@ pub(super) mod tests {
         agents.forget(ticket);
 
         let lost = agents.send(PI, Act::Lock).expect("sent");
-        agents.disconnected(PI, number + 1);
+        agents.disconnected(PI, number + 1, NOON);
         assert_eq!(agents.answer(lost), None, "another connection ended");
-        agents.disconnected(PI, number);
+        agents.disconnected(PI, number, NOON);
         assert_eq!((agents.answer(lost), agents.get(PI)), (Some(Answer::Lost), None));
+    }
+
+    #[test]
+    fn it_is_known_since_when_an_agent_is_there_or_not() {
+        let agents = Agents::default();
+        assert_eq!(agents.presence(PI), Presence::Unknown);
+        let at = |secs| NOON.plus(std::time::Duration::from_secs(secs));
+        let connect = |secs| {
+            let (commands, _) = mpsc::channel(limits::AGENT_ACTS);
+            agents.connected(PI, &hello(&[]), commands, at(secs))
+        };
+        let (old, new) = (connect(0), connect(5));
+        agents.heard(PI, old, at(7));
+        assert_eq!(agents.presence(PI), Presence::Here { since: at(5), heard: at(5) }, "an older connection");
+        agents.heard(PI, new, at(8));
+        agents.disconnected(PI, old, at(9));
+        assert_eq!(agents.presence(PI), Presence::Here { since: at(5), heard: at(8) });
+        agents.disconnected(PI, new, at(10));
+        assert_eq!(agents.presence(PI), Presence::Gone { since: at(10) });
+        connect(20);
+        assert_eq!(agents.presence(PI), Presence::Here { since: at(20), heard: at(20) });
     }
 
     #[test]
@@ -326,7 +393,7 @@ pub(super) mod tests {
         agents.forget(ticket);
 
         let lost = agents.run(PI, line, &task).expect("sent");
-        agents.disconnected(PI, number);
+        agents.disconnected(PI, number, NOON);
         assert_eq!(agents.end(lost), Some(RunEnd::Lost));
     }
 

@@ -14,7 +14,7 @@ use crate::types::ByteSize;
 /// A boot of a Pi 4 with nothing in its way, where none was seen yet.
 const ALONE: Duration = Duration::from_secs(35);
 
-/// What a system reads from its root until people can log in, where it was not counted: an assumption, and told as one.
+/// What a system reads from its root until people can log in, where no boot was counted: an assumption, and told as one.
 pub const ROOT_ASSUMED: ByteSize = ByteSize(150 << 20);
 
 /// A port whose speed is not known, in Mbit/s: what nearly all have.
@@ -32,6 +32,8 @@ pub struct Measured {
     pub clients: u32,
     /// Loaded over TFTP in one boot.
     pub boot_files: ByteSize,
+    /// Read from the root until people could log in, of the client that read most; `None` if no boot was counted.
+    pub root: Option<ByteSize>,
     /// Fastest boot seen.
     pub alone: Option<Duration>,
     /// The router's ports into the room that are up.
@@ -83,8 +85,8 @@ pub struct Part {
 
 /// Works the plan out.
 pub fn plan(measured: &Measured) -> Plan {
-    let Measured { clients, boot_files, alone, ports, client, disk } = measured;
-    let bytes_each = ByteSize(boot_files.0.saturating_add(ROOT_ASSUMED.0));
+    let Measured { clients, boot_files, root, alone, ports, client, disk } = measured;
+    let bytes_each = ByteSize(boot_files.0.saturating_add(root.unwrap_or(ROOT_ASSUMED).0));
     let part = |name: String, rate: u64, bytes: u64| Part { name, rate, ms: millis(bytes, rate) };
     let behind = behind(*clients, ports);
     let mut parts = Vec::new();
@@ -143,9 +145,12 @@ pub fn plan(measured: &Measured) -> Plan {
             ALONE.as_secs()
         ));
     }
-    says.push(format!(
-        "{ROOT_ASSUMED} read from the root until the log-in screen are assumed for each client"
-    ));
+    says.push(match root {
+        Some(bytes) => format!("each client read up to {bytes} of its root until the log-in screen"),
+        None => {
+            format!("{ROOT_ASSUMED} read from the root until the log-in screen are assumed for each client")
+        }
+    });
     Plan {
         clients: *clients,
         bytes_each,
@@ -193,6 +198,7 @@ mod tests {
         Measured {
             clients,
             boot_files: ByteSize(50 << 20),
+            root: None,
             alone: Some(Duration::from_secs(30)),
             ports: vec![at("lan1", port, 2), at("lan2", 1000, 0)],
             client: Some(("lab-07".to_owned(), 1000)),
@@ -213,6 +219,15 @@ mod tests {
         let wide = plan(&room(60, 1000));
         assert!((100_000..140_000).contains(&wide.total_ms), "{}", wide.total_ms);
         assert!(wide.says[0].contains("are assumed for each client"), "{:?}", wide.says);
+    }
+
+    #[test]
+    fn what_was_counted_is_not_assumed() {
+        let counted = plan(&Measured { root: Some(ByteSize(70 << 20)), ..room(60, 100) });
+        assert_eq!(counted.bytes_each, ByteSize(120 << 20));
+        let says = "each client read up to 70.0 MiB of its root until the log-in screen";
+        assert_eq!(counted.says.last().map(String::as_str), Some(says));
+        assert!(counted.total_ms < plan(&room(60, 100)).total_ms);
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //!
 //! Pure. Times are the router's own; its rule for summer time is the POSIX text that OpenWrt keeps
 //! (`CET-1CEST,M3.5.0,M10.5.0/3`). A row runs once for its time of day: also if the daemon was started in the middle of the
-//! countdown, and not if it was started after the time had come.
+//! countdown, and not if it was started after the time had come. A row is known by what it says, because rows have no names: a
+//! change of one begins no other again, and whoever changes a row in the middle of its countdown has another row, which
+//! begins if it is its turn. ([`Actions::keep_to`](super::actions::Actions::keep_to) stops what the old one had begun.)
+//!
+//! What has been begun is kept in memory: a daemon that is started again during a countdown begins it again, also one that
+//! somebody had stopped; people at the clients see it, and it can be stopped again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tz::TimeZone;
@@ -29,34 +33,32 @@ pub struct Due {
 /// Remembers what has been begun.
 #[derive(Debug, Default)]
 pub struct Timetable {
-    /// By the number of the row: the day it was begun for.
-    begun: BTreeMap<usize, i64>,
-    rows: Vec<Schedule>,
+    /// Rows with the last day that each was begun for.
+    begun: Vec<(Schedule, i64)>,
 }
 
 impl Timetable {
     /// What is to be begun at `now`. `rule` is the router's time zone; UTC if it has none.
     pub fn due(&mut self, rows: &[Schedule], rule: Option<&str>, now: Moment) -> Vec<Due> {
-        if self.rows != rows {
-            // Rows have no names: after a change of the configuration none is taken for another.
-            self.rows = rows.to_vec();
-            self.begun.clear();
-        }
+        // A row that was taken away and is there again may begin again.
+        self.begun.retain(|(row, _)| rows.contains(row));
         if now < Moment::CLOCK_SET {
             return Vec::new();
         }
         let minutes = (now.secs() + offset(rule, now)).div_euclid(60);
         let mut due = Vec::new();
-        for (number, row) in rows.iter().enumerate().filter(|(_, row)| row.enabled) {
+        for row in rows.iter().filter(|row| row.enabled) {
             let grace = i64::from(row.grace);
             // The countdown of a row shortly after midnight begins the day before.
             for day in [minutes.div_euclid(DAY), minutes.div_euclid(DAY) + 1] {
                 let at = day * DAY + i64::from(row.minute);
                 let in_time = at - grace <= minutes && minutes < at.max(at - grace + LATE);
-                if !in_time || !on_day(row, day) || self.begun.get(&number) == Some(&day) {
+                let begun = self.begun.iter().any(|(known, for_day)| known == row && *for_day == day);
+                if !in_time || !on_day(row, day) || begun {
                     continue;
                 }
-                self.begun.insert(number, day);
+                self.begun.retain(|(known, _)| known != row);
+                self.begun.push((row.clone(), day));
                 let left = u64::try_from(at - minutes).unwrap_or(0) * 60;
                 due.push(Due { schedule: row.clone(), left: Duration::from_secs(left) });
             }
@@ -137,6 +139,28 @@ mod tests {
         assert_eq!(summer, [("2026-07-06 14:20:00".to_owned(), 10)]);
         let utc = begun(&rows, None, MONDAY, 24);
         assert_eq!(utc, [("2026-11-23 16:20:00".to_owned(), 10)]);
+    }
+
+    #[test]
+    fn a_change_of_one_row_begins_no_other_again() {
+        let (evening, noon) = (row(&[0], 60, 10), row(&[0], 12 * 60, 10));
+        let mut timetable = Timetable::default();
+        let mut due = |rows: &[Schedule], minute: i64| -> Vec<u16> {
+            let now = Moment::from_secs(MONDAY + minute * 60);
+            timetable.due(rows, None, now).iter().map(|due| due.schedule.minute).collect()
+        };
+        assert_eq!(due(&[evening.clone(), noon.clone()], 50), [60]);
+        // Another row is changed, put before it, or taken away.
+        let later = Schedule { minute: 13 * 60, ..noon.clone() };
+        assert_eq!(due(&[later, evening.clone()], 51), [0; 0]);
+        assert_eq!(due(&[evening.clone()], 52), [0; 0]);
+        // It is moved, in the middle of its countdown: later, and back.
+        let moved = Schedule { minute: 65, ..evening.clone() };
+        assert_eq!(due(&[moved.clone()], 53), [0; 0], "its countdown is not due yet");
+        assert_eq!(due(&[moved], 55), [65]);
+        let off = Schedule { enabled: false, ..evening.clone() };
+        assert_eq!(due(&[off], 56), [0; 0]);
+        assert_eq!(due(&[evening], 57), [60], "switched on again");
     }
 
     #[test]

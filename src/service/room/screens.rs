@@ -178,6 +178,11 @@ impl Screens {
         }
     }
 
+    /// Nobody carries out what was asked for: whoever waits is let go.
+    pub fn refuse_all(&self) {
+        self.lock().wanted.clear();
+    }
+
     /// Notes a view with a `ticket` that nobody can guess.
     pub fn begin(
         &self,

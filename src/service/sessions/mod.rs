@@ -370,17 +370,24 @@ impl Sessions {
         }
         let gone = now.up.since(lines.lost_at(client)?);
         // A live channel is proof that the client runs; without one, a ROM that asks for an address is proof that it does
-        // not. (With one it would be somebody who borrows its hardware address.)
+        // not, and so is its last word once its root is closed. (With one it would be somebody who borrows its address.)
         let lost =
             Moment::from_millis(now.civil.millis() - i64::try_from(gone.as_millis()).unwrap_or(i64::MAX));
         let rom = |stage: &Stage| matches!(stage, Stage::Rom | Stage::Firmware);
-        let boots = self.events.timeline(client).iter().any(|event| {
-            event.last_at > lost && matches!(&event.what, Happening::Discover { stage } if rom(stage))
-        });
-        if boots {
-            return Some("the client was started again".to_owned());
+        let closed = self.events.link(client).open == 0;
+        let since = self.events.timeline(client).into_iter().filter(|event| event.last_at > lost);
+        for event in since {
+            match event.what {
+                Happening::Discover { stage } if rom(&stage) => {
+                    return Some("the client was started again".to_owned());
+                }
+                Happening::Agent { phase, .. } if closed && phase == "off" => {
+                    return Some("the client was switched off".to_owned());
+                }
+                _ => {}
+            }
         }
-        (gone >= GONE_AFTER && self.events.link(client).open == 0).then(|| "the client is gone".to_owned())
+        (gone >= GONE_AFTER && closed).then(|| "the client is gone".to_owned())
     }
 
     /// Whether the person may log in here while they are logged in elsewhere; or they are logged out there.

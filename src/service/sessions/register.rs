@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Refusal;
-use crate::config::schema::DEVICE_GROUPS;
 use crate::config::{self, Config};
 use crate::proto::agent::channel::{Class, Code, People, Sudo};
 use crate::service::accounts::{Accounts, Origin, Refused};
@@ -103,8 +102,6 @@ pub fn people(persons: Vec<Person>, room: Option<&RoomName>, config: &Config) ->
         config::Sudo::Teachers => Sudo::Teachers,
         config::Sudo::Everybody => Sudo::Everybody,
     };
-    let all =
-        || DEVICE_GROUPS.iter().filter(|group| **group != "none").map(|group| (*group).to_owned()).collect();
-    let groups = room.map_or_else(all, |room| room.groups.clone());
+    let groups = room.map_or_else(config::usual_groups, |room| room.groups.clone());
     People { persons, classes, groups, sudo, local_caches: config.homes.local_caches }
 }

@@ -311,6 +311,23 @@ fn a_client_that_was_started_again_has_no_sessions() {
     lab.events.record(ONE.mac, at(9).civil, rom);
     lab.sessions.tick(at(10));
     assert_eq!(lab.ends(), ["the client was started again"]);
+
+    let off = Happening::Agent { phase: "off".to_owned(), message: "switching off".to_owned() };
+    let (lab, number, id) = open();
+    lab.events.connected(ONE.mac, at(2).civil);
+    lab.events.record(ONE.mac, at(5).civil, off.clone());
+    lab.sessions.tick(at(6));
+    assert_eq!(lab.ledger.sessions(), [id], "somebody says so in its name");
+    lab.sessions.disconnected(ONE.mac, number, at(7));
+    lab.sessions.tick(at(8));
+    assert_eq!(lab.ledger.sessions(), [id], "and did so before the channel was lost");
+    lab.events.record(ONE.mac, at(9).civil, Happening::HomeFull { user: "anna".parse().expect("a name") });
+    lab.events.record(ONE.mac, at(9).civil, off);
+    lab.sessions.tick(at(10));
+    assert_eq!(lab.ledger.sessions(), [id], "its root is still open");
+    lab.events.disconnected(ONE.mac, at(11).civil);
+    lab.sessions.tick(at(12));
+    assert_eq!(lab.ends(), ["the client was switched off"]);
 }
 
 #[test]
