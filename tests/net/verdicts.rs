@@ -9,7 +9,7 @@ use bramble::proto::agent::health::Health;
 use bramble::sim::classroom::Classroom;
 use bramble::sim::pi::rom::Rom;
 use bramble::sim::pi::{Board, Fault, Options, power_on_with};
-use bramble::sim::sample::Release;
+use bramble::sim::sample::{Release, write_tree};
 use bramble::sim::server::{Seat, Site};
 use bramble::types::{Moment, chain};
 use serde_json::Value;
@@ -49,6 +49,8 @@ fn each_pi_that_stops_has_its_verdict() {
             ("seat-09", Some(Fault::NoAgent), Some("agent_silent")),
             ("seat-10", None, None),
             ("seat-11", Some(Fault::SmallOnly), Some("large_packets_lost")),
+            // A Pi 5, which the image is too old for.
+            ("aged", Some(Fault::Vain), Some("image_not_for_model")),
             ("bare", Some(Fault::Vain), Some("no_image")),
             ("lost", Some(Fault::Vain), Some("image_missing")),
             ("", Some(Fault::Vain), Some("not_adopted")),
@@ -62,6 +64,7 @@ fn each_pi_that_stops_has_its_verdict() {
             };
             match *name {
                 "" => {}
+                "aged" => more.push_str(&client("option image 'bullseye'")),
                 "bare" => more.push_str(&client("option room 'empty'")),
                 "lost" => more.push_str(&client("option image 'nowhere'")),
                 name => seats.push(Seat { mac: board.mac, name: name.to_owned() }),
@@ -71,6 +74,11 @@ fn each_pi_that_stops_has_its_verdict() {
         let room = Classroom::with_site(Path::new(BRAMBLE), site, boards.clone());
         let mut room = room.unwrap_or_else(|error| panic!("{}", chain(&error)));
         room.import_sample(Release::Trixie).unwrap_or_else(|error| panic!("{}", chain(&error)));
+
+        let tree = folder.path().join("bullseye");
+        write_tree(&tree, Release::Bullseye).expect("written");
+        let import = ["image", "import", &tree.to_string_lossy(), "--name", "bullseye"];
+        room.server.tell(&import).unwrap_or_else(|error| panic!("{}", chain(&error)));
 
         let (tell, news) = sync_channel(1024);
         let mut pis = Vec::new();

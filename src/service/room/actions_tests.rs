@@ -285,7 +285,7 @@ fn what_a_row_began_is_stopped_when_the_row_is_gone() {
     lab.actions.tick(at(1));
     // Another row comes and goes.
     lab.actions.keep_to(&[noon.clone(), evening.clone()], at(1000));
-    lab.actions.keep_to(&[evening.clone()], at(2000));
+    lab.actions.keep_to(std::slice::from_ref(&evening), at(2000));
     assert_eq!(lab.actions.get(begun.action, at(2001)).expect("there").phase, Phase::Countdown);
     words(&mut first);
     lab.actions.keep_to(&[noon, Schedule { enabled: false, ..evening }], at(3000));

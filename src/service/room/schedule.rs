@@ -153,10 +153,10 @@ mod tests {
         // Another row is changed, put before it, or taken away.
         let later = Schedule { minute: 13 * 60, ..noon.clone() };
         assert_eq!(due(&[later, evening.clone()], 51), [0; 0]);
-        assert_eq!(due(&[evening.clone()], 52), [0; 0]);
+        assert_eq!(due(std::slice::from_ref(&evening), 52), [0; 0]);
         // It is moved, in the middle of its countdown: later, and back.
         let moved = Schedule { minute: 65, ..evening.clone() };
-        assert_eq!(due(&[moved.clone()], 53), [0; 0], "its countdown is not due yet");
+        assert_eq!(due(std::slice::from_ref(&moved), 53), [0; 0], "its countdown is not due yet");
         assert_eq!(due(&[moved], 55), [65]);
         let off = Schedule { enabled: false, ..evening.clone() };
         assert_eq!(due(&[off], 56), [0; 0]);
