@@ -52,8 +52,15 @@ config_foreach() {
 }
 script=$1 action=$2
 . "$script"
-start() { rc_procd start_service && service_started; }
-stop() { procd_kill; }
+hook() { if type "$1" >/dev/null 2>&1; then "$1"; fi; }
+start() {
+	rc_procd start_service
+	hook service_started
+}
+stop() {
+	procd_kill
+	hook service_stopped
+}
 reload() { reload_service; }
 status() { status_service; }
 # The stand-in on the path.

@@ -1,16 +1,19 @@
 //! Puts the parts together: configuration, store, services, sockets; and takes them apart again in order.
 //!
-//! Start: everything that can fail is tried before anything is served, and all failures are told at once. Reload
-//! (SIGHUP, or a method that changes the configuration): check, diff, apply; a bad file changes nothing. Stop: the
-//! services first, then what they collected is stored, then the control socket goes.
+//! Start: what keeps everything from being served is waited for ([`waiting`]); what keeps one network or one service from
+//! it is told, and the rest is served. Reload (SIGHUP, or a method that changes the configuration): check, diff, apply; a
+//! bad file changes nothing. Stop: the services first, then what they collected is stored, then the control socket goes:
+//! who sees it gone may give addresses.
 
 mod descriptors;
 mod log;
+mod networks;
 mod parts;
 mod power;
 mod services;
 mod storage;
 mod takeover;
+mod waiting;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,18 +21,19 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 use self::log::Log;
 use self::parts::{Parts, StartError};
 use self::services::Services;
-use self::storage::Waited;
+use self::waiting::{Reason, Waited, Waiting};
 use crate::api::Reload;
 use crate::cli::Serve;
 use crate::config::diff::Change;
 use crate::config::problem::Problems;
 use crate::config::schema::Touches;
 use crate::config::{Config, load};
-use crate::serve::control::Control;
+use crate::serve::control::{Control, ControlError};
 use crate::store::place;
 use crate::sys::heap;
 use crate::types::chain;
@@ -71,29 +75,71 @@ pub fn serve(socket: &Path, options: &Serve) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let loaded = load::load(&options.config).map(Arc::new);
-    let mut next = loaded.map_err(|problems| problems.0.iter().map(ToString::to_string).collect());
-    loop {
-        let ended = next.and_then(|config| runtime.block_on(run(config, socket, options, &log)));
-        next = match ended {
-            Ok(End::Again(config)) => {
-                tracing::info!("starting again");
-                Ok(config)
-            }
-            Ok(End::Stop) => return ExitCode::SUCCESS,
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!("{problem}");
-                }
-                tracing::error!("Bramble was not started; nothing is served");
-                return ExitCode::FAILURE;
-            }
-        };
+    match runtime.block_on(live(socket, options, &log)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            tracing::error!("Bramble was not started; nothing is served");
+            ExitCode::FAILURE
+        }
     }
 }
 
-/// From the configuration to the end; the error is everything that prevented a start.
-async fn run(config: Arc<Config>, socket: &Path, options: &Serve, log: &Log) -> Result<End, Vec<String>> {
+/// Why there is nobody who could answer or be told anything.
+#[derive(Debug, thiserror::Error)]
+enum Dead {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+}
+
+/// One run after the other, until told to stop.
+async fn live(socket: &Path, options: &Serve, log: &Log) -> Result<(), Dead> {
+    // Before everything else: a signal that comes while something starts or stops counts after that.
+    let mut signals = Signals::catch().map_err(Dead::Signals)?;
+    let control = Control::bind(socket).await?;
+    let mut waiting = Waiting::new(control.clone(), options);
+    let mut next = None;
+    loop {
+        let config = if let Some(config) = next.take() {
+            config
+        } else {
+            let look = || load::load(&options.config).map(Arc::new).map_err(Reason::Configuration);
+            match waiting.until(&mut signals, look).await {
+                Waited::Over(config) => config,
+                Waited::Stop => return Ok(()),
+                Waited::Reload => continue,
+            }
+        };
+        match run(config, &control, options, log, &mut signals, &mut waiting).await {
+            Ok(End::Stop) => return Ok(()),
+            Ok(End::Again(config)) => {
+                next = match signals.heard().await {
+                    Some(Told::Stop) => return Ok(()),
+                    Some(Told::Reload) => newer(&options.config).or(Some(config)),
+                    None => Some(config),
+                };
+                tracing::info!("starting again");
+            }
+            Err(error) => {
+                if waiting.a_while(&mut signals, Reason::Start(chain(&error))).await == Waited::Stop {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// From the configuration to the end; the error prevented a start.
+async fn run(
+    config: Arc<Config>,
+    control: &Control,
+    options: &Serve,
+    log: &Log,
+    signals: &mut Signals,
+    waiting: &mut Waiting,
+) -> Result<End, StartError> {
     log.level(config.log_level);
     if !config.enabled {
         tracing::info!(
@@ -103,25 +149,27 @@ async fn run(config: Arc<Config>, socket: &Path, options: &Serve, log: &Log) -> 
         takeover::hand_back(&options.config).await;
         return Ok(End::Stop);
     }
-    let one = |error: StartError| vec![chain(&error)];
-    let control = Control::bind(socket).await.map_err(|error| vec![chain(&error)])?;
-    let mut signals = Signals::catch().map_err(|error| vec![chain(&error)])?;
-    let disk = match storage::wait(&config, options, &control, &mut signals).await {
-        Waited::Here(disk) => disk,
+    let prepare = || {
+        place::prepare(&config.data, parts::policy(options))
+            .map_err(|bad| Reason::Disk(config.data.clone(), bad))
+    };
+    let disk = match waiting.until(signals, prepare).await {
+        Waited::Over(disk) => disk,
         Waited::Stop => return Ok(End::Stop),
         Waited::Reload => return Ok(End::Again(newer(&options.config).unwrap_or(config))),
     };
     let (reload, mut reloads) = mpsc::channel(1);
-    let parts = Parts::open(Arc::clone(&config), options).map_err(one)?;
+    let parts = Parts::open(Arc::clone(&config), options)?;
     if let Err(error) = parts.complete_rename(&options.config) {
         tracing::error!(error, "an image has another name, which is not everywhere in the configuration yet");
     }
-    let mut services = Services::bind(&parts).await?;
+    let mut services = Services::bind(&parts).await;
     let may_serve = takeover::follow(&options.config, &parts.config(), &parts.health).await;
     let on_router = options.config.parent() == Some(Path::new(takeover::ROUTER));
     services.start(&parts, may_serve, on_router);
-    services.answer(control, &parts, reload, options);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %socket.display(), "ready");
+    services.answer(control.clone(), &parts, reload, options);
+    waiting.served();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let mut gone = std::pin::pin!(storage::gone(&config.data, &disk));
     let end = loop {
@@ -135,6 +183,10 @@ async fn run(config: Arc<Config>, socket: &Path, options: &Serve, log: &Log) -> 
                 Told::Reload => None,
             },
             Some(asked) = reloads.recv() => Some(asked),
+            () = sleep(networks::LOOK_EVERY) => {
+                services.follow_networks(&parts, false).await;
+                continue;
+            }
         };
         let result = apply(&mut services, &parts, options, log).await;
         let (answer, again) = match result {
@@ -200,6 +252,7 @@ async fn apply(
     if change.is_empty() {
         // Somebody may have changed what was taken over.
         let may_serve = takeover::follow(&options.config, &config, &parts.health).await;
+        services.follow_networks(parts, false).await;
         services.give_addresses(parts, may_serve).await;
         tracing::info!("configuration read again; nothing in it has changed");
         return Ok(None);
@@ -212,9 +265,7 @@ async fn apply(
     }
     log.level(config.log_level);
     parts.take(config);
-    if change.touches.contains(&Touches::Sockets) {
-        services.restart_bound(parts).await;
-    }
+    services.follow_networks(parts, change.touches.contains(&Touches::Sockets)).await;
     let may_serve = takeover::follow(&options.config, &parts.config(), &parts.health).await;
     services.give_addresses(parts, may_serve).await;
     tracing::info!("configuration applied");
@@ -261,6 +312,17 @@ impl Signals {
             _ = self.terminate.recv() => Told::Stop,
             _ = self.interrupt.recv() => Told::Stop,
             _ = self.reload.recv() => Told::Reload,
+        }
+    }
+
+    /// What was said meanwhile, if anything was; to stop counts most.
+    async fn heard(&mut self) -> Option<Told> {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Some(Told::Stop),
+            _ = self.interrupt.recv() => Some(Told::Stop),
+            _ = self.reload.recv() => Some(Told::Reload),
+            () = std::future::ready(()) => None,
         }
     }
 }

@@ -571,20 +571,126 @@ fn a_bad_file_changes_nothing_and_a_good_one_is_applied() {
     assert!(!site.path("socket").exists(), "the control socket goes with the daemon");
 }
 
+/// One port that is held is no reason not to serve the rest.
 #[test]
 fn a_port_that_is_held_is_named_with_its_holder() {
-    let site = Site::new(6);
+    let mut site = Site::new(6);
     let held = UdpSocket::bind("127.77.0.6:8467").expect("free");
-    let (code, said) = fails_to_serve(&site);
-    drop(held);
-    assert_eq!(code, Some(1));
+    site.serve();
     let me = std::process::id();
-    assert!(said.contains("UDP port 8467 of 127.77.0.6 is held by `"), "{said}");
+    let says = "UDP port 8467 of 127.77.0.6 is held by `";
+    site.until("it is told", |site| words(&site.told(&["status"])).contains(says));
+    let status = words(&site.told(&["status"]));
+    assert!(status.contains("service report is down and is started again: reports of agents: "), "{status}");
     assert!(
-        said.contains(&format!("(process {me}); stop that program, or keep it from this port")),
-        "{said}"
+        status.contains(&format!("(process {me}); stop that program, or keep it from this port")),
+        "{status}"
     );
-    assert!(said.contains("Bramble was not started; nothing is served"), "{said}");
+    assert!(site.told(&["client", "list"]).contains("lab-01"), "all else is there");
+
+    drop(held);
+    site.until("it is served then", |site| site.told(&["status"]).ends_with("All is well.\n"));
+}
+
+/// What a program wraps, in one line.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A router that comes up with a bad file says so where people look, and starts when it is mended, without being told.
+#[test]
+fn a_bad_file_at_the_start_is_waited_for() {
+    let mut site = Site::new(41);
+    site.configure("\nconfig client\n\toption mac 'no mac'\n\toption name 'lab-02'\n");
+    site.serve();
+    let status = words(&site.told(&["status"]));
+    for says in [
+        "Needs attention:",
+        "nothing is served, because the configuration is not right; Bramble starts by itself when it is",
+        "`no mac` is not a hardware address",
+    ] {
+        assert!(status.contains(says), "`{says}`: {status}");
+    }
+    let refused = site.refused(&["client", "list"]);
+    assert!(words(&refused).contains("`no mac` is not a hardware address"), "{refused}");
+    // Looked at every two seconds, and told once.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(site.log().matches("`no mac`").count(), 1, "{}", site.log());
+    site.signal(Signal::SIGHUP);
+    site.until("whoever asks is told again", |site| site.log().matches("`no mac`").count() == 2);
+
+    site.configure("\nconfig client\n\toption mac 'b8:27:eb:01:02:03'\n\toption name 'lab-02'\n");
+    site.until("it starts", |site| site.ask(&["client", "list"]).status.success());
+    assert!(site.told(&["client", "list"]).contains("lab-02"));
+    site.signal(Signal::SIGTERM);
+    assert!(site.ended().success());
+}
+
+/// A database that cannot be opened: as above, and it is tried again.
+#[test]
+fn what_keeps_it_from_starting_is_told() {
+    let mut site = Site::new(42);
+    fs::create_dir_all(site.path("data/bramble.db")).expect("a folder in the place of the database");
+    site.serve();
+    let status = words(&site.told(&["status"]));
+    let says = "nothing is served, because Bramble cannot start; it is tried again: ";
+    assert!(status.contains(says), "{status}");
+    fs::remove_dir(site.path("data/bramble.db")).expect("removed");
+    site.signal(Signal::SIGHUP);
+    site.until("it starts", |site| site.ask(&["client", "list"]).status.success());
+}
+
+/// A network whose interface is not up yet keeps none of the others from being served.
+#[test]
+fn a_network_that_is_not_there_is_told_and_the_others_are_served() {
+    let mut site = Site::new(43);
+    let network = fs::read_to_string(site.path("network")).expect("there");
+    let away = "config interface 'lab'\n\toption device 'bramble-none'\n\toption proto 'static'\n\
+                \toption ipaddr '192.0.2.1'\n\toption netmask '255.255.255.0'\n";
+    site.write("network", &format!("{network}\n{away}"));
+    let text = fs::read_to_string(site.path("bramble")).expect("there");
+    site.write("bramble", &text.replace("list network 'lan'", "list network 'lan'\n\tlist network 'lab'"));
+    site.serve();
+    let status = words(&site.told(&["status"]));
+    let says = "network `lab` is not served, because there is no interface `bramble-none`";
+    assert!(status.contains(says), "{status}");
+    assert!(!status.contains("is down"), "{status}");
+    std::net::TcpStream::connect("127.77.0.43:20490").expect("NFS of the other network");
+}
+
+/// Whoever switches Bramble off tells it to stop, and hands back at once; it may take a while to end.
+#[test]
+fn a_hand_back_waits_for_the_end() {
+    let mut site = Site::new(44);
+    site.serve();
+    let mut handing = Command::new(PROGRAM)
+        .arg("--socket")
+        .arg(site.path("socket"))
+        .args(["takeover", "--hand-back", "--config"])
+        .arg(site.path("bramble"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(handing.try_wait().expect("known"), None, "it waits while somebody answers");
+    site.signal(Signal::SIGTERM);
+    assert!(site.ended().success());
+    assert!(handing.wait().expect("it ended").success());
+}
+
+/// A new start, because the data are to be elsewhere, does not forget that it was told to stop.
+#[test]
+fn to_stop_counts_while_it_starts_anew() {
+    for round in 0..4 {
+        let mut site = Site::new(45);
+        site.serve();
+        let text = fs::read_to_string(site.path("bramble")).expect("there");
+        site.write("bramble", &text.replace("/data'", &format!("/data-{round}'")));
+        site.signal(Signal::SIGHUP);
+        site.signal(Signal::SIGTERM);
+        assert!(site.ended().success());
+    }
 }
 
 #[test]

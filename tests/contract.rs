@@ -244,6 +244,7 @@ fn refusals_have_a_word_a_text_and_the_field_at_fault() {
         (ApiError::Eeprom("nothing is to be taken back there".into()), "eeprom", Some("client")),
         (ApiError::Medium("`/dev/sda` is in use".into()), "medium", Some("to")),
         (ApiError::NoDisk("waiting for the disk".into()), "no_disk", None),
+        (ApiError::NotStarted("the configuration is not right".into()), "not_started", None),
         (ApiError::Stopping, "stopping", None),
         (ApiError::Internal { request: 7 }, "internal", None),
     ];

@@ -89,6 +89,71 @@ fn default_configurations_are_taken_over_and_handed_back() {
     }
 }
 
+/// A system upgrade to an image without Bramble: the script that sysupgrade keeps gives the networks back.
+#[test]
+fn a_router_that_lost_bramble_gives_addresses_again() {
+    let Some(uci) = uci() else { return };
+    let main = |text: String| text.replace("maindhcp '0'", "maindhcp '1'");
+    let had =
+        |text: String| text.replace("option dhcpv4 'server'", "option dhcpv4 'relay'\n\toption ignore '0'");
+    let plain = |text: String| text;
+    let changes: [&dyn Fn(String) -> String; 3] = [&plain, &main, &had];
+    for (release, change) in ["24.10", "25.12"].into_iter().flat_map(|r| changes.map(|change| (r, change))) {
+        let (folder, mut place) = router(release, change);
+        place.uci = Some(uci.clone());
+        let before = says(&place);
+        place.make(&wanted()).expect("taken over");
+        // Somebody else's change is none of ours.
+        let text = fs::read_to_string(&place.dhcp).expect("the file");
+        fs::write(&place.dhcp, text.replace("'100'", "'7'")).expect("written");
+        let taken = says(&place);
+        let before = before.replace("dhcp.lan.start='100'", "dhcp.lan.start='7'");
+        assert_ne!(taken, before);
+
+        let program = folder.path().join("bramble");
+        fs::write(&program, "").expect("written");
+        comes_up(folder.path(), &uci, "ifup");
+        assert_eq!(
+            (says(&place), place.record.exists()),
+            (taken.clone(), true),
+            "{release}: Bramble is there"
+        );
+        fs::remove_file(&program).expect("removed");
+        comes_up(folder.path(), &uci, "ifdown");
+        assert_eq!((says(&place), place.record.exists()), (taken, true), "{release}: nothing came up");
+        comes_up(folder.path(), &uci, "ifup");
+        assert_eq!((says(&place), place.record.exists()), (before, false), "{release}");
+        comes_up(folder.path(), &uci, "ifup");
+        let said = fs::read_to_string(folder.path().join("said")).expect("written");
+        assert_eq!(said, "odhcpd restart\ndnsmasq restart\n", "{release}: once");
+    }
+}
+
+/// Runs the script as hotplug-call does, with the paths of `folder` in the place of the router's.
+fn comes_up(folder: &Path, uci: &Path, action: &str) {
+    let at = folder.display();
+    let script = fs::read_to_string(Path::new(ROOT).join("openwrt/files/bramble.gone")).expect("the script");
+    let script = script
+        .replace("/etc/config", &format!("{at}/config"))
+        .replace("/etc/init.d", &format!("{at}/init.d"))
+        .replace("/usr/bin/bramble", &format!("{at}/bramble"))
+        .replace("/tmp/bramble-gone", &format!("{at}/lock"))
+        .replace("/etc/hotplug.d", &format!("{at}/hotplug.d"));
+    let words = format!(
+        "uci() {{ {} -c {at}/config -t {at}/delta \"$@\"; }}\nlogger() {{ :; }}\nACTION={action}\n(\n{script}\n)\n",
+        uci.display()
+    );
+    fs::create_dir_all(folder.join("init.d")).expect("made");
+    for service in ["odhcpd", "dnsmasq"] {
+        let path = folder.join("init.d").join(service);
+        fs::write(&path, format!("#!/bin/sh\necho {service} \"$@\" >>{at}/said\n")).expect("written");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+    }
+    let output = Command::new("busybox").args(["sh", "-c", &words]).output().expect("busybox runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
 #[test]
 fn a_change_that_somebody_has_not_committed_is_not_committed_with_ours() {
     let Some(uci) = uci() else { return };

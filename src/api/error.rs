@@ -71,6 +71,9 @@ pub enum ApiError {
     Takeover(String),
     #[error("{0}")]
     NoDisk(String),
+    /// The configuration is not right, or something else keeps the daemon from starting.
+    #[error("{0}")]
+    NotStarted(String),
     #[error("Bramble is being stopped; ask again when it is back")]
     Stopping,
     /// A fault of ours: the log has the chain, the caller gets where to look.
@@ -108,6 +111,7 @@ impl ApiError {
             Self::Medium(_) => "medium",
             Self::Takeover(_) => "takeover",
             Self::NoDisk(_) => "no_disk",
+            Self::NotStarted(_) => "not_started",
             Self::Stopping => "stopping",
             Self::Internal { .. } => "internal",
         }
@@ -133,6 +137,7 @@ impl ApiError {
             | Self::Job(_)
             | Self::Takeover(_)
             | Self::NoDisk(_)
+            | Self::NotStarted(_)
             | Self::Stopping
             | Self::Internal { .. } => None,
         }

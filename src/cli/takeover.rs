@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -14,13 +15,19 @@ use crate::service::takeover::apply::Place;
 use crate::service::takeover::{Plan, Wanted};
 use crate::types::chain;
 
+/// How often it is looked whether a daemon has ended that was told to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How many times: for 20 seconds. procd kills it after 15.
+const LOOKS: u32 = 100;
+
 /// What to do with the router's own DHCP server.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Print what `bramble serve` changes in /etc/config/dhcp, and change nothing
     #[arg(long, required_unless_present = "hand_back", conflicts_with = "hand_back")]
     pub dry_run: bool,
-    /// Put everything back that Bramble changed there; stop the daemon first
+    /// Put everything back that Bramble changed there; waits up to 20 seconds for a daemon that was told to stop
     #[arg(long)]
     pub hand_back: bool,
     /// The configuration
@@ -33,7 +40,7 @@ impl Options {
         let place = Place::beside(&self.config);
         let failed = |error: &dyn std::error::Error| CliError::Takeover(chain(error));
         if self.hand_back {
-            if Link::open(&cli.socket).is_ok() {
+            if !ended(&cli.socket) {
                 return Err(CliError::Takeover(
                     "Bramble is running and would give addresses beside dnsmasq; stop it first with \
                      `/etc/init.d/bramble stop`, or switch it off with `/etc/init.d/bramble disable`, which does both"
@@ -63,6 +70,17 @@ impl Options {
             print(&show(&answer, &self.config.with_file_name("dhcp"), (title, nothing), width()));
         }
     }
+}
+
+/// Waits for a daemon that was told to stop: its socket is the last that goes. Whether it went.
+fn ended(socket: &Path) -> bool {
+    for _ in 0..LOOKS {
+        if Link::open(socket).is_err() {
+            return true;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    false
 }
 
 fn show(answer: &Takeover, dhcp: &Path, (title, nothing): (&str, &str), width: usize) -> String {

@@ -49,6 +49,7 @@ impl Change {
             timezone,
             clock_rule,
             networks: _,
+            names,
             dhcp,
             tftp,
             nfs,
@@ -66,6 +67,7 @@ impl Change {
         self.note(*enabled != new.enabled, Touches::Daemon, "the service is switched on or off");
         self.note(*data != new.data, Touches::Daemon, format!("data is now in {}", new.data.display()));
         self.note(*log_level != new.log_level, Touches::Log, "the log level changed");
+        self.note(*names != new.names, Touches::Leases, "names that no lease may have changed");
         self.note(*timezone != new.timezone, Touches::Clients, "the router's time zone changed");
         let timetable = *schedules != new.schedules || *clock_rule != new.clock_rule;
         self.note(timetable, Touches::Clients, "the timetable changed");

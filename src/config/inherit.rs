@@ -184,6 +184,19 @@ pub(super) fn clock_rule(system: &Document) -> Option<String> {
     Some(rule.value.trim().to_owned()).filter(|rule| !rule.is_empty() && rule.len() <= 100)
 }
 
+/// Names that dnsmasq answers for by itself and that no hosts file has: the router's own, and those of `config hostrecord`
+/// and `config cname`. In small letters.
+pub(super) fn names(dhcp: &Document, system: &Document) -> Vec<String> {
+    let of = |document: &Document, kind: &'static str, option: &'static str| -> Vec<String> {
+        let values = document.of_kind(kind).flat_map(|section| section.values(option));
+        values.flat_map(|v| v.value.split_whitespace()).map(str::to_ascii_lowercase).collect()
+    };
+    let mut names = of(system, "system", "hostname");
+    names.extend(of(dhcp, "hostrecord", "name"));
+    names.extend(of(dhcp, "cname", "cname"));
+    names
+}
+
 /// `/etc/config/dhcp`, and what counts where it says nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {

@@ -167,6 +167,7 @@ impl Builder<'_> {
             timezone: inherit::timezone(siblings.system),
             clock_rule: inherit::clock_rule(siblings.system),
             networks,
+            names: inherit::names(siblings.dhcp, siblings.system),
             dhcp: Dhcp {
                 mode: match dhcp.text("mode").as_deref() {
                     Some("proxy") => DhcpMode::Proxy,

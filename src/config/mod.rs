@@ -54,6 +54,8 @@ pub struct Config {
     /// The same as a POSIX rule, such as `CET-1CEST,M3.5.0,M10.5.0/3`.
     pub clock_rule: Option<String>,
     pub networks: Vec<Network>,
+    /// Names that the router's owner gave to something that is no client and no reservation of ours, in small letters.
+    pub names: Vec<String>,
     pub dhcp: Dhcp,
     pub tftp: Tftp,
     pub nfs: Nfs,

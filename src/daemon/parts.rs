@@ -129,7 +129,6 @@ impl Parts {
             Library::open(&config.data, store.clone(), jobs.clone(), Arc::clone(&images), now.civil)
                 .map_err(StartError::Images)?;
         library.web().configure(&config.catalogue);
-        library.resume_imports();
         let key = store.secret("nfs handles", random().map_err(StartError::Random)?)?;
         let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
         let channel_key = KeyPair::open(&config.data, "agent", vec!["bramble".to_owned()])?;
@@ -186,6 +185,9 @@ impl Parts {
             shares: shares.clone(),
             jobs: jobs.clone(),
         };
+        let agent_tls = agent::tls::config(&channel_key).map_err(StartError::Tls)?;
+        // The last step: nothing runs of a start that failed.
+        library.resume_imports();
         Ok(Self {
             config,
             sessions,
@@ -193,7 +195,7 @@ impl Parts {
             consoles: Arc::default(),
             guard: Arc::new(Guard::new(Arc::clone(&health))),
             agent: Arc::new(agent),
-            agent_tls: agent::tls::config(&channel_key).map_err(StartError::Tls)?,
+            agent_tls,
             accounts,
             directory,
             backups,

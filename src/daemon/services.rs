@@ -1,7 +1,8 @@
 //! What listens: sockets are bound all at once, then handed to the services that serve on them.
 //!
-//! A service that fails is started again by the supervisor, with sockets bound anew. A port that another program holds is
-//! told with the program and the way out ([`ports::explain`]).
+//! A service that fails, or whose sockets cannot be bound, is started again by the supervisor, with sockets bound anew; the
+//! others are served. A port that another program holds is told with the program and the way out ([`ports::explain`]). A
+//! network that is not there is left out until it is ([`networks`]).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portable_atomic::AtomicU64;
 use tokio::sync::mpsc;
 
+use super::networks::{self, Seen};
 use super::parts::Parts;
 use crate::api::{self, Api, Reload};
 use crate::cli::Serve;
@@ -44,6 +46,9 @@ use crate::ubus::{Notices, Ubus, Watch};
 #[error("{0}")]
 struct Failed(String);
 
+/// What the board of troubles calls networks that are not there.
+const NETWORKS: &str = "networks";
+
 /// Sockets that were bound before their service was first started.
 type Bound<S> = Arc<Mutex<Option<S>>>;
 
@@ -51,6 +56,8 @@ type Bound<S> = Arc<Mutex<Option<S>>>;
 #[derive(Debug)]
 pub struct Services {
     supervisor: Supervisor,
+    /// What sockets were bound for.
+    seen: Vec<Seen>,
     dhcp: Bound<dhcp::Sockets>,
     tftp: Bound<tftp::Sockets>,
     report: Bound<report::Sockets>,
@@ -61,21 +68,22 @@ pub struct Services {
 }
 
 impl Services {
-    /// Binds every socket; the error names all that could not be bound.
-    pub async fn bind(parts: &Parts) -> Result<Self, Vec<String>> {
+    /// Binds every socket that can be bound; why one cannot be is told when its service starts.
+    pub async fn bind(parts: &Parts) -> Self {
         let config = parts.config();
-        let mut problems = Vec::new();
-        let services = Self {
+        let seen = networks::look(&config);
+        parts.health.trouble(NETWORKS, networks::trouble(&seen));
+        Self {
             supervisor: Supervisor::new(Arc::clone(&parts.health)),
-            dhcp: keep(bind_dhcp(&config), &mut problems),
-            tftp: keep(bind_tftp(&config).await, &mut problems),
-            report: keep(bind_report(&config).await, &mut problems),
-            agent: keep(bind_agent(&config).await, &mut problems),
-            ldap: keep(bind_ldap(&config), &mut problems),
-            nfs: keep(bind_nfs(&config), &mut problems),
-            portmap: keep(bind_portmap(&config), &mut problems),
-        };
-        if problems.is_empty() { Ok(services) } else { Err(problems) }
+            seen,
+            dhcp: keep(bind_dhcp(&config)),
+            tftp: keep(bind_tftp(&config).await),
+            report: keep(bind_report(&config).await),
+            agent: keep(bind_agent(&config).await),
+            ldap: keep(bind_ldap(&config)),
+            nfs: keep(bind_nfs(&config)),
+            portmap: keep(bind_portmap(&config)),
+        }
     }
 
     /// Starts what serves clients; DHCP only where that is left to us.
@@ -179,13 +187,43 @@ impl Services {
         self.supervisor.start("control", move |stop| control.clone().run(Arc::clone(&handler), stop));
     }
 
-    /// After a change of the networks: the services that listen on their addresses listen on the new ones. DHCP sees to
-    /// this itself.
-    pub async fn restart_bound(&mut self, parts: &Parts) {
+    /// The services that listen on addresses listen on those of now. DHCP sees to a change of the configuration itself.
+    async fn restart_bound(&mut self, parts: &Parts) {
         for name in ["tftp", "report", "agent", "ldap", "nfs", "portmap"] {
             self.supervisor.stop(name).await;
         }
         self.start_bound(parts);
+    }
+
+    /// Listens on networks that came, and on interfaces that were made anew; on all of them after a change of the
+    /// configuration that says so.
+    pub async fn follow_networks(&mut self, parts: &Parts, changed: bool) {
+        let now = networks::look(&parts.config());
+        let anew = networks::compare(&mut self.seen, &now);
+        if anew.addresses && !changed {
+            tracing::info!("a network has come; what listens on addresses is started again");
+        }
+        if anew.addresses || changed {
+            self.restart_bound(parts).await;
+        }
+        if anew.devices {
+            tracing::info!(
+                "an interface has come or was made anew; what listens on interfaces is started again"
+            );
+            self.supervisor.stop("netconsole").await;
+            self.start_netconsole(parts);
+            drop(take(&self.dhcp));
+            if self.supervisor.is_running("dhcp") {
+                self.supervisor.stop("dhcp").await;
+                self.start_dhcp(parts);
+            }
+        }
+        let trouble = networks::trouble(&now);
+        if parts.health.trouble(NETWORKS, trouble.clone())
+            && let Some(trouble) = trouble
+        {
+            tracing::warn!("{trouble}");
+        }
     }
 
     pub async fn stop(&mut self) {
@@ -251,8 +289,13 @@ impl Services {
         let (guard, config) = (Arc::clone(&parts.guard), parts.watch());
         self.supervisor
             .start("guard", move |stop| guard::run(Arc::clone(&guard), clock, config.clone(), stop));
+        self.start_netconsole(parts);
+    }
+
+    fn start_netconsole(&mut self, parts: &Parts) {
         let (clients, consoles, config) =
             (Arc::clone(&parts.clients), Arc::clone(&parts.consoles), parts.watch());
+        let clock = parts.clock;
         self.supervisor.start("netconsole", move |stop| {
             netconsole::run(Arc::clone(&clients), Arc::clone(&consoles), clock, config.clone(), stop)
         });
@@ -328,7 +371,7 @@ impl Services {
 }
 
 async fn bind_agent(config: &Config) -> Result<agent::Sockets, String> {
-    agent::Sockets::bind(config).await.map_err(|error| match &error {
+    agent::Sockets::bind(&present(config)).await.map_err(|error| match &error {
         AgentError::Bind { address, source } => {
             format!("agents' channel: {}", ports::explain(Transport::Tcp, *address, source))
         }
@@ -336,9 +379,8 @@ async fn bind_agent(config: &Config) -> Result<agent::Sockets, String> {
     })
 }
 
-fn keep<S>(bound: Result<S, String>, problems: &mut Vec<String>) -> Bound<S> {
-    let sockets = bound.map_err(|problem| problems.push(problem)).ok();
-    Arc::new(Mutex::new(sockets))
+fn keep<S>(bound: Result<S, String>) -> Bound<S> {
+    Arc::new(Mutex::new(bound.ok()))
 }
 
 fn take<S>(bound: &Bound<S>) -> Option<S> {
@@ -364,7 +406,7 @@ fn explain_dhcp(error: &DhcpError) -> String {
 }
 
 async fn bind_tftp(config: &Config) -> Result<tftp::Sockets, String> {
-    tftp::Sockets::bind(config).await.map_err(|error| match &error {
+    tftp::Sockets::bind(&present(config)).await.map_err(|error| match &error {
         TftpError::Bind { address, source } => {
             format!("TFTP: {}", ports::explain(Transport::Udp, *address, source))
         }
@@ -373,7 +415,7 @@ async fn bind_tftp(config: &Config) -> Result<tftp::Sockets, String> {
 }
 
 async fn bind_report(config: &Config) -> Result<report::Sockets, String> {
-    report::Sockets::bind(config).await.map_err(|error| match &error {
+    report::Sockets::bind(&present(config)).await.map_err(|error| match &error {
         ReportError::Bind { address, source } => {
             format!("reports of agents: {}", ports::explain(Transport::Udp, *address, source))
         }
@@ -382,7 +424,14 @@ async fn bind_report(config: &Config) -> Result<report::Sockets, String> {
 }
 
 fn addresses(config: &Config) -> Vec<Ipv4Addr> {
-    config.networks.iter().map(|network| network.address).collect()
+    present(config).networks.iter().map(|network| network.address).collect()
+}
+
+/// `config` with the networks whose address this machine has.
+fn present(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.networks.retain(networks::has_address);
+    config
 }
 
 fn bind_nfs(config: &Config) -> Result<Vec<nfs::Port>, String> {
@@ -390,7 +439,7 @@ fn bind_nfs(config: &Config) -> Result<Vec<nfs::Port>, String> {
 }
 
 fn bind_ldap(config: &Config) -> Result<ldap::Sockets, String> {
-    ldap::Sockets::bind(config).map_err(|error| match &error {
+    ldap::Sockets::bind(&present(config)).map_err(|error| match &error {
         LdapError::Bind { address, source } => {
             format!("LDAP: {}", ports::explain(Transport::Tcp, *address, source))
         }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use tokio::net::UdpSocket;
 
@@ -83,10 +84,11 @@ pub(super) fn wanted(config: &Config) -> Vec<(String, Vec<String>, bool)> {
 }
 
 impl Sockets {
-    /// Opens what `config` needs. Must be called inside the runtime.
+    /// Opens what `config` needs, on the interfaces that are there. Must be called inside the runtime.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
         let interfaces = wanted(config)
             .into_iter()
+            .filter(|(device, ..)| if_nametoindex(device.as_str()).is_ok())
             .map(|(device, networks, pxe)| {
                 let port = |port| {
                     listen(&device, port).map_err(|source| BindError::Port {

@@ -4,6 +4,7 @@
 //! service do more. Everything it writes is in memory (`/tmp`).
 
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use super::dhcp::Clock;
 use super::supervisor::{Stop, stopped};
 use crate::config::{Config, DhcpMode};
 use crate::service::leases::Leases;
-use crate::service::published::{self, Holders};
-use crate::types::chain;
+use crate::service::published::{self, Given, Holders};
+use crate::types::{chain, limits};
 
 /// How often the leases are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// After how many looks dnsmasq is told once more, where that did not work: it, or ubusd, may just be starting.
+const TELL_AGAIN: u32 = 5;
 
 /// How long `ubus` may take.
 const UBUS: Duration = Duration::from_secs(5);
@@ -32,8 +36,11 @@ const UBUS: Duration = Duration::from_secs(5);
 pub struct Places {
     /// Read by LuCI.
     pub leases: PathBuf,
-    /// Read by dnsmasq when it gets a signal.
+    /// Read by dnsmasq when it gets a signal. The other files of its folder are hosts files too, of the router's owner and
+    /// of other programs.
     pub hosts: PathBuf,
+    /// The router's own hosts file.
+    pub own_hosts: PathBuf,
     /// Scripts that want to hear of leases; none of them, no event.
     pub scripts: PathBuf,
     /// The `ubus` program.
@@ -46,6 +53,7 @@ impl Places {
         Self {
             leases: crate::service::takeover::LEASE_FILE.into(),
             hosts: crate::service::takeover::HOSTS_FILE.into(),
+            own_hosts: "/etc/hosts".into(),
             scripts: "/etc/hotplug.d/dhcp".into(),
             ubus: "/bin/ubus".into(),
         }
@@ -58,6 +66,8 @@ struct Written {
     leases: Option<String>,
     hosts: Option<String>,
     holders: Option<Holders>,
+    /// After how many looks dnsmasq is told to read the file.
+    tell_in: Option<u32>,
 }
 
 /// Runs until told to stop. The files stay then: the leases go on.
@@ -83,15 +93,23 @@ pub async fn run(
 
 async fn publish(places: &Places, leases: &Leases, clock: Clock, config: &Config, written: &mut Written) {
     let leases = leases.list(clock.now());
-    let (file, hosts) = (published::lease_file(&leases), published::hosts_file(&leases, config));
+    let hosts = published::hosts_file(&leases, config, &given(places));
+    let file = published::lease_file(&leases);
     if written.leases.as_ref() != Some(&file) && write(&places.leases, &file) {
         written.leases = Some(file);
     }
     if written.hosts.as_ref() != Some(&hosts) && write(&places.hosts, &hosts) {
         written.hosts = Some(hosts);
-        ubus(places, &["call", "service", "signal", &json!({ "name": "dnsmasq", "signal": 1 }).to_string()])
-            .await;
+        written.tell_in = Some(0);
     }
+    written.tell_in = match written.tell_in {
+        Some(0) => {
+            let signal = json!({ "name": "dnsmasq", "signal": 1 }).to_string();
+            let told = ubus(places, &["call", "service", "signal", &signal]).await;
+            (!told).then_some(TELL_AGAIN)
+        }
+        other => other.map(|looks| looks - 1),
+    };
     let holders = published::holders(&leases);
     // At the first look nothing has happened: these leases are of the last run.
     let before = written.holders.replace(holders.clone());
@@ -102,6 +120,24 @@ async fn publish(places: &Places, leases: &Leases, clock: Clock, config: &Config
             ubus(places, &["call", "hotplug.dhcp", "call", &env]).await;
         }
     }
+}
+
+/// What the hosts files say that are not ours.
+fn given(places: &Places) -> Given {
+    let folder = places.hosts.parent().unwrap_or(Path::new("/"));
+    let others = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let others = others.filter(|path| path.file_stem() != places.hosts.file_stem()).take(limits::HOSTS_FILES);
+    let mut given = Given::default();
+    for path in [places.own_hosts.clone()].into_iter().chain(others) {
+        let mut text = Vec::new();
+        let read =
+            fs_err::File::open(&path).and_then(|file| file.take(limits::HOSTS_FILE).read_to_end(&mut text));
+        if let Err(error) = read {
+            tracing::debug!(error = chain(&error), "names of the router cannot be read");
+        }
+        given.read(&String::from_utf8_lossy(&text));
+    }
+    given
 }
 
 /// Whether any script wants to hear of leases.
@@ -124,13 +160,15 @@ fn write(path: &Path, text: &str) -> bool {
     done.is_ok()
 }
 
-async fn ubus(places: &Places, words: &[&str]) {
+/// Whether it was done.
+async fn ubus(places: &Places, words: &[&str]) -> bool {
     let mut command = Command::new(&places.ubus);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     match timeout(UBUS, command.status()).await {
-        Ok(Ok(status)) if status.success() => {}
+        Ok(Ok(status)) if status.success() => return true,
         Ok(Ok(status)) => tracing::debug!(%status, "ubus did not take what leases had to say"),
         Ok(Err(error)) => tracing::debug!(error = chain(&error), "ubus cannot be run"),
         Err(_) => tracing::debug!("ubus did not answer"),
     }
+    false
 }

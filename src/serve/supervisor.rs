@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A service that ran this long is healthy: its next failure starts again at [`FIRST_PAUSE`].
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
-/// How long a service may take to finish when told to; procd kills the whole daemon after 5 s.
+/// How long a service may take to finish when told to; procd kills the whole daemon after 15 s.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// All running services, by name.

@@ -69,13 +69,14 @@ impl Health {
         self.lock().rejected = problems;
     }
 
-    /// Something `about` a part of Bramble that a person should know, or (`None`) no longer.
-    pub fn trouble(&self, about: &'static str, says: Option<String>) {
+    /// Something `about` a part of Bramble that a person should know, or (`None`) no longer. Whether that is news.
+    pub fn trouble(&self, about: &'static str, says: Option<String>) -> bool {
         let mut inner = self.lock();
-        match says {
-            Some(says) => inner.troubles.insert(about, says),
-            None => inner.troubles.remove(about),
-        };
+        let news = inner.troubles.remove(about) != says;
+        if let Some(says) = says {
+            inner.troubles.insert(about, says);
+        }
+        news
     }
 
     pub fn services(&self) -> BTreeMap<&'static str, ServiceHealth> {

@@ -2,8 +2,9 @@
 //! events that scripts in `/etc/hotplug.d/dhcp` wait for. Pure: leases and configuration in, texts out.
 //!
 //! A name that a client gives itself is published only if nobody else has it: a laptop that calls itself `lab-01` does
-//! not take that name from the Pi, and names on which other machines rely for more than an address (`wpad`) are never
-//! published.
+//! not take that name from the Pi, nor that of the router or of a server in one of its hosts files; and names on which other
+//! machines rely for more than an address (`wpad`) are never published. dnsmasq would protect these from its own leases,
+//! but answers with both addresses where hosts files contradict each other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -28,19 +29,50 @@ pub fn lease_file(leases: &[Lease]) -> String {
     text
 }
 
+/// Names of hosts files that are not ours, in small letters, and their IPv4 addresses. Those of IPv6 are no contradiction:
+/// the same machine may have one.
+#[derive(Debug, Default)]
+pub struct Given(HashMap<String, Vec<Ipv4Addr>>);
+
+impl Given {
+    /// Adds what a hosts file says.
+    pub fn read(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+            let Some(Ok(ip)) = words.next().map(str::parse) else { continue };
+            for name in words {
+                self.0.entry(name.to_ascii_lowercase()).or_default().push(ip);
+            }
+        }
+    }
+
+    /// Whether `name` is another's than that of `ip`.
+    fn to_another(&self, name: &str, ip: Ipv4Addr) -> bool {
+        self.0.get(name).is_some_and(|given| !given.contains(&ip))
+    }
+}
+
 /// A line for each address with a name: the name alone, and with the domain of its network.
-pub fn hosts_file(leases: &[Lease], config: &Config) -> String {
+pub fn hosts_file(leases: &[Lease], config: &Config, given: &Given) -> String {
     let owners = owners(config);
-    let mut taken: HashMap<&str, Ipv4Addr> = HashMap::new();
+    let taken = |name: &str, ip| given.to_another(name, ip) || config.names.iter().any(|other| other == name);
+    let mut first: HashMap<&str, Ipv4Addr> = HashMap::new();
     let mut text = String::new();
     for lease in leases {
         let Some(name) = lease.host_name.as_ref().map(HostName::as_str) else { continue };
         let owned = owners.get(name).is_none_or(|owners| lease.mac.is_some_and(|mac| owners.contains(&mac)));
-        if NEVER.contains(&name) || !owned || *taken.entry(name).or_insert(lease.ip) != lease.ip {
+        if NEVER.contains(&name) || !owned {
             continue;
         }
         let network = config.networks.iter().find(|network| network.name == lease.network);
         let domain = network.and_then(|network| network.options.domain.as_deref());
+        let long = domain.map(|domain| format!("{name}.{}", domain.to_ascii_lowercase()));
+        let all = [Some(name), long.as_deref()];
+        if all.iter().flatten().any(|name| taken(name, lease.ip))
+            || *first.entry(name).or_insert(lease.ip) != lease.ip
+        {
+            continue;
+        }
         let _ = match domain {
             Some(domain) => writeln!(text, "{} {name} {name}.{domain}", lease.ip),
             None => writeln!(text, "{} {name}", lease.ip),
@@ -147,9 +179,10 @@ mod tests {
             ),
             dhcp: source(
                 "config dnsmasq\n\toption domain 'school'\nconfig host\n\toption name 'printer'\n\
-                 \toption mac '02:00:00:00:00:09'\n\toption ip '192.168.1.9'\n",
+                 \toption mac '02:00:00:00:00:09'\n\toption ip '192.168.1.9'\nconfig hostrecord\n\tlist name 'cloud'\n\
+                 \tlist name 'files.school'\nconfig cname\n\toption cname 'www'\n\toption target 'cloud'\n",
             ),
-            system: source(""),
+            system: source("config system\n\toption hostname 'Bramble-Router'\n"),
         })
         .expect("a configuration")
     }
@@ -177,8 +210,31 @@ mod tests {
             lease(9, Some("printer"), None),
         ];
         assert_eq!(
-            hosts_file(&leases, &config()),
+            hosts_file(&leases, &config(), &Given::default()),
             "192.168.1.4 pc pc.school\n192.168.1.7 lab-01 lab-01.school\n192.168.1.9 printer printer.school\n"
+        );
+    }
+
+    #[test]
+    fn a_name_that_the_router_gave_to_something_else_is_not_published() {
+        let mut given = Given::default();
+        given.read("127.0.0.1 localhost\n# 192.168.1.2 tea\n192.168.1.80\tnas NAS.school # the archive\n");
+        given.read(
+            "192.168.1.81 mail.school\n192.168.1.6 six six.school\nfd00::7 seven\nrubbish\n192.168.1.82\n",
+        );
+        let names = ["nas", "mail", "bramble-router", "cloud", "files", "www", "six", "seven", "tea", "nase"];
+        let leases: Vec<Lease> = (2..).zip(names).map(|(last, name)| lease(last, Some(name), None)).collect();
+        let text = hosts_file(&leases, &config(), &given);
+        let published: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(published, ["seven", "tea", "nase"]);
+        // The machine that it was given to may have it.
+        assert_eq!(
+            hosts_file(&[lease(6, Some("six"), None)], &config(), &given),
+            "192.168.1.6 six six.school\n"
+        );
+        assert_eq!(
+            hosts_file(&[lease(80, Some("nas"), None)], &config(), &given),
+            "192.168.1.80 nas nas.school\n"
         );
     }
 

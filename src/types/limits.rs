@@ -110,6 +110,13 @@ pub const EVENTS_KEPT: u32 = 96;
 /// Longest request over ubus, in bytes: what uhttpd lets through from a browser.
 pub const CONTROL_REQUEST: usize = 64 * 1024;
 
+/// Most of a hosts file of the router that is looked at for names, in bytes, every two seconds. Lists of names that are to
+/// be blocked are longer; they have no names of this network.
+pub const HOSTS_FILE: u64 = 64 * 1024;
+
+/// Most hosts files that are looked at for names: one for each instance of dnsmasq, and those of some other programs.
+pub const HOSTS_FILES: usize = 16;
+
 /// Longest request on the control socket alone, in bytes: a list of ten thousand people. Only root can send one.
 pub const CONTROL_LINE: usize = 2 << 20;
 

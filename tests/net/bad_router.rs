@@ -11,13 +11,15 @@ use std::time::Duration;
 use bramble::service::takeover::Wanted;
 use bramble::service::takeover::apply::Place;
 use bramble::sim::net::{PREFIX, SERVER};
-use bramble::types::chain;
+use bramble::types::{MacAddr, chain};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::dhcp_room::{DHCP, Held, NETWORK, PI, Raw, Room, eventually, start};
-use crate::harness::{cannot_run, isolated};
+use crate::harness::{cannot_run, isolated, program};
+
+const OTHER: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 9]);
 
 /// The folder that is `/etc/config` here, on a file system of 64 KiB.
 struct Flash(PathBuf);
@@ -161,6 +163,71 @@ fn with_full_flash_all_but_addresses_is_served() {
 fn with_read_only_flash_all_but_addresses_is_served() {
     isolated(|| {
         goes_through(Flash::read_only, "Read-only file system", "its file system is read-only");
+    });
+}
+
+/// `/etc/init.d/network restart` takes interfaces away and makes them anew. Nobody tells sockets that hear the old ones.
+#[test]
+fn interfaces_that_come_anew_are_served() {
+    isolated(|| {
+        if program("ip", "iproute2").is_none() {
+            return;
+        }
+        let mut room = Room::new();
+        fs::create_dir(room.folder.path().join("data")).expect("a folder");
+        let flash = Flash::new(room.folder.path());
+        fs::create_dir_all(&flash.0).expect("a folder");
+        let data = room.folder.path().join("data");
+        let main =
+            format!("config bramble 'main'\n\toption enabled '1'\n\toption data '{}'\n", data.display());
+        let lab = "config interface 'lab'\n\toption device 'br-lab'\n\toption proto 'static'\n\
+                   \toption ipaddr '192.168.78.1/24'\n";
+        fs::write(flash.0.join("bramble"), main + "\tlist network 'lan'\n\tlist network 'lab'\n")
+            .expect("a file");
+        fs::write(flash.0.join("network"), format!("{NETWORK}\n{lab}")).expect("a file");
+        let _daemon = serve(&room, &flash);
+        let pi = room.client(PI);
+        let raw = Raw::open(&pi, PI);
+        let answered = |raw: &Raw| {
+            raw.send(&raw.discover(|_| ()));
+            raw.hear(Duration::from_secs(1)).is_some()
+        };
+        eventually("addresses are given", || answered(&raw));
+        let missing = |name: &str, device: &str| {
+            let says = format!("network `{name}` is not served, because there is no interface `{device}`");
+            status(&room).contains(&says)
+        };
+        eventually("what is not there is told", || missing("lab", "br-lab"));
+        assert!(!missing("lan", "br-lan") && !status(&room).contains("is down"), "{}", status(&room));
+
+        let gone = room.server.command("ip").args(["link", "delete", "br-lan"]).status().expect("it runs");
+        assert!(gone.success());
+        eventually("that it went is told", || missing("lan", "br-lan"));
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 0xfd]);
+        room.lab.plug(&room.server, &room.lan, "br-lan", mac).expect("plugged in");
+        room.server.address("br-lan", SERVER, PREFIX).expect("an address");
+        eventually("addresses are given there", || answered(&raw));
+
+        // The other one comes: with everything that listens on its address.
+        let segment = room.lab.segment().expect("a segment");
+        room.lab
+            .plug(&room.server, &segment, "br-lab", MacAddr::new([2, 0, 0, 0, 0, 0xfc]))
+            .expect("plugged in");
+        room.server.address("br-lab", Ipv4Addr::new(192, 168, 78, 1), 24).expect("an address");
+        let other = room.lab.client(&segment, OTHER).expect("a client");
+        let raw = Raw::open(&other, OTHER);
+        eventually("addresses are given on the other", || answered(&raw));
+        other.address("eth0", Ipv4Addr::new(192, 168, 78, 90), 24).expect("an address");
+        eventually("and files are served there", || {
+            let file = other.run(|| {
+                let socket = UdpSocket::bind("0.0.0.0:0")?;
+                socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+                socket.send_to(b"\0\x01start4.elf\0octet\0", ("192.168.78.1", 69))?;
+                socket.recv(&mut [0; 600])
+            });
+            file.is_ok()
+        });
+        eventually("and all is well", || !status(&room).contains("is not served"));
     });
 }
 

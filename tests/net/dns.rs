@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ fn dnsmasq(machine: &Machine, dnsmasq: &Path, folder: &Path) -> Held {
     })
 }
 
-/// Publishes leases as on a router; a script that sends dnsmasq its signal stands in for `ubus call service signal`.
+/// Publishes leases as on a router; a script stands in for `ubus`: it notes what it is asked in `told`, fails while there is
+/// no `ubusd`, and sends dnsmasq its signal.
 struct Publishing {
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -47,12 +48,18 @@ struct Publishing {
 impl Publishing {
     fn start(running: &Running, folder: &Path, dnsmasq: &Held) -> Self {
         let ubus = folder.join("ubus");
-        std::fs::write(&ubus, format!("#!/bin/sh\nkill -HUP {}\n", dnsmasq.0.id())).expect("a file");
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{0}/told\n[ -e {0}/ubusd ] || exit 1\n[ \"$3\" != signal ] || kill -HUP {1}\n",
+            folder.display(),
+            dnsmasq.0.id()
+        );
+        std::fs::write(&ubus, script).expect("a file");
         std::fs::set_permissions(&ubus, std::fs::Permissions::from_mode(0o755)).expect("an executable file");
         let places = Places {
             leases: folder.join("bramble.leases"),
             hosts: folder.join("hosts/bramble"),
-            scripts: PathBuf::from("/nonexistent"),
+            own_hosts: folder.join("etc-hosts"),
+            scripts: folder.join("scripts"),
             ubus,
         };
         let (stop, stopped) = watch::channel(false);
@@ -77,6 +84,10 @@ impl Drop for Publishing {
     }
 }
 
+fn whole(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap_or_default()
+}
+
 #[test]
 fn addresses_are_ours_and_names_are_the_routers_own() {
     isolated(|| {
@@ -90,7 +101,13 @@ fn addresses_are_ours_and_names_are_the_routers_own() {
         room.lab.plug(&room.server, &guests, "br-guest", port).expect("plugged in");
         room.server.address("br-guest", GUEST, 24).expect("an address");
         let folder = room.folder.path().to_owned();
-        std::fs::create_dir(folder.join("hosts")).expect("a folder");
+        for name in ["hosts", "scripts"] {
+            std::fs::create_dir(folder.join(name)).expect("a folder");
+        }
+        std::fs::write(folder.join("scripts/10-watch"), "").expect("somebody who wants to hear of leases");
+        // What dnsmasq's init script makes of `config domain`.
+        std::fs::write(folder.join("hosts/dhcp.cfg01411c"), "192.168.77.80 nas.lan nas\n").expect("a file");
+        std::fs::write(folder.join("etc-hosts"), "127.0.0.1 localhost\n").expect("a file");
         // As at a router's start: dnsmasq has port 67 for its guests before we come.
         let dnsmasq = dnsmasq(&room.server, &program, &folder);
         let guest = room.lab.client(&guests, MacAddr::new([2, 0, 0, 0, 0, 0x21])).expect("a guest");
@@ -120,8 +137,34 @@ fn addresses_are_ours_and_names_are_the_routers_own() {
                 laptop.command("busybox").args(["nslookup", what, "192.168.77.1"]).output().expect("it runs");
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
+        // The bus is not there yet: the file is, and dnsmasq is told once it is.
+        eventually("the file is there", || whole(&folder, "hosts/bramble").contains("anna-laptop"));
+        eventually("it was tried", || whole(&folder, "told").contains("call service signal"));
+        assert!(!asked("anna-laptop.lan").contains(&ip.to_string()));
+        std::fs::write(folder.join("ubusd"), "").expect("a file");
         eventually("dnsmasq knows the name", || asked("anna-laptop.lan").contains(&ip.to_string()));
         assert!(asked(&ip.to_string()).contains("anna-laptop"), "{}", asked(&ip.to_string()));
+
+        assert!(
+            whole(&folder, "told").contains("call service signal {\"name\":\"dnsmasq\",\"signal\":1}\n"),
+            "{}",
+            whole(&folder, "told")
+        );
+        // Scripts hear of it, as dnsmasq would have told them.
+        let heard = |action: &str, name: &str| {
+            let env =
+                format!("[\"ACTION={action}\",\"MACADDR={LAPTOP}\",\"IPADDR={ip}\",\"HOSTNAME={name}\"]");
+            whole(&folder, "told").contains(&format!("call hotplug.dhcp call {{\"env\":{env}}}\n"))
+        };
+        eventually("scripts hear of the lease", || heard("add", "anna-laptop"));
+
+        // A name that the router gave to a server stays the server's.
+        let notes = room.udhcpc(&laptop, &["-x", "hostname:nas"]);
+        assert_eq!(told(&notes, "ip"), Some(ip.to_string().as_str()), "{notes}");
+        eventually("the name is taken note of", || heard("update", "nas"));
+        let nas = asked("nas.lan");
+        assert!(nas.contains("192.168.77.80") && !nas.contains(&ip.to_string()), "{nas}");
+        assert!(!whole(&folder, "hosts/bramble").contains("nas"), "{}", whole(&folder, "hosts/bramble"));
 
         // Guests are dnsmasq's as before, also when they come anew.
         let other = room.lab.client(&guests, MacAddr::new([2, 0, 0, 0, 0, 0x22])).expect("a guest");
