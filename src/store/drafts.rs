@@ -150,6 +150,8 @@ mod tests {
             files: 3,
             facts: "{}",
             at,
+            job: None,
+            origin: None,
         };
         assert_eq!(store.draft_add(&one, 9, at).expect("asked"), None, "of no image");
         store.image_publish(&new(&one, true)).expect("published");

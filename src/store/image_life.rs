@@ -155,6 +155,8 @@ mod tests {
                 files: 3,
                 facts: "{}",
                 at: Moment::from_secs(5),
+                job: None,
+                origin: None,
             };
             store.image_publish(&new).expect("published");
         }
@@ -185,6 +187,32 @@ mod tests {
         assert_eq!((current(&store), before(&store)), (Some(3), Some(2)), "the highest below");
         assert!(store.image_promote(&version("trixie@2")).expect("rolled back"));
         assert_eq!((current(&store), before(&store)), (Some(2), Some(3)), "and forward again");
+    }
+
+    /// What it shows, what is promoted before, what is removed, and what is current then.
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [u32], Option<u32>);
+
+    #[test]
+    fn clients_get_no_version_that_nobody_chose_when_theirs_is_removed() {
+        #[rustfmt::skip]
+        let rows: [Row<'_>; 5] = [
+            ("the version before it",       &["trixie@2"],             &[2],    Some(1)),
+            ("the version before is higher", &["trixie@3", "trixie@2"], &[2],    Some(3)),
+            ("the highest below it",        &["trixie@3"],             &[1, 3], Some(2)),
+            ("there is only a higher one",  &[],                       &[1],    Some(2)),
+            ("none is left",                &[],                       &[1, 2, 3], None),
+        ];
+        for (shows, promoted, removed, expected) in rows {
+            let (_folder, store) = store();
+            for image in promoted {
+                assert!(store.image_promote(&version(image)).expect("promoted"));
+            }
+            let removed: Vec<Version> =
+                removed.iter().map(|number| version(&format!("trixie@{number}")).version).collect();
+            let left = store.image_remove(&version("trixie@1").name, &removed).expect("removed");
+            assert_eq!(left.map(|version| version.0.get()), expected, "{shows}");
+            assert_eq!(current(&store), expected, "{shows}");
+        }
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct NewVersion<'a> {
     pub files: u64,
     pub facts: &'a str,
     pub at: Moment,
+    /// The job that made it. Whatever ends that job from here on, it has done what it was for.
+    pub job: Option<u64>,
+    /// The entry of a catalogue that it came from, in JSON.
+    pub origin: Option<&'a str>,
 }
 
 impl VersionRow {
@@ -98,13 +102,14 @@ impl Store {
         })
     }
 
-    /// Puts a version on record. Answers with the number of its tree.
+    /// Puts a version on record, and takes its import off the list of those that are begun again. Answers with the number of
+    /// its tree.
     pub fn image_publish(&self, new: &NewVersion<'_>) -> Result<u32, StoreError> {
         self.write("publish an image", Durability::Power, |tx| publish(tx, new))
     }
 
-    /// Strikes versions of one image. The highest that is left becomes current if the current one goes; the name goes
-    /// with its last version. Answers with the current version, if there is one.
+    /// Strikes versions of one image. If the current one goes, the one before it becomes current, else the highest below it, else
+    /// the lowest; the name goes with its last version. Answers with the current version, if there is one.
     pub fn image_remove(
         &self,
         name: &ImageName,
@@ -118,7 +123,10 @@ impl Store {
                 )?;
             }
             tx.execute(
-                "UPDATE image SET current = (SELECT max(version) FROM version WHERE image = image.id)
+                "UPDATE image SET current = coalesce(
+                     (SELECT version FROM version WHERE image = image.id AND version = image.before),
+                     (SELECT max(version) FROM version WHERE image = image.id AND version < image.current),
+                     (SELECT min(version) FROM version WHERE image = image.id))
                  WHERE name = ?1 AND current NOT IN (SELECT version FROM version WHERE image = image.id)",
                 [name.as_str()],
             )?;
@@ -165,7 +173,16 @@ pub(super) fn publish(tx: &Transaction<'_>, new: &NewVersion<'_>) -> rusqlite::R
             new.at.millis()
         ],
     )?;
-    u32::try_from(tx.last_insert_rowid()).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))
+    let tree = tx.last_insert_rowid();
+    if let Some(origin) = new.origin {
+        tx.execute("UPDATE image SET origin = ?2 WHERE name = ?1", params![name, origin])?;
+    }
+    if let Some(job) = new.job {
+        tx.execute("DELETE FROM import WHERE job = ?1", [job])?;
+        let done = format!("`{}` is complete and on record; Bramble was stopped after that", new.image);
+        tx.execute("UPDATE job SET message = ?2 WHERE id = ?1", params![job, done])?;
+    }
+    u32::try_from(tree).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))
 }
 
 #[cfg(test)]
@@ -190,6 +207,8 @@ mod tests {
             files: 3,
             facts: "{}",
             at: Moment::from_secs(5),
+            job: None,
+            origin: None,
         };
         store.image_publish(&new).expect("published")
     }

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::jobs::JobState;
 use super::{Durability, Store, StoreError};
-use crate::types::{ImageName, Moment};
+use crate::types::Moment;
 
 /// An import that is not over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +88,6 @@ impl Store {
                 params![job, message, JobState::Interrupted.as_str()],
             )
             .map(drop)
-        })
-    }
-
-    /// Notes the entry of a catalogue that an image came from last, in JSON.
-    pub fn image_came_from(&self, image: &ImageName, origin: &str) -> Result<(), StoreError> {
-        self.write("note where an image came from", Durability::Process, |tx| {
-            tx.execute("UPDATE image SET origin = ?2 WHERE name = ?1", params![image.as_str(), origin])
-                .map(drop)
         })
     }
 

@@ -106,7 +106,8 @@ impl Store {
         })
     }
 
-    /// Jobs that the last run of Bramble left unfinished; from now on they count as interrupted.
+    /// Jobs that the last run of Bramble left unfinished; from now on they count as interrupted. One that has done what it was for
+    /// already says so; the others get `message`.
     pub fn jobs_interrupt(&self, message: &str, at: Moment) -> Result<Vec<JobRow>, StoreError> {
         self.write("find interrupted jobs", Durability::Process, |tx| {
             let found = tx
@@ -114,7 +115,8 @@ impl Store {
                 .query_map([], JobRow::read)?
                 .collect::<Result<Vec<_>, _>>()?;
             tx.execute(
-                "UPDATE job SET state = 'interrupted', message = ?1, ended_at = ?2 WHERE state IN ('queued', 'running')",
+                "UPDATE job SET state = 'interrupted', message = iif(message = '', ?1, message), ended_at = ?2
+                 WHERE state IN ('queued', 'running')",
                 params![message, at.millis()],
             )?;
             Ok(found)

@@ -1,11 +1,11 @@
 //! Archives made to do harm, and files that are not what their names say.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bramble::sim::sample::{Release, write_tree};
 
-use super::support::{Place, sh};
+use super::support::{Place, is_root, sh};
 
 /// One member of an archive, written with whatever the test wants in it.
 struct Member<'a> {
@@ -20,7 +20,22 @@ struct Member<'a> {
 const FILE: Member<'_> = Member { name: b"x", kind: b'0', link: b"", content: b"", says: None };
 
 fn archive(folder: &Path, members: &[Member<'_>]) -> PathBuf {
-    let mut bytes = Vec::new();
+    let path = folder.join("hostile.tar");
+    write(&mut std::fs::File::create(&path).expect("made"), members);
+    path
+}
+
+/// As [`archive`], packed: it is larger than anybody would send as it is.
+fn packed(folder: &Path, members: &[Member<'_>]) -> PathBuf {
+    let path = folder.join("hostile.tar.zst");
+    let file = std::fs::File::create(&path).expect("made");
+    let mut packer = zstd::stream::write::Encoder::new(file, 1).expect("a packer");
+    write(&mut packer, members);
+    packer.finish().expect("written");
+    path
+}
+
+fn write(output: &mut dyn Write, members: &[Member<'_>]) {
     for member in members {
         let mut header = [0_u8; 512];
         header[..member.name.len()].copy_from_slice(member.name);
@@ -39,14 +54,36 @@ fn archive(folder: &Path, members: &[Member<'_>]) -> PathBuf {
         header[148..156].fill(b' ');
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        bytes.extend(header);
-        bytes.extend(member.content);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        output.write_all(&header).expect("written");
+        output.write_all(member.content).expect("written");
+        output
+            .write_all(&[0; 512][..member.content.len().next_multiple_of(512) - member.content.len()])
+            .expect("written");
     }
-    bytes.extend([0; 1024]);
-    let path = folder.join("hostile.tar");
-    std::fs::write(&path, bytes).expect("written");
-    path
+    output.write_all(&[0; 1024]).expect("written");
+}
+
+/// Names the archive for the process whose memory is measured.
+const CHILD: &str = "BRAMBLE_TEST_HOSTILE";
+
+/// Has a process of its own refuse `file`; what it says, and by how many bytes its memory grew at most.
+fn refused_apart(file: &Path) -> (String, u64) {
+    let done = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["images::hostile::no_archive_eats_the_memory", "--exact", "--nocapture"])
+        .env(CHILD, file)
+        .output()
+        .expect("started");
+    let text = String::from_utf8_lossy(&done.stdout);
+    let line =
+        |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("{text}"));
+    (line("SAYS ").to_owned(), line("GREW ").parse().expect("a number"))
+}
+
+/// A line of /proc/self/status, in bytes (proc(5)).
+fn memory(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line");
+    line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().expect("a number") << 10
 }
 
 const DO_NOT_USE: &str = "this archive is damaged or made to do harm, do not use it";
@@ -180,10 +217,135 @@ fn a_download_that_was_cut_leaves_nothing() {
     }
 }
 
+/// What is kept until an import ends, an archive decides: none makes it more than a router has.
 #[test]
-fn a_million_links_end_in_a_sentence() {
+fn no_archive_eats_the_memory() {
+    const MOST: u64 = 64 << 20;
+    if let Some(file) = std::env::var_os(CHILD) {
+        let (place, before) = (Place::new(), memory("VmRSS"));
+        println!("\nSAYS {}", place.refused(Path::new(&file)));
+        println!("GREW {}", memory("VmHWM").saturating_sub(before));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let damaged = "the archive is damaged (a name or an extended header is longer than any real one); download it again";
+    let headers: Vec<Vec<u8>> = (0..100_u32)
+        .map(|number| {
+            (0..30_000).flat_map(|key| format!("33 {number:08}.{key:010}=123456789\n").into_bytes()).collect()
+        })
+        .collect();
+    let pax = |content: &'static [u8]| Member { name: b"pax", kind: b'x', content, ..FILE };
+    let kept = |bytes: Vec<u8>| -> &'static [u8] { bytes.leak() };
+    let members: Vec<Member<'_>> = headers.into_iter().map(|header| pax(kept(header))).collect();
+    let (says, grew) = refused_apart(&packed(folder.path(), &members));
+    assert_eq!(says, damaged);
+    assert!(grew < MOST, "{grew} bytes for headers in front of one entry");
+
+    let map = pax(kept(b"33 GNU.sparse.offset=00000000000\n".repeat(30_000)));
+    let members: Vec<Member<'_>> = (0..100).map(|_| Member { ..map }).collect();
+    let (says, grew) = refused_apart(&packed(folder.path(), &members));
+    assert_eq!(says, damaged);
+    assert!(grew < MOST, "{grew} bytes for a map of holes");
+
+    let mut attribute = b"1000024 SCHILY.xattr.user.x=".to_vec();
+    attribute.resize(1_000_023, b'x');
+    attribute.push(b'\n');
+    let attribute = pax(kept(attribute));
+    let names: Vec<String> = (0..400).map(|number| format!("folder-{number}/")).collect();
+    let members: Vec<Member<'_>> = names
+        .iter()
+        .flat_map(|name| [Member { ..attribute }, Member { name: name.as_bytes(), kind: b'5', ..FILE }])
+        .collect();
+    let (says, grew) = refused_apart(&packed(folder.path(), &members));
+    assert_eq!(
+        says,
+        "`folder-33` is one folder too many; no operating system has so many, this image is damaged or made to do harm, do not use it"
+    );
+    assert!(grew < MOST, "{grew} bytes for attributes of folders");
+
+    // Of a few files: no file system has so many names for one.
+    let files: Vec<String> = (0..25).map(|number| format!("file-{number}")).collect();
+    let names: Vec<String> = (0..1_000_000).map(|number| format!("{}/link-{number}", number % 25)).collect();
+    let first = files.iter().map(|name| Member { name: name.as_bytes(), content: b"one file", ..FILE });
+    let links = names.iter().enumerate().map(|(at, name)| Member {
+        name: name.as_bytes(),
+        kind: b'1',
+        link: files[at % 25].as_bytes(),
+        ..FILE
+    });
+    let members: Vec<Member<'_>> = first.chain(links).collect();
+    let (says, grew) = refused_apart(&packed(folder.path(), &members));
+    assert!(says.starts_with("this is not the root of an operating system"), "{says}");
+    assert!(grew < MOST, "{grew} bytes for a million links");
+}
+
+#[test]
+fn devices_are_refused_where_none_belong() {
     let place = Place::new();
-    // More than any one file of an ext4 can have, and enough to notice whether each costs memory.
+    let disk = Member { name: b"dev/disk", kind: b'4', ..FILE };
+    let folder = |name: &'static [u8]| Member { name, kind: b'5', ..FILE };
+    let stray = |name: &str| {
+        format!(
+            "`{name}` is a device, and outside of the folder `dev`; who may open it there could read and write memory or disks of every client. Take it away where the image comes from, or do not use that image"
+        )
+    };
+    #[rustfmt::skip]
+    let rows: Vec<(&str, Vec<Member<'_>>, String)> = vec![
+        ("in a home", vec![Member { name: b"home/pi/disk", kind: b'4', ..FILE }], stray("home/pi/disk")),
+        ("in a folder called dev", vec![Member { name: b"home/dev/disk", kind: b'4', ..FILE }], stray("home/dev/disk")),
+        ("through a link called dev", vec![folder(b"home/"), Member { name: b"dev", kind: b'2', link: b"home", ..FILE }, Member { ..disk }],
+            stray("dev/disk")),
+        ("through a link in dev", vec![folder(b"home/"), Member { name: b"dev/l", kind: b'2', link: b"/home", ..FILE }, Member { name: b"dev/l/disk", kind: b'4', ..FILE }],
+            stray("dev/l/disk")),
+    ];
+    for (shows, members, expected) in rows {
+        assert_eq!(place.refused(&archive(place.folder.path(), &members)), expected, "{shows}");
+    }
+    if !is_root("devices") {
+        return;
+    }
+    let again = [Member { ..disk }, Member { name: b"home/disk", kind: b'1', link: b"dev/disk", ..FILE }];
+    assert_eq!(place.refused(&archive(place.folder.path(), &again)), stray("home/disk"), "one more name");
+    let fine = [disk, Member { name: b"opt/locked-in/dev/null", kind: b'3', ..FILE }];
+    let message = place.refused(&archive(place.folder.path(), &fine));
+    assert!(message.starts_with("this is not the root of an operating system"), "{message}");
+}
+
+#[test]
+fn what_is_too_deep_is_refused_before_anything_else_stumbles_over_it() {
+    let place = Place::new();
+    let deep = |folders: usize, name: &str| "d/".repeat(folders) + name;
+    let long = |name: &'static [u8]| Member { name: b"long", kind: b'L', content: name, ..FILE };
+    let leaked = |name: String| -> &'static [u8] { name.leak().as_bytes() };
+    let most = bramble::types::limits::TREE_DEPTH;
+    for (folders, name) in [(most + 1, "x"), (most + 1, "")] {
+        let members = [long(leaked(deep(folders, name))), FILE];
+        assert_eq!(
+            place.refused(&archive(place.folder.path(), &members)),
+            format!(
+                "`{}` is more than 128 folders deep; no operating system has such a file, this image is damaged or made to do harm, do not use it",
+                deep(folders, name).trim_end_matches('/')
+            )
+        );
+    }
+    // One less is what a copy follows.
+    write_tree(&place.folder.path().join("source"), Release::Trixie).expect("a sample");
+    sh(
+        place.folder.path(),
+        &format!(
+            "mkdir -p source/{0} && echo x > source/{0}/x && tar -C source -cf all.tar .",
+            deep(most, "").trim_end_matches('/')
+        ),
+    );
+    let tree = place.imported("deep", &place.folder.path().join("all.tar"));
+    bramble::service::images::copy::measure(&tree, &bramble::service::jobs::Task::unwatched())
+        .expect("followed");
+}
+
+#[test]
+fn too_many_links_end_in_a_sentence() {
+    let place = Place::new();
+    // More than any one file of an ext4 can have.
     let names: Vec<String> = (0..70_000).map(|number| format!("link-{number}")).collect();
     let first = Member { name: b"first", content: b"one file", ..FILE };
     let links = names.iter().map(|name| Member { name: name.as_bytes(), kind: b'1', link: b"first", ..FILE });
@@ -192,13 +354,6 @@ fn a_million_links_end_in_a_sentence() {
     let too_many = message.contains("cannot be written (make the hard link): Too many links");
     // A file system without such a bound finds out that this is no operating system.
     assert!(too_many || message.starts_with("this is not the root of an operating system"), "{message}");
-
-    let members: Vec<Member<'_>> = names
-        .iter()
-        .map(|name| Member { name: name.as_bytes(), kind: b'2', link: b"nowhere", ..FILE })
-        .collect();
-    let message = place.refused(&archive(place.folder.path(), &members));
-    assert!(message.starts_with("this is not the root of an operating system"), "{message}");
 }
 
 #[test]

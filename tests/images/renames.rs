@@ -97,9 +97,22 @@ fn what_cannot_be_renamed_says_why() {
             "job {job} (pack) is about `small` and not over yet; wait for it, or cancel it (`bramble job cancel {job}`)"
         )
     );
+    place.jobs.cancel(job).expect("it waits");
+    // What a command says is not what it is about.
+    let other =
+        place.jobs.start("run", "other: echo small".to_owned(), |_| Ok(String::new())).expect("queued");
+    let run =
+        place.jobs.start("run", "small: apt-get update".to_owned(), |_| Ok(String::new())).expect("queued");
+    assert_eq!(
+        refused("small", "new").to_string(),
+        format!(
+            "job {run} (run) is about `small` and not over yet; wait for it, or cancel it (`bramble job cancel {run}`)"
+        )
+    );
+    place.jobs.cancel(run).expect("it waits");
     drop(go);
+    place.jobs.wait(other).expect("known");
     place.jobs.wait(first.expect("started")).expect("known");
-    place.jobs.wait(job).expect("known");
     place.library.rename(&name("small"), &name("new")).expect("now it can be");
     // The configuration did not take it: all of it is taken back.
     place.library.rename(&name("new"), &name("small")).expect("taken back");

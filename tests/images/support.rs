@@ -228,12 +228,12 @@ pub fn make_difficult(root: &Path) {
         sh(
             root,
             r"
-            mknod -m 0660 odd/tty c 5 0; mknod -m 0640 odd/disk b 8 300
+            mkdir -p dev; mknod -m 0660 odd/tty c 5 0; mknod -m 0640 dev/disk b 8 300
             chown 1234:42 odd/mode odd/tty; chmod 4751 odd/mode; chown -h 7:8 odd/dangling; chown 0:3000000 odd/plain
             setfattr -n security.capability -v 0x010000020a040000000000000000000000000000 odd/plain
             setfattr -n user.note -v 'a note' odd/plain
             setfattr -n user.folder -v 'of a folder' odd/empty
-            touch -d '2001-02-03 04:05:06.5 UTC' odd/mode odd/tty odd/disk odd/plain
+            touch -d '2001-02-03 04:05:06.5 UTC' odd/mode odd/tty dev/disk odd/plain
             ",
         );
     }

@@ -98,6 +98,7 @@ fn place() -> Place {
     let patience = Patience {
         found: Duration::from_secs(5),
         silent: Duration::from_secs(2),
+        text: Duration::from_secs(5),
         pauses: vec![Duration::ZERO; 4],
     };
     place.library.web().set(Settings { patience, ..Settings::default() });
@@ -316,6 +317,27 @@ fn imports_outlive_a_stop() {
     let before = place.jobs.list().expect("a list").len();
     place.library.resume_imports();
     assert_eq!(place.jobs.list().expect("a list").len(), before);
+}
+
+/// After a start, disks appear one after the other: what is imported from one is waited for.
+#[test]
+fn an_import_from_a_disk_that_is_not_there_yet_waits_for_it() {
+    let place = place();
+    let folder = place.folder.path().to_owned();
+    let (source, elsewhere) = (archives(&folder), folder.join("elsewhere.tar"));
+    let slow = Server::new(&folder, Manner { pause: Duration::from_millis(300), ..GOOD });
+    place.library.import(request("first", &slow.url("a.tar"))).expect("started");
+    place.library.import(Place::request("second", &source)).expect("queued");
+    std::fs::rename(&source, &elsewhere).expect("pulled out");
+    let place = place.again();
+    place.library.resume_imports();
+    while !place.jobs.list().expect("a list").iter().any(|job| job.phase == "waiting for the disk") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::fs::rename(&elsewhere, &source).expect("plugged in");
+    place.wait_for_all();
+    let images = place.library.list().expect("a list");
+    assert_eq!(images.iter().map(|image| image.name.as_str()).collect::<Vec<_>>(), ["first", "second"]);
 }
 
 /// One that Bramble never survives is not tried for ever.

@@ -145,6 +145,8 @@ struct Extensions {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
     /// `GNU.sparse.offset` and `numbytes` of format 0.0, which repeat.
     old_map: Vec<u64>,
+    /// Length of all of it in the archive.
+    bytes: u64,
 }
 
 impl Extensions {
@@ -202,10 +204,14 @@ impl<'a> Archive<'a> {
             }
             let stored = header.entry_size().map_err(|_| self.damaged("a length is no number"))?;
             match header.entry_type() {
-                EntryType::GNULongName => extensions.long_name = Some(self.extension_text(stored)?),
-                EntryType::GNULongLink => extensions.long_link = Some(self.extension_text(stored)?),
+                EntryType::GNULongName => {
+                    extensions.long_name = Some(self.extension_text(stored, &mut extensions.bytes)?);
+                }
+                EntryType::GNULongLink => {
+                    extensions.long_link = Some(self.extension_text(stored, &mut extensions.bytes)?);
+                }
                 EntryType::XHeader => {
-                    let bytes = self.extension(stored)?;
+                    let bytes = self.extension(stored, &mut extensions.bytes)?;
                     pax_records(&bytes, &mut extensions)
                         .ok_or_else(|| self.damaged("an extended header is malformed"))?;
                 }
@@ -459,9 +465,10 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
-    /// The content of an extension header, whole.
-    fn extension(&mut self, stored: u64) -> Result<Vec<u8>, ArchiveError> {
-        if stored > limits::TAR_EXTENSION {
+    /// The content of an extension header, whole; `before` counts what all of them in front of one entry hold.
+    fn extension(&mut self, stored: u64, before: &mut u64) -> Result<Vec<u8>, ArchiveError> {
+        *before = before.saturating_add(stored);
+        if *before > limits::TAR_EXTENSION {
             return Err(self.damaged("a name or an extended header is longer than any real one"));
         }
         self.content(stored)?;
@@ -475,8 +482,8 @@ impl<'a> Archive<'a> {
         Ok(bytes)
     }
 
-    fn extension_text(&mut self, stored: u64) -> Result<Vec<u8>, ArchiveError> {
-        let mut bytes = self.extension(stored)?;
+    fn extension_text(&mut self, stored: u64, before: &mut u64) -> Result<Vec<u8>, ArchiveError> {
+        let mut bytes = self.extension(stored, before)?;
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         bytes.truncate(end);
         Ok(bytes)

@@ -406,12 +406,13 @@ impl Catalogues {
                 whole.left_out += usize::from(seen.len() >= limits::CATALOGUE_LISTS);
                 continue;
             }
-            let bytes = self.bytes(&place).and_then(|bytes| {
+            let bytes = self.bytes(&place, task).and_then(|bytes| {
                 let bad = |source| ReadError::Bad { place: place.to_string(), source };
                 catalogue::read(&bytes, &place, &headings).map_err(bad)
             });
             let list = match bytes {
                 Ok(list) => list,
+                Err(error @ ReadError::Cancelled) => return Err(error),
                 Err(error) if place == top => return Err(error),
                 Err(error) => {
                     tracing::warn!(list = %place, error = chain(&error), "a part of a catalogue cannot be read");
@@ -440,9 +441,12 @@ impl Catalogues {
         Ok(whole)
     }
 
-    fn bytes(&self, place: &Link) -> Result<Vec<u8>, ReadError> {
+    fn bytes(&self, place: &Link, task: &Task) -> Result<Vec<u8>, ReadError> {
         match place {
-            Link::Web(url) => Ok(self.web.text(url, limits::CATALOGUE)?),
+            Link::Web(url) => self.web.text(url, limits::CATALOGUE, task).map_err(|error| match error {
+                FetchError::Cancelled => ReadError::Cancelled,
+                error => error.into(),
+            }),
             Link::File(path) => {
                 let failed = |source| ReadError::File { path: path.clone(), source };
                 let mut bytes = Vec::new();

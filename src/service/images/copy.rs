@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{Whence, lseek64};
 use xattr::FileExt as _;
 
@@ -191,16 +191,8 @@ impl<'a> Walk<'a> {
                 What::Symlink(readlinkat(folder, name.as_os_str()).map_err(read(&path))?)
             } else if let Some(first) = self.seen.get(&stat.st_ino).filter(|_| stat.st_nlink > 1) {
                 What::HardLink(first.clone())
-            } else if kind == SFlag::S_IFREG {
-                What::File
             } else {
-                let (major, minor) = (number(major(stat.st_rdev)), number(minor(stat.st_rdev)));
-                What::Node(match kind {
-                    SFlag::S_IFIFO => Node::Fifo,
-                    SFlag::S_IFSOCK => Node::Socket,
-                    SFlag::S_IFCHR => Node::Char(major, minor),
-                    _ => Node::Block(major, minor),
-                })
+                Node::of(&stat).map_or(What::File, What::Node)
             };
             if stat.st_nlink > 1 && !matches!(what, What::HardLink(_) | What::Symlink(_)) {
                 self.seen.insert(stat.st_ino, path.clone());
@@ -323,10 +315,6 @@ pub(super) fn attributes(file: &File) -> Vec<(OsString, Vec<u8>)> {
             Some((name, value))
         })
         .collect()
-}
-
-fn number(value: u64) -> u32 {
-    u32::try_from(value).unwrap_or(0)
 }
 
 pub(super) fn read(path: &Path) -> impl FnOnce(Errno) -> CopyError {

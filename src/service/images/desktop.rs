@@ -18,9 +18,10 @@ use super::devices::DeviceError;
 use super::disk::{self, DiskError};
 use super::import::{ImportError, Staging};
 use super::inside::Inside;
-use super::library::Library;
+use super::library::{Library, LibraryError};
 use super::plant::{Meta, PlantError, Planter, write_error};
 use crate::service::jobs::Task;
+use crate::sys::random::random;
 use crate::types::limits;
 
 /// Why a desktop was not made everybody's.
@@ -112,7 +113,10 @@ impl Library {
         self.devices.check(device)?;
         let disk = self.devices.open(device)?;
         let layout = disk::layout(&disk)?;
-        let at = Staging::new(self.folder.join(".incoming-look"))?;
+        let number = random()
+            .map(u64::from_ne_bytes)
+            .map_err(|error| ImportError::from(LibraryError::Random(error)))?;
+        let at = Staging::new(self.folder.join(format!(".incoming-look-{number:016x}")))?;
         let mount = at.folder("mount", 0o700)?;
         disk::with_root(&disk, layout.root, &mount, |root| people(root, &Task::unwatched()))
     }

@@ -67,7 +67,7 @@ impl DraftSummary {
             base: row.base.clone(),
             made_at: row.made_at,
             client: row.client,
-            busy: Hold::is_taken(&row.base.name, path),
+            busy: Hold::is_taken(path),
             path: path.to_owned(),
         }
     }

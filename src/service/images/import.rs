@@ -131,6 +131,7 @@ impl Library {
             .iter()
             .find(|row| row.current && row.image.name == request.name)
             .map(|row| row.image.version);
+        let origin = request.origin.as_ref().and_then(|origin| serde_json::to_string(origin).ok());
         let image = self.publish(&Ready {
             tree: &tree,
             name: &request.name,
@@ -142,11 +143,9 @@ impl Library {
             files: planted.files,
             facts: facts.clone(),
             at: Moment::from(SystemTime::now()),
+            job: Some(job),
+            origin: origin.as_deref(),
         })?;
-        if let Some(origin) = &request.origin {
-            let origin = serde_json::to_string(origin).unwrap_or_default();
-            self.store.image_came_from(&request.name, &origin).map_err(LibraryError::from)?;
-        }
         self.measure(&Task::unwatched());
         let mut text = told(&image.to_string(), &facts, planted, before);
         if let Some(Head { name, version, bramble, made_at, .. }) = exported {

@@ -165,6 +165,10 @@ pub(super) struct Ready<'a> {
     pub files: u64,
     pub facts: Facts,
     pub at: Moment,
+    /// The job that made it.
+    pub job: Option<u64>,
+    /// The entry of a catalogue that it came from, in JSON.
+    pub origin: Option<&'a str>,
 }
 
 impl Library {
@@ -387,6 +391,8 @@ impl Library {
             files: ready.files,
             facts: &facts,
             at: ready.at,
+            job: ready.job,
+            origin: ready.origin,
         };
         let tree = store(&self.store, &new)?;
         let root = self.path(image);
@@ -512,6 +518,9 @@ impl Library {
                     continue;
                 }
                 tracing::warn!(image = %image, "tree without a record; it is put on record again");
+                // From here on it is not imported once more: it is here.
+                let made_by = Record::read(&record_beside(&self.path(&image))).and_then(|record| record.job);
+                made_by.map(|job| self.store.import_forget(job)).transpose()?;
                 let library = self.clone();
                 self.jobs
                     .start("adopt", image.to_string(), move |task| library.adopt_one(&image, now, task))?;
@@ -541,6 +550,8 @@ impl Library {
             bytes,
             files: 0,
             at: now,
+            job: None,
+            origin: None,
         });
         let ready = Ready {
             tree: &root,
@@ -553,6 +564,8 @@ impl Library {
             files: record.files,
             facts,
             at: record.at,
+            job: record.job,
+            origin: record.origin.as_deref(),
         };
         self.record(image, &ready, Store::image_publish).map_err(|error| Stopped::because(&error))?;
         if let Some(tree) = self.images.version(image) {
@@ -613,6 +626,8 @@ struct Record {
     bytes: u64,
     files: u64,
     at: Moment,
+    job: Option<u64>,
+    origin: Option<String>,
 }
 
 impl Record {
@@ -625,6 +640,8 @@ impl Record {
             bytes: ready.bytes,
             files: ready.files,
             at: ready.at,
+            job: ready.job,
+            origin: ready.origin.map(str::to_owned),
         }
     }
 

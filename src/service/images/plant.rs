@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, ResolveFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat,
-    utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, major, minor,
+    mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
@@ -48,6 +48,34 @@ pub enum Node {
     Block(u32, u32),
 }
 
+impl Node {
+    /// The device, FIFO or socket that `stat` speaks of, if it is one.
+    pub fn of(stat: &FileStat) -> Option<Self> {
+        let number = |value: u64| u32::try_from(value).unwrap_or(0);
+        let (major, minor) = (number(major(stat.st_rdev)), number(minor(stat.st_rdev)));
+        Some(match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFIFO => Self::Fifo,
+            SFlag::S_IFSOCK => Self::Socket,
+            SFlag::S_IFCHR => Self::Char(major, minor),
+            SFlag::S_IFBLK => Self::Block(major, minor),
+            _ => return None,
+        })
+    }
+
+    /// Whether it may be anywhere: packages put `null` and its like, and terminals, where they lock a service in, and overlays
+    /// mark with 0:0 what is deleted.
+    fn is_harmless(self) -> bool {
+        match self {
+            Self::Fifo
+            | Self::Socket
+            | Self::Char(0, 0)
+            | Self::Char(1, 3 | 5 | 7..=9)
+            | Self::Char(5, 0 | 2) => true,
+            Self::Char(..) | Self::Block(..) => false,
+        }
+    }
+}
+
 /// Why an entry was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum PlantError {
@@ -75,6 +103,21 @@ pub enum PlantError {
         entry.display()
     )]
     Huge { entry: PathBuf, length: ByteSize },
+    #[error(
+        "`{}` is more than {} folders deep; no operating system has such a file, this image is damaged or made to do harm, do not use it",
+        entry.display(), limits::TREE_DEPTH
+    )]
+    Deep { entry: PathBuf },
+    #[error(
+        "`{}` is one folder too many; no operating system has so many, this image is damaged or made to do harm, do not use it",
+        entry.display()
+    )]
+    Folders { entry: PathBuf },
+    #[error(
+        "`{}` is a device, and outside of the folder `dev`; who may open it there could read and write memory or disks of every client. Take it away where the image comes from, or do not use that image",
+        entry.display()
+    )]
+    Stray { entry: PathBuf },
     #[error("`{}` cannot be written ({doing})", entry.display())]
     Write {
         entry: PathBuf,
@@ -107,12 +150,14 @@ pub struct Planted {
 #[derive(Debug)]
 pub struct Planter {
     root: OwnedFd,
-    /// Length of the longest file, in bytes.
-    longest: u64,
+    /// Whether what is written is an operating system, and has nothing that none has.
+    of_a_system: bool,
     /// The folder used last: entries come folder by folder.
     near: Option<(PathBuf, OwnedFd)>,
     /// Folders get their owner, mode and times when nothing is written into them any more.
     folders: Vec<(PathBuf, Meta)>,
+    /// Bytes that `folders` takes.
+    folders_bytes: usize,
     planted: Planted,
 }
 
@@ -122,16 +167,31 @@ impl Planter {
     /// Writes into `root`, an existing empty folder.
     pub fn new(root: &Path) -> io::Result<Self> {
         let root = openat(AT_FDCWD, root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self { root, longest: u64::MAX, near: None, folders: Vec::new(), planted: Planted::default() })
+        Ok(Self {
+            root,
+            of_a_system: false,
+            near: None,
+            folders: Vec::new(),
+            folders_bytes: 0,
+            planted: Planted::default(),
+        })
     }
 
-    /// What is written is an operating system: no file in it is longer than [`limits::IMAGE_FILE`].
+    /// What is written is an operating system: no file in it is longer than [`limits::IMAGE_FILE`] or deeper than
+    /// [`limits::TREE_DEPTH`], its folders fit into [`limits::IMAGE_FOLDERS`], and its devices are where devices belong.
     #[must_use]
     pub fn of_a_system(self) -> Self {
-        Self { longest: limits::IMAGE_FILE, ..self }
+        Self { of_a_system: true, ..self }
     }
 
     pub fn folder(&mut self, entry: &Path, meta: Meta) -> Result<(), PlantError> {
+        self.folders_bytes += bytes_of(entry, &meta);
+        if self.of_a_system && self.folders_bytes > limits::IMAGE_FOLDERS {
+            return Err(PlantError::Folders { entry: entry.to_owned() });
+        }
+        if self.of_a_system && entry.components().count() > limits::TREE_DEPTH {
+            return Err(PlantError::Deep { entry: entry.to_owned() });
+        }
         if !entry.as_os_str().is_empty() {
             let made = self.at(entry, |folder, name| mkdirat(folder, name, Mode::S_IRWXU))?;
             match made {
@@ -165,7 +225,7 @@ impl Planter {
 
     pub fn end_file(&mut self, entry: &Path, sink: Sink, size: u64, meta: &Meta) -> Result<(), PlantError> {
         let Sink { file, written } = sink;
-        if size > self.longest {
+        if self.of_a_system && size > limits::IMAGE_FILE {
             return Err(PlantError::Huge { entry: entry.to_owned(), length: ByteSize(size) });
         }
         // Whatever ends in a hole was not written.
@@ -191,6 +251,7 @@ impl Planter {
         let (from, name) = self.parent(target)?;
         let from = from.try_clone_to_owned().map_err(|source| write_error(entry, "open a folder", source))?;
         let name = name.to_owned();
+        self.not_stray(entry, &from, &name)?;
         self.make(entry, "make the hard link", |folder, new| {
             linkat(&from, name.as_os_str(), folder, new, AtFlags::empty())
         })?;
@@ -208,6 +269,7 @@ impl Planter {
         bytes: u64,
     ) -> Result<(), PlantError> {
         let folder = folder.as_fd();
+        self.not_stray(entry, folder, name)?;
         self.make(entry, "share the file", |to, new| linkat(folder, name, to, new, AtFlags::empty()))?;
         self.planted.files += 1;
         self.planted.bytes += bytes;
@@ -215,6 +277,9 @@ impl Planter {
     }
 
     pub fn node(&mut self, entry: &Path, node: Node, meta: &Meta) -> Result<(), PlantError> {
+        if self.of_a_system && !node.is_harmless() && !self.is_in_dev(entry)? {
+            return Err(PlantError::Stray { entry: entry.to_owned() });
+        }
         let (kind, number) = match node {
             Node::Fifo => (SFlag::S_IFIFO, 0),
             Node::Socket => (SFlag::S_IFSOCK, 0),
@@ -233,6 +298,29 @@ impl Planter {
             other => other,
         }?;
         self.finish_by_name(entry, meta, true)
+    }
+
+    /// Refuses to make `entry` one more name of a device where no device belongs.
+    fn not_stray(&mut self, entry: &Path, folder: impl AsFd, name: &OsStr) -> Result<(), PlantError> {
+        if !self.of_a_system {
+            return Ok(());
+        }
+        let stat = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let node = Node::of(&stat.map_err(failed(entry, "look at what it is a link to"))?);
+        if node.is_none_or(Node::is_harmless) || self.is_in_dev(entry)? {
+            return Ok(());
+        }
+        Err(PlantError::Stray { entry: entry.to_owned() })
+    }
+
+    /// Whether `entry` is below the folder `dev`, which clients cover with their kernel's; not by way of a link.
+    fn is_in_dev(&mut self, entry: &Path) -> Result<bool, PlantError> {
+        const NO_LINKS: ResolveFlag = IN_ROOT.union(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let Some(parent) = entry.parent().filter(|parent| parent.starts_with("dev")) else {
+            return Ok(false);
+        };
+        self.parent(entry)?;
+        Ok(inside::open(&self.root, parent, OFlag::O_PATH | OFlag::O_DIRECTORY, NO_LINKS).is_ok())
     }
 
     /// Gives the folders their owners, modes and times, and everything to the disk.
@@ -343,6 +431,9 @@ impl Planter {
         let outside = || PlantError::Outside { entry: entry.to_owned() };
         let name = entry.file_name().ok_or_else(outside)?;
         let parent = entry.parent().unwrap_or(Path::new(""));
+        if self.of_a_system && parent.components().count() > limits::TREE_DEPTH {
+            return Err(PlantError::Deep { entry: entry.to_owned() });
+        }
         if parent.as_os_str().is_empty() {
             return Ok((self.root.as_fd(), name));
         }
@@ -447,6 +538,15 @@ impl Sink {
         self.file.set_len(size)?;
         Ok(self.file)
     }
+}
+
+/// Bytes that a folder takes until it is finished.
+fn bytes_of(entry: &Path, meta: &Meta) -> usize {
+    let attributes = meta
+        .xattrs
+        .iter()
+        .map(|(name, value)| size_of::<(OsString, Vec<u8>)>() + name.as_encoded_bytes().len() + value.len());
+    size_of::<(PathBuf, Meta)>() + entry.as_os_str().len() + attributes.sum::<usize>()
 }
 
 /// The path of an entry, relative to the root of the tree; empty for the root itself.

@@ -202,6 +202,8 @@ impl Library {
             files: planted.files,
             facts,
             at: Moment::from(SystemTime::now()),
+            job: Some(job),
+            origin: None,
         };
         self.store.draft_becomes(name, Some(image.version)).map_err(LibraryError::from)?;
         let done = self
@@ -275,6 +277,8 @@ impl Library {
             files: planted.files,
             facts: original.facts.clone(),
             at: Moment::from(SystemTime::now()),
+            job: Some(job),
+            origin: None,
         })?;
         self.measure(&Task::unwatched());
         Ok(format!(

@@ -120,7 +120,9 @@ impl Library {
         let at_work =
             jobs.into_iter().filter(|job| matches!(job.state, JobState::Queued | JobState::Running));
         for job in at_work {
-            let about = |name: &&&ImageName| job.subject.split([' ', '@']).any(|word| word == name.as_str());
+            // Behind a colon is the command that runs in a draft.
+            let subject = job.subject.split(':').next().unwrap_or_default();
+            let about = |name: &&&ImageName| subject.split([' ', '@']).any(|word| word == name.as_str());
             if let Some(name) = names.iter().find(about) {
                 return Err(RenameError::AtWork { job: job.id, kind: job.kind, name: (*name).clone() });
             }

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, ResolveFlag, openat};
@@ -78,8 +79,13 @@ impl Hold {
             For::Files | For::Work => WorkError::Leaving(name.clone()),
         })?;
         let turn = if what == For::Work {
-            // It is there as long as the draft is.
-            let turn = lock(&draft.with_file_name(super::drafts::ORIGINS), FlockArg::LockExclusiveNonblock)?;
+            let path = turn_at(draft);
+            let mut turn = lock(&path, FlockArg::LockExclusiveNonblock)?;
+            if turn.is_none() {
+                // It may be somebody who only looks.
+                std::thread::sleep(LOOK);
+                turn = lock(&path, FlockArg::LockExclusiveNonblock)?;
+            }
             Some(turn.ok_or_else(|| WorkError::Busy(name.clone()))?)
         } else {
             None
@@ -87,10 +93,19 @@ impl Hold {
         Ok(Self { _draft: held, _turn: turn })
     }
 
-    /// Whether somebody is at work in the draft at `draft`, with a shell or a command.
-    pub fn is_taken(name: &ImageName, draft: &Path) -> bool {
-        matches!(Self::take(name, draft, For::Work), Err(WorkError::Busy(_)))
+    /// Whether somebody is at work in the draft at `draft`, with a shell or a command. Keeps nobody from ending it meanwhile.
+    pub fn is_taken(draft: &Path) -> bool {
+        let turn = File::open(turn_at(draft)).map(|turn| Flock::lock(turn, FlockArg::LockSharedNonblock));
+        matches!(turn, Ok(Err((_, Errno::EWOULDBLOCK))))
     }
+}
+
+/// More than [`Hold::is_taken`] takes.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The file that whoever works in a draft locks: it is there as long as the draft is.
+fn turn_at(draft: &Path) -> PathBuf {
+    draft.with_file_name(super::drafts::ORIGINS)
 }
 
 /// What is to be run in a draft.
@@ -244,9 +259,9 @@ mod tests {
         let busy = "somebody is at work in the draft of `trixie` already: a shell is open, or a command runs (`bramble job list`); wait until that has ended";
         assert_eq!(refused(For::Work), busy);
         assert_eq!(refused(For::End), busy);
-        assert!(Hold::is_taken(&name, &draft));
+        assert!(Hold::is_taken(&draft));
         drop(work);
-        assert!(!Hold::is_taken(&name, &draft), "files are no work");
+        assert!(!Hold::is_taken(&draft), "files are no work");
         assert_eq!(refused(For::End), busy);
         drop(files);
         let _end = take(For::End).expect("nobody is there");

@@ -131,31 +131,31 @@ fn a_newer_release_is_announced_until_it_is_here() {
         .catalogues
         .request("Raspberry Pi OS (64-bit)", Some("trixie".parse().expect("a name")))
         .expect("an entry");
-    let image = crate::types::ImageVersion {
-        name: request.name.clone(),
-        version: Version(std::num::NonZeroU32::MIN),
+    let publish = |version: u32, origin: Option<&str>| {
+        let version = Version(std::num::NonZeroU32::new(version).expect("a number"));
+        let new = crate::store::images::NewVersion {
+            image: &crate::types::ImageVersion { name: request.name.clone(), version },
+            nonce: 1,
+            source: "x",
+            note: "",
+            current: true,
+            sha256: None,
+            bytes: 1,
+            files: 1,
+            facts: "{}",
+            at: Moment::from_secs(5),
+            job: None,
+            origin,
+        };
+        place.library.store.image_publish(&new).expect("published");
     };
-    let new = crate::store::images::NewVersion {
-        image: &image,
-        nonce: 1,
-        source: "x",
-        note: "",
-        current: true,
-        sha256: None,
-        bytes: 1,
-        files: 1,
-        facts: "{}",
-        at: Moment::from_secs(5),
-    };
-    place.library.store.image_publish(&new).expect("published");
+    publish(1, None);
     assert!(!place.catalogues.is_of_use().expect("known"));
+    let version = std::cell::Cell::new(1);
     let came_from = |released: &str| {
         let origin = Origin { released: released.to_owned(), ..request.origin.clone().expect("an entry") };
-        place
-            .library
-            .store
-            .image_came_from(&request.name, &serde_json::to_string(&origin).expect("JSON"))
-            .expect("noted");
+        version.set(version.get() + 1);
+        publish(version.get(), Some(&serde_json::to_string(&origin).expect("JSON")));
         place.catalogues.news().expect("news").into_iter().map(|news| news.says).collect::<Vec<_>>()
     };
     let id = place.catalogues.offers(&Wanted::default()).expect("offers")[0].id.clone();
@@ -169,7 +169,7 @@ fn a_newer_release_is_announced_until_it_is_here() {
     let offers = place.catalogues.offers(&Wanted::default()).expect("offers");
     assert_eq!(
         offers[0].images,
-        [From { image: image.name.clone(), released: "2026-01-15".to_owned(), outdated: true }]
+        [From { image: request.name.clone(), released: "2026-01-15".to_owned(), outdated: true }]
     );
     assert_eq!(came_from("2026-06-18"), Vec::<String>::new());
     assert_eq!(came_from("2027-01-01"), Vec::<String>::new());

@@ -126,6 +126,11 @@ impl From<CopyError> for ImportError {
 }
 
 impl ImportError {
+    /// Whether there is nothing, maybe for the moment, at the place somebody named.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the disk, or a quota on it, is the reason.
     pub fn is_full(&self) -> bool {
         match self {

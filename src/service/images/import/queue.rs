@@ -4,6 +4,8 @@
 //! the next start as a new job, from its beginning: nothing of a half import is kept, and a folder that it left goes. An
 //! import that was at work when Bramble was stopped [`limits::IMPORT_BEGINS`] times is not begun again: it may be the reason.
 
+use std::time::Duration;
+
 use super::{ImportError, Request, available_memory, stopped};
 use crate::service::images::library::Library;
 use crate::service::images::source::{self, Opened, Sums};
@@ -12,15 +14,30 @@ use crate::store::StoreError;
 use crate::store::imports::Kept;
 use crate::types::{chain, limits};
 
+/// How long an import that is begun again waits for its disk: after a start, disks appear one after the other.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How often it looks.
+const PACE: Duration = Duration::from_millis(500);
+
 impl Library {
     /// Starts an import and answers with its job. What cannot work is refused here where it can be known at once.
     pub fn import(&self, request: Request) -> Result<u64, ImportError> {
-        self.begin_import(request, 0)
+        let opened = self.open_source(&request)?;
+        self.begin_import(request, Some(opened), 0)
     }
 
-    /// Starts the import that has been begun `begun` times.
-    fn begin_import(&self, request: Request, begun: u32) -> Result<u64, ImportError> {
-        let opened = self.open_source(&request)?;
+    /// Starts an import again that has been begun `begun` times. It may be from a disk that is not there yet: that is waited
+    /// for in the job.
+    fn import_again(&self, request: Request, begun: u32) -> Result<u64, ImportError> {
+        let opened = match self.open_source(&request) {
+            Err(error) if error.is_absent() => None,
+            other => Some(other?),
+        };
+        self.begin_import(request, opened, begun)
+    }
+
+    fn begin_import(&self, request: Request, opened: Option<Opened>, begun: u32) -> Result<u64, ImportError> {
         let library = self.clone();
         let subject = request.name.to_string();
         let mut kept = Ok(());
@@ -58,15 +75,32 @@ impl Library {
         Ok(opened)
     }
 
+    /// As [`Self::open_source`], and waits a while for what is not there.
+    fn wait_for_source(&self, request: &Request, task: &Task) -> Result<Opened, ImportError> {
+        task.phase("waiting for the disk", 0)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.open_source(request) {
+                Err(error) if error.is_absent() && waited < PATIENCE => {
+                    task.go_on()?;
+                    std::thread::sleep(PACE);
+                    waited += PACE;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// The job. What was asked for is forgotten when it is over, unless Bramble is being stopped.
-    fn work(&self, request: &Request, opened: Opened, job: u64, begun: u32, task: &Task) -> Outcome {
+    fn work(&self, request: &Request, opened: Option<Opened>, job: u64, begun: u32, task: &Task) -> Outcome {
         let note = |done: Result<(), StoreError>| {
             if let Err(error) = done {
                 tracing::warn!(job, error = chain(&error), "an import could not be noted");
             }
         };
         note(self.store.import_begun(job, begun + 1));
-        let outcome = self.run(request, opened, job, task).map_err(|error| {
+        let opened = opened.map_or_else(|| self.wait_for_source(request, task), Ok);
+        let outcome = opened.and_then(|opened| self.run(request, opened, job, task)).map_err(|error| {
             // Whatever it failed of while it was being cancelled, it was cancelled.
             if task.go_on().is_err() { Stopped::Cancelled } else { stopped(error) }
         });
@@ -90,7 +124,7 @@ impl Library {
         };
         for Kept { job, request, begun } in kept {
             let again = serde_json::from_str(&request).ok().filter(|_| begun < limits::IMPORT_BEGINS);
-            let says = match again.map(|request: Request| self.begin_import(request, begun)) {
+            let says = match again.map(|request: Request| self.import_again(request, begun)) {
                 Some(Ok(next)) => format!("Bramble was stopped before this was done; job {next} does it again"),
                 Some(Err(error)) => {
                     format!("Bramble was stopped before this was done, and it cannot be begun again: {}", chain(&error))

@@ -25,6 +25,7 @@ pub use self::download::{Download, Stop};
 pub use self::error::{FetchError, reason};
 use crate::config::{self, catalogue};
 use crate::proto::catalogue::is_web;
+use crate::service::jobs::Task;
 use crate::types::limits;
 
 /// How the web is reached. Clones share the settings.
@@ -46,6 +47,8 @@ pub struct Patience {
     pub found: Duration,
     /// For the next bytes.
     pub silent: Duration,
+    /// For the whole of a short text.
+    pub text: Duration,
     /// Before each try to go on with a download that broke off; when they are used up without a byte, it has failed.
     pub pauses: Vec<Duration>,
 }
@@ -56,6 +59,7 @@ impl Default for Patience {
         Self {
             found: Duration::from_secs(20),
             silent: Duration::from_secs(30),
+            text: Duration::from_mins(3),
             pauses: secs.into_iter().map(Duration::from_secs).collect(),
         }
     }
@@ -77,18 +81,25 @@ impl Web {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for a text of at most `most` bytes.
-    pub fn text(&self, url: &str, most: usize) -> Result<Vec<u8>, FetchError> {
+    /// Asks for a text of at most `most` bytes. `task` is heard on the way: it may be cancelled.
+    pub fn text(&self, url: &str, most: usize, task: &Task) -> Result<Vec<u8>, FetchError> {
         let client = Client::new(url, self.settings())?;
-        let response = client.agent.get(url).call().map_err(|error| client.refused(error))?;
+        let request = client.agent.get(url).config().timeout_global(Some(client.patience.text)).build();
+        let response = request.call().map_err(|error| client.refused(error))?;
         let response = client.only(response, &[StatusCode::OK])?;
-        let mut bytes = Vec::new();
-        let mut body = response.into_body().into_reader().take(most as u64 + 1);
-        body.read_to_end(&mut bytes).map_err(|error| client.broke(error))?;
-        if bytes.len() > most {
-            return Err(FetchError::TooLong { host: client.host, most });
+        let (mut bytes, mut piece) = (Vec::new(), [0; 8192]);
+        let mut body = response.into_body().into_reader();
+        loop {
+            task.go_on().map_err(|_| FetchError::Cancelled)?;
+            let got = body.read(&mut piece).map_err(|error| client.broke(error))?;
+            if got == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(piece.get(..got).unwrap_or_default());
+            if bytes.len() > most {
+                return Err(FetchError::TooLong { host: client.host, most });
+            }
         }
-        Ok(bytes)
     }
 }
 

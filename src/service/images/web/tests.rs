@@ -12,7 +12,6 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 use crate::config::catalogue;
-use crate::service::jobs::Task;
 use crate::types::chain;
 
 const FILE: usize = 300_000;
@@ -105,6 +104,7 @@ fn hasty() -> Settings {
         patience: Patience {
             found: Duration::from_secs(5),
             silent: Duration::from_millis(300),
+            text: Duration::from_secs(2),
             pauses: vec![Duration::ZERO; 3],
         },
         ..Settings::default()
@@ -319,11 +319,39 @@ fn a_text_has_an_end() {
     let web = Web::default();
     web.set(hasty());
     let url = format!("http://{}/list.json", serve(long).0);
-    assert_eq!(web.text(&url, 5000).expect("fits").len(), 5000);
+    let task = Task::unwatched();
+    assert_eq!(web.text(&url, 5000, &task).expect("fits").len(), 5000);
     assert_eq!(
-        web.text(&url, 4999).expect_err("too long").to_string(),
+        web.text(&url, 4999, &task).expect_err("too long").to_string(),
         "`127.0.0.1` sends more than 4.8 KiB where a list is expected"
     );
+}
+
+#[test]
+fn a_text_that_trickles_has_an_end_too_and_can_be_cancelled() {
+    let trickles: Manner = |_, _, out| {
+        send(out, "200 OK", b"");
+        while out.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let web = Web::default();
+    web.set(hasty());
+    let url = format!("http://{}/list.json", serve(trickles).0);
+    let task = Task::unwatched();
+    assert_eq!(
+        web.text(&url, 5000, &task).expect_err("without end").to_string(),
+        "`127.0.0.1` does not answer in time; try again later"
+    );
+    let patient =
+        Settings { patience: Patience { text: Duration::from_hours(1), ..hasty().patience }, ..hasty() };
+    web.set(patient);
+    let told = task.clone();
+    let reading = std::thread::spawn(move || web.text(&url, 5000, &told));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!reading.is_finished());
+    task.cancel();
+    assert!(matches!(reading.join().expect("ended"), Err(FetchError::Cancelled)));
 }
 
 #[test]
