@@ -105,3 +105,15 @@ pub fn usual_groups() -> Vec<String> {
     let usual = DEVICE_GROUPS.iter().filter(|group| !matches!(**group, READS_KEYS | "none"));
     usual.map(|group| (*group).to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_reads_the_keys_of_others_unless_told_so() {
+        let usual = usual_groups();
+        assert!(usual.iter().any(|group| group == "audio"));
+        assert!(!usual.iter().any(|group| group == "input" || group == "none"), "{usual:?}");
+    }
+}

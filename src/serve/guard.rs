@@ -46,6 +46,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// How often bridges and the disk are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// Where the kernel shows its network devices.
+const DEVICES: &str = "/sys/class/net";
+
 /// Runs until told to stop.
 pub async fn run(
     guard: Arc<Guard>,
@@ -208,7 +211,7 @@ fn discover(xid: u32, mac: MacAddr, as_pi: bool) -> Vec<u8> {
 async fn look(guard: Arc<Guard>, clock: Clock, config: Arc<Config>) {
     loop {
         for network in &config.networks {
-            guard.own_bridge(&network.device, forward_delay(&network.device));
+            guard.own_bridge(&network.device, forward_delay(Path::new(DEVICES), &network.device));
         }
         let (checked, now) = (Arc::clone(&guard), Arc::clone(&config));
         // Asking a disk may wait for it.
@@ -227,8 +230,9 @@ async fn look(guard: Arc<Guard>, clock: Clock, config: Arc<Config>) {
 
 /// How long our own bridge keeps a port closed in each of its two steps; `None` for what is no bridge, or has spanning
 /// tree off.
-fn forward_delay(device: &str) -> Option<Duration> {
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/class/net/{device}/bridge/{name}")).ok();
+fn forward_delay(devices: &Path, device: &str) -> Option<Duration> {
+    let bridge = devices.join(device).join("bridge");
+    let read = |name: &str| std::fs::read_to_string(bridge.join(name)).ok();
     let is_on = read("stp_state")?.trim() != "0";
     let hundredths: u64 = read("forward_delay")?.trim().parse().ok()?;
     is_on.then(|| Duration::from_millis(hundredths * 10))
@@ -241,4 +245,28 @@ fn room(path: &Path) -> Option<(ByteSize, ByteSize)> {
     let (free, all, size) =
         (u64::from(stat.blocks_available()), u64::from(stat.blocks()), u64::from(stat.fragment_size()));
     Some((ByteSize(free.saturating_mul(size)), ByteSize(all.saturating_mul(size))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_bridge_is_slow_only_with_spanning_tree() {
+        let devices = tempfile::tempdir().expect("a folder");
+        let delay = || forward_delay(devices.path(), "br-lan");
+        assert_eq!(delay(), None, "there is no such device");
+        let bridge = devices.path().join("br-lan/bridge");
+        std::fs::create_dir_all(&bridge).expect("made");
+        for (stp_state, forward_delay, expected) in [
+            ("0\n", "1500\n", None),
+            ("1\n", "1500\n", Some(15)),
+            ("2\n", "400\n", Some(4)),
+            ("1\n", "soon\n", None),
+        ] {
+            std::fs::write(bridge.join("stp_state"), stp_state).expect("written");
+            std::fs::write(bridge.join("forward_delay"), forward_delay).expect("written");
+            assert_eq!(delay(), expected.map(Duration::from_secs), "{stp_state} {forward_delay}");
+        }
+    }
 }
