@@ -249,7 +249,7 @@ fn a_hundred_agents_tell_how_they_are_and_all_start_again() {
             let clients = list["clients"].as_array().expect("a list");
             clients.iter().filter(|client| client["health"]["temperature_mc"] == 48_000).count()
         };
-        crate::dhcp_room::eventually("every agent has said how it is", || heard() == usize::from(CLIENTS));
+        eventually("every agent has said how it is", || heard() == usize::from(CLIENTS));
         let asked = room.server.usage().expect("measured");
         let status =
             room.server.tell(&["--json", "room", "reboot", "classroom", "--pace", "0"]).expect("all done");
