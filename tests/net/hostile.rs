@@ -115,7 +115,7 @@ fn an_agent_that_means_no_good_hurts_only_its_own_row() {
             let _ = again.throw(&encode(&greeting).expect("a message").repeat(1000));
         }
         // Datagrams too: what it has done, and what its bootloader says.
-        let machine = room.machine(0).expect("a machine");
+        let machine = room.machine(0).expect("a machine").clone();
         let from = ups[0].given.address;
         let sent = machine.run(|| {
             let reports = UdpSocket::bind((from, 701))?;
