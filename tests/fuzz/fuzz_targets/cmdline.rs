@@ -22,7 +22,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 
     let _ = (is_stub(original), config_txt::kernels(original).count(), config_txt::cmdline_file(original));
     for initramfs in [false, true] {
-        let text = config_txt::compose(original, &Additions { client: "lab-01", initramfs, extra: &extra });
+        let text = config_txt::compose(original, &Additions { client: "lab-01", initramfs, extra: &extra, update: false });
         // Made comments are the only change to the image's own lines.
         let mut ours = text.split_inclusive(|b| *b == b'\n');
         for own in original.split_inclusive(|b| *b == b'\n') {
