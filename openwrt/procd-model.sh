@@ -1,3 +1,4 @@
+#!/bin/sh
 # shellcheck shell=dash
 # procd as an init script meets it, as far as ours uses it: a service with one instance, its triggers and its data. Sourced by
 # openwrt/test.sh in the place of procd.sh; what happens is written to $DIARY, what procd knows is kept below $STATE.

@@ -137,7 +137,6 @@ fn comes_up(folder: &Path, uci: &Path, action: &str) {
         .replace("/etc/config", &format!("{at}/config"))
         .replace("/etc/init.d", &format!("{at}/init.d"))
         .replace("/usr/bin/bramble", &format!("{at}/bramble"))
-        .replace("/tmp/bramble-gone", &format!("{at}/lock"))
         .replace("/etc/hotplug.d", &format!("{at}/hotplug.d"));
     let words = format!(
         "uci() {{ {} -c {at}/config -t {at}/delta \"$@\"; }}\nlogger() {{ :; }}\nACTION={action}\n(\n{script}\n)\n",
