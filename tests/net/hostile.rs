@@ -5,7 +5,7 @@
     reason = "real programs take real time, and a test gives up at some point"
 )]
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bramble::proto::agent::channel::{Ask, ToServer, encode};
@@ -13,7 +13,7 @@ use bramble::proto::agent::eeprom::Report as Eeprom;
 use bramble::proto::agent::health::Health;
 use bramble::proto::agent::{Phase, REPORT_PORT, Report};
 use bramble::proto::netconsole;
-use bramble::sim::net::SERVER;
+use bramble::sim::net::{Machine, SERVER};
 use bramble::sim::pi::Options;
 use bramble::sim::server::Server;
 use bramble::types::{Moment, SessionId};
@@ -147,36 +147,40 @@ fn an_agent_that_means_no_good_hurts_only_its_own_row() {
         assert!(peak < memory + MEMORY, "{peak} bytes after {memory}");
         assert!(room.server.is_alive());
 
-        // It fills what is kept of its boots, without root; and the daemon falls over.
-        let asked = machine.run(|| {
-            let sockets: Vec<UdpSocket> =
-                (0..64).map(|_| UdpSocket::bind((from, 0))).collect::<Result<_, _>>()?;
-            for (n, socket) in (0..ASKED).zip(sockets.iter().cycle()) {
-                let name = if n % 2 == 0 { "kernel8.img" } else { "start4.elf" };
-                socket.send_to(&[b"\0\x01", name.as_bytes(), b"\0octet\0"].concat(), (SERVER, 69))?;
-                if n % 64 == 0 {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-            Ok(())
-        });
-        asked.expect("sent");
-        let silent = |server: &Server, name: &str| {
-            let shown = server.tell(&["--json", "client", "show", name]).expect("an answer");
-            let shown: Value = serde_json::from_str(&shown).expect("JSON");
-            let timeline = shown["timeline"].as_array().expect("a list").clone();
-            (timeline.iter().filter(|line| line["outcome"] == "silent").count(), shown)
-        };
-        eventually("its timeline is full of it", || silent(&room.server, "seat-01").0 > 50);
-        let (none, shown) = silent(&room.server, "seat-02");
-        let boots = shown["boots"].clone();
-        assert_eq!((none, boots.as_array().map(Vec::len)), (0, Some(1)));
-        // What is collected is written once a second.
-        std::thread::sleep(Duration::from_secs(2));
-        room.server.kill().expect("killed");
-        room.server.again().expect("started again");
-        let (_, shown) = silent(&room.server, "seat-02");
-        assert_eq!((&shown["state"], &shown["boots"]), (&before["state"], &boots));
-        assert!(shown["timeline"].as_array().is_some_and(|lines| lines.len() > 3), "{shown}");
+        asks_for_files(&mut room.server, &machine, from, &before);
     });
+}
+
+/// It fills what is kept of its boots, without root; and the daemon falls over.
+fn asks_for_files(server: &mut Server, machine: &Machine, from: Ipv4Addr, before: &Value) {
+    let asked = machine.run(|| {
+        let sockets: Vec<UdpSocket> =
+            (0..64).map(|_| UdpSocket::bind((from, 0))).collect::<Result<_, _>>()?;
+        for (n, socket) in (0..ASKED).zip(sockets.iter().cycle()) {
+            let name = if n % 2 == 0 { "kernel8.img" } else { "start4.elf" };
+            socket.send_to(&[b"\0\x01", name.as_bytes(), b"\0octet\0"].concat(), (SERVER, 69))?;
+            if n % 64 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(())
+    });
+    asked.expect("sent");
+    let silent = |server: &Server, name: &str| {
+        let shown = server.tell(&["--json", "client", "show", name]).expect("an answer");
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let timeline = shown["timeline"].as_array().expect("a list").clone();
+        (timeline.iter().filter(|line| line["outcome"] == "silent").count(), shown)
+    };
+    eventually("its timeline is full of it", || silent(server, "seat-01").0 > 50);
+    let (none, shown) = silent(server, "seat-02");
+    let boots = shown["boots"].clone();
+    assert_eq!((none, boots.as_array().map(Vec::len)), (0, Some(1)));
+    // What is collected is written once a second.
+    std::thread::sleep(Duration::from_secs(2));
+    server.kill().expect("killed");
+    server.again().expect("started again");
+    let (_, shown) = silent(server, "seat-02");
+    assert_eq!((&shown["state"], &shown["boots"]), (&before["state"], &boots));
+    assert!(shown["timeline"].as_array().is_some_and(|lines| lines.len() > 3), "{shown}");
 }
