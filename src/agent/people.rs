@@ -214,6 +214,15 @@ impl Merger {
     }
 }
 
+/// The server says who has to choose a new password only to whoever has typed the old one: a list that comes before they have
+/// done so does not take it back.
+pub fn still_due(before: &People, now: &mut People) {
+    for person in &mut now.persons {
+        let is_due = |old: &&Person| old.must_change && old.uid == person.uid;
+        person.must_change |= before.persons.iter().any(|old| is_due(&old));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +261,17 @@ mod tests {
             group: "root:x:0:\nman:x:12:\ngpio:x:999:pi\naudio:x:29:pi\npi:x:1000:\n".to_owned(),
             shadow: "root:$y$hash:19500:0:99999:7:::\nman:*:19500:0:99999:7:::\npi:$y$x:19500:0:99999:7:::\n".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_list_that_comes_meanwhile_leaves_a_due_password_due() {
+        let before = people(vec![person("anna", 10_000, Role::Pupil), person("berta", 10_001, Role::Pupil)]);
+        let mut now = people(vec![person("berta", 10_001, Role::Pupil), person("carl", 10_002, Role::Pupil)]);
+        for person in &mut now.persons {
+            person.must_change = false;
+        }
+        still_due(&before, &mut now);
+        assert_eq!(now.persons.iter().map(|person| person.must_change).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::config::directory::{Directory as Settings, Server as Address, Tls};
 use crate::service::accounts::Accounts;
 use crate::service::accounts::steps::Step;
-use crate::service::directory::{Changed, Checked, Entry, External, Query, Server, Stage, Trouble};
+use crate::service::directory::{Change, Changed, Checked, Entry, External, Query, Server, Stage, Trouble};
 use crate::service::health::Health;
 use crate::types::{Secret, chain, limits};
 
@@ -231,9 +231,9 @@ impl Server for Servers {
         self.with(settings, Use::Checking, |session| session.check(settings, dn, password))
     }
 
-    fn change(&self, settings: &Settings, dn: &str, old: &Secret, new: &Secret) -> Result<Changed, Trouble> {
+    fn change(&self, settings: &Settings, change: Change<'_>) -> Result<Changed, Trouble> {
         let purpose = session::changes_on(settings);
-        self.with(settings, purpose, |session| session.change(settings, dn, old, new))
+        self.with(settings, purpose, |session| session.change(settings, change))
     }
 
     fn try_out(&self, settings: &Settings) -> Vec<Step> {

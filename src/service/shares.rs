@@ -6,7 +6,8 @@
 //! files do not matter on the router: who gets in is decided here.
 //!
 //! A hand-in share has a folder for each pupil, `<data>/shares/<name>/<account>`: a pupil sees that one and a teacher all
-//! of them. The pupil's is a tree of its own, so that no handle of it leads to another's.
+//! of them. The pupil's is a tree of its own, so that no handle of it leads to another's. Whose a folder is was noted when it
+//! was first used, because all are 65534's: a later pupil of the same name gets another.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::homes::is_never_anothers;
 use crate::config::{Config, Share, ShareAccess};
 use crate::store::{Store, StoreError};
 use crate::sys::acting::can_act;
 use crate::sys::random::random;
-use crate::types::{ClassName, Gid, MacAddr, Person, Role, ShareName, Uid, UserName};
+use crate::types::{ClassName, Gid, MacAddr, Person, Role, ShareName, Uid, UserName, chain};
 
 /// Whose everything in a share is.
 pub const NOBODY: (Uid, Gid) = (Uid(65_534), Gid(65_534));
@@ -169,10 +171,58 @@ impl Shares {
             if !is_box || fs::symlink_metadata(&new).is_ok() {
                 continue;
             }
-            if let Err(error) = fs::rename(&old, &new) {
-                tracing::warn!(share = %share.name, account = %name, %error, "what was handed in was not renamed");
+            let noted = self.store.hand_in_box_owner(&share.name, name.as_str());
+            let moved =
+                noted.map_err(ShareError::from).and_then(|owner| self.move_box(share, &old, &new, owner));
+            if let Err(error) = moved {
+                let error = chain(&error);
+                tracing::warn!(share = %share.name, account = %name, error, "what was handed in was not renamed");
             }
         }
+    }
+
+    /// Gives the folder of a hand-in share another name, which is `owner`'s box from then on.
+    fn move_box(&self, share: &Share, from: &Path, to: &Path, owner: Option<Uid>) -> Result<(), ShareError> {
+        fs::rename(from, to).map_err(file(from, "renamed"))?;
+        let Some(owner) = owner else { return Ok(()) };
+        let called = to.file_name().and_then(|name| name.to_str());
+        Ok(self.store.note_hand_in_box(&share.name, owner, called)?)
+    }
+
+    /// Sees to it that the folder `<whole>/<name>` is nobody's but the person's: what another handed in under that name is put
+    /// aside for teachers, and what they handed in under another name comes along.
+    fn settle_box(&self, share: &Share, person: &Person, whole: &Path) -> Result<(), ShareError> {
+        let name = person.name.as_str();
+        let own = self.store.hand_in_box(&share.name, person.uid)?;
+        if own.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let is_there = |folder: &Path| fs::symlink_metadata(folder).is_ok();
+        let aside = |called: &str, owner: Uid| {
+            let mut names = (2_u32..).map(|number| format!("{called}.{owner}.{number}"));
+            let mut to = whole.join(format!("{called}.{owner}"));
+            while is_there(&to) {
+                to = whole.join(names.next().unwrap_or_default());
+            }
+            to
+        };
+        let root = whole.join(name);
+        if let Some(other) = self.store.hand_in_box_owner(&share.name, name)? {
+            if is_there(&root) {
+                self.move_box(share, &root, &aside(name, other), Some(other))?;
+                tracing::info!(share = %share.name, account = name, owner = %other, "what another of this name handed in is put aside");
+            } else {
+                self.store.note_hand_in_box(&share.name, other, None)?;
+            }
+        }
+        if let Some((called, old)) = own.map(|called| (whole.join(&called), called))
+            && is_there(&called)
+        {
+            let theirs = !is_there(&root) && is_never_anothers(person.uid, &self.config.borrow());
+            let to = if theirs { root } else { aside(&old, person.uid) };
+            self.move_box(share, &called, &to, None)?;
+        }
+        Ok(self.store.note_hand_in_box(&share.name, person.uid, Some(name))?)
     }
 
     /// The folder of the share `name` for restoring, made if it is ours and missing. `None` if there is no such share.
@@ -195,7 +245,14 @@ impl Shares {
         if share.path.is_none() {
             own_folder(&whole)?;
         }
+        let part = (right == ShareRight::HandIn).then_some(person.uid);
+        let tree = self.store.share_tree(
+            &share.name,
+            part,
+            random().map(u64::from_ne_bytes).map_err(ShareError::Random)?,
+        )?;
         if right == ShareRight::HandIn {
+            self.settle_box(share, person, &whole)?;
             own_folder(&root)?;
         }
         // A link of the administrator's is followed; one that somebody made inside a share is not.
@@ -204,12 +261,6 @@ impl Shares {
         if !meta.map_err(file(&root, "looked at"))?.is_dir() {
             return Err(file(&root, "opened")(io::ErrorKind::NotADirectory.into()));
         }
-        let part = (right == ShareRight::HandIn).then_some(person.uid);
-        let tree = self.store.share_tree(
-            &share.name,
-            part,
-            random().map(u64::from_ne_bytes).map_err(ShareError::Random)?,
-        )?;
         Ok(ShareGrant {
             name: share.name.clone(),
             id: tree.id,
@@ -368,6 +419,45 @@ mod tests {
         shares.retire(&eva, Uid(10_009));
         assert!(essays.join("eva.10009/essay").exists() && !essays.join("eva").exists());
         assert!(folder.path().join("shares/films/anna").exists());
+    }
+
+    #[test]
+    fn a_later_pupil_of_the_same_name_gets_another_box() {
+        let Some((folder, shares)) = shares("config share 'essays'\n\toption access 'handin'\n") else {
+            return;
+        };
+        let pupil = |name: &str, uid: u32| Person { uid: Uid(uid), ..person(name, Role::Pupil, "c7b") };
+        let essays = folder.path().join("shares/essays");
+        let box_of = |person: &Person| shares.for_person(person, PI).expect("granted").remove(0).root;
+        let holds = |path: &str| fs::read_to_string(essays.join(path)).ok();
+        // Nobody says that people of a directory have gone or have another name.
+        let first = pupil("anna", 5001);
+        fs::write(box_of(&first).join("essay"), "of the first").expect("handed in");
+        assert_eq!(box_of(&first), essays.join("anna"));
+        assert!(holds("anna/essay").is_some(), "it stays where it is");
+        let second = pupil("anna", 5002);
+        fs::write(box_of(&second).join("essay"), "of the second").expect("handed in");
+        assert_eq!(box_of(&second), essays.join("anna"));
+        assert_eq!(holds("anna.5001/essay").as_deref(), Some("of the first"), "for teachers");
+        assert_eq!(holds("anna/essay").as_deref(), Some("of the second"));
+
+        // Whoever has another name finds what they handed in, where nobody else can have their number.
+        let local = box_of(&pupil("ben", 10_002));
+        fs::write(local.join("essay"), "ben's").expect("handed in");
+        box_of(&pupil("bert", 10_002));
+        assert_eq!(holds("bert/essay").as_deref(), Some("ben's"));
+        assert!(fs::read_dir(box_of(&pupil("ben", 10_003))).expect("a box").next().is_none());
+        fs::write(box_of(&pupil("carl", 5003)).join("essay"), "carl's").expect("handed in");
+        assert!(fs::read_dir(box_of(&pupil("cleo", 5003))).expect("a box").next().is_none());
+        assert_eq!(holds("carl.5003/essay").as_deref(), Some("carl's"));
+
+        // What accounts of ours tell of is noted too.
+        shares.retire(&"bert".parse().expect("a name"), Uid(10_002));
+        let later = box_of(&pupil("bert", 10_004));
+        fs::write(later.join("essay"), "of the later bert").expect("handed in");
+        assert_eq!(box_of(&pupil("bert", 10_004)), later);
+        assert_eq!(holds("bert.10002/essay").as_deref(), Some("ben's"));
+        assert_eq!(holds("bert/essay").as_deref(), Some("of the later bert"));
     }
 
     #[test]

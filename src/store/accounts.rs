@@ -26,6 +26,7 @@ pub struct AccountRow {
     pub quota: Option<ByteSize>,
     pub created_at: Moment,
     pub password_at: Option<Moment>,
+    /// When a session of theirs was opened last, and at which client.
     pub last_login_at: Option<Moment>,
     pub last_login_on: Option<MacAddr>,
     /// Sorted by name.
@@ -226,18 +227,6 @@ impl Store {
     pub fn change_accounts(&self, steps: &[AccountStep], now: Moment) -> Result<(), StoreError> {
         self.write("change the accounts", Durability::Power, |tx| {
             steps.iter().try_for_each(|step| carry_out(tx, step, now))
-        })
-    }
-
-    /// Notes that somebody logged in.
-    pub fn logged_in(&self, uid: Uid, on: Option<MacAddr>, at: Moment) -> Result<(), StoreError> {
-        self.write("note a log-in", Durability::Process, |tx| {
-            let on = on.map(|mac| mac.to_string());
-            tx.execute(
-                "UPDATE account SET last_login_at = ?2, last_login_on = coalesce(?3, last_login_on) WHERE uid = ?1",
-                params![uid.0, at.millis(), on],
-            )?;
-            Ok(())
         })
     }
 

@@ -65,14 +65,25 @@ impl Store {
     }
 
     /// Puts accounts and classes back: those that are missing are added, those that are there become what they were,
-    /// and others stay. All of it or, if a name or a number is another's by now, nothing.
-    pub fn people_load(&self, people: &PeopleRows) -> Result<Loaded, StoreError> {
+    /// and others stay. All of it or, if a name or a number is another's by now or `bearable` says no to the hash of a
+    /// password, nothing.
+    pub fn people_load(
+        &self,
+        people: &PeopleRows,
+        bearable: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Loaded, StoreError> {
         self.write("put accounts back", Durability::Power, |tx| {
             let mut clashes = Vec::new();
             check::<UserName>(tx, "account", "uid", &people.account, &mut clashes)?;
             check::<ClassName>(tx, "class", "gid", &people.class, &mut clashes)?;
             let full_names = people.account.iter().filter_map(|row| text(row, "full_name"));
             clashes.extend(full_names.filter_map(|name| Some(name.parse::<FullName>().err()?.to_string())));
+            for row in &people.account {
+                if let Some(Err(why)) = text(row, "hash").map(&bearable) {
+                    let name = text(row, "name").unwrap_or_default();
+                    clashes.push(format!("the password of account `{name}` cannot be taken over: {why}"));
+                }
+            }
             if !clashes.is_empty() {
                 return Ok(Loaded::Refused(clashes));
             }
@@ -189,7 +200,10 @@ mod tests {
         );
         let text = serde_json::to_string(&people).expect("JSON");
         let read: PeopleRows = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(other.people_load(&read).expect("written"), Loaded::Done { accounts: 2, classes: 1 });
+        assert_eq!(
+            other.people_load(&read, |_| Ok(())).expect("written"),
+            Loaded::Done { accounts: 2, classes: 1 }
+        );
         let uid = |name: &str| other.account_uid(&name.parse().expect("a name")).expect("read");
         assert_eq!(
             [uid("anna"), uid("ben"), uid("eva")],
@@ -214,7 +228,7 @@ mod tests {
         );
         let before = other.people_dump().expect("read");
         assert_eq!(
-            other.people_load(&people).expect("asked"),
+            other.people_load(&people, |_| Ok(())).expect("asked"),
             Loaded::Refused(vec![
                 "account `anna` has number 10000 in the backup and 10005 here".to_owned(),
                 "number 10001 is account `ben` in the backup and `bob` here".to_owned(),
@@ -226,7 +240,7 @@ mod tests {
     #[test]
     fn rows_of_a_stranger_are_held_to_the_schema() {
         let (_folder, store) = store("");
-        let load = |text: &str| store.people_load(&serde_json::from_str(text).expect("JSON"));
+        let load = |text: &str| store.people_load(&serde_json::from_str(text).expect("JSON"), |_| Ok(()));
         for (rows, says) in [
             (r#"{"account":[{"uid":10000,"name":"../x"}]}"#, "`../x` cannot be a name to log in with"),
             (r#"{"account":[{"name":"anna"}]}"#, "one account of the backup has no name or no number"),
@@ -235,6 +249,14 @@ mod tests {
             let Loaded::Refused(why) = load(rows).expect("asked") else { panic!("{rows} was taken") };
             assert!(why[0].starts_with(says), "{why:?}");
         }
+        let costly = r#"{"account":[{"uid":10000,"name":"anna","created_at":1,"hash":"$6$"},{"uid":10001,"name":"ben"}]}"#;
+        let dear = |hash: &str| if hash == "$6$" { Err("it is dear".to_owned()) } else { Ok(()) };
+        assert_eq!(
+            store.people_load(&serde_json::from_str(costly).expect("JSON"), dear).expect("asked"),
+            Loaded::Refused(vec![
+                "the password of account `anna` cannot be taken over: it is dear".to_owned()
+            ])
+        );
         assert!(
             load(r#"{"account":[{"uid":0,"name":"root","created_at":1}]}"#).is_err(),
             "uid 0 is no account's"

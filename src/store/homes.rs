@@ -117,6 +117,38 @@ impl Store {
             tx.query_row(FIND_SHARE, params![share.as_str(), owner], tree)
         })
     }
+
+    /// The folder in which `owner` hands in to `share`, as it was noted.
+    pub fn hand_in_box(&self, share: &ShareName, owner: Uid) -> Result<Option<String>, StoreError> {
+        self.read("look for a hand-in box", |db| {
+            let mut query = db.prepare_cached("SELECT box FROM share WHERE name = ?1 AND owner = ?2")?;
+            Ok(query.query_row(params![share.as_str(), owner.0], |row| row.get(0)).optional()?.flatten())
+        })
+    }
+
+    /// Whose the folder `called` of `share` is, if that was noted.
+    pub fn hand_in_box_owner(&self, share: &ShareName, called: &str) -> Result<Option<Uid>, StoreError> {
+        self.read("look for the owner of a hand-in box", |db| {
+            let mut query = db.prepare_cached("SELECT owner FROM share WHERE name = ?1 AND box = ?2")?;
+            query.query_row(params![share.as_str(), called], |row| row.get(0).map(Uid)).optional()
+        })
+    }
+
+    /// Notes that `owner`, who has a tree in `share`, hands in to the folder `called`.
+    pub fn note_hand_in_box(
+        &self,
+        share: &ShareName,
+        owner: Uid,
+        called: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.write("note a hand-in box", Durability::Power, |tx| {
+            tx.execute(
+                "UPDATE share SET box = ?3 WHERE name = ?1 AND owner = ?2",
+                params![share.as_str(), owner.0, called],
+            )
+            .map(drop)
+        })
+    }
 }
 
 #[cfg(test)]

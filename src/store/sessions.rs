@@ -83,6 +83,11 @@ impl Store {
                 ],
             )?;
             let id = tx.last_insert_rowid();
+            // Not for somebody of a directory, who has no row.
+            tx.execute(
+                "UPDATE account SET last_login_at = ?2, last_login_on = ?3 WHERE uid = ?1",
+                params![new.person.uid.0, new.opened_at.millis(), new.client.to_string()],
+            )?;
             tx.execute(
                 "DELETE FROM session WHERE id <= ?1 - ?2 AND ended_at IS NOT NULL",
                 params![id, limits::SESSIONS_KEPT],

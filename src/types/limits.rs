@@ -195,6 +195,10 @@ pub const CHANNEL_ORDERS: usize = 32;
 /// Passwords that are checked at once for agents: each holds a thread, also while a directory is asked.
 pub const CHANNEL_CHECKS: usize = 4;
 
+/// Passwords that are checked for one client at once, or wait among those of all: two people sit down at it. Others of its own
+/// wait behind them.
+pub const CHANNEL_CLIENT_CHECKS: usize = 2;
+
 /// Passwords that agents wait for: two rooms of a hundred that log in in the same second.
 pub const CHANNEL_WAITING: usize = 200;
 

@@ -88,19 +88,21 @@ impl fmt::Display for Moment {
 #[error("`{0}` is not a day; write year, month and day, such as `2027-07-31`")]
 pub struct BadDate(String);
 
-/// Reads `2027-07-31` or `31.07.2027` as the end of that day in UTC: whoever may do something until then may on that day.
+/// Reads `2027-07-31`, `31.07.2027` or `31/07/2027` as the end of that day in UTC: whoever may do something until then may on
+/// that day. With slashes a day that could be a month is refused: not everybody writes it first.
 pub fn parse_date(text: &str) -> Result<Moment, BadDate> {
     let bad = || BadDate(text.chars().take(40).collect());
-    let parts: Vec<&str> = text.trim().split(['-', '.']).collect();
-    let (year, month, day) = match parts.as_slice() {
-        [year, month, day] if year.len() == 4 => (year, month, day),
-        [day, month, year] if year.len() == 4 => (year, month, day),
+    let parts: Vec<&str> = text.trim().split(['-', '.', '/']).collect();
+    let (year_first, year, month, day) = match parts.as_slice() {
+        [year, month, day] if year.len() == 4 => (true, year, month, day),
+        [day, month, year] if year.len() == 4 => (false, year, month, day),
         _ => return Err(bad()),
     };
     let number = |text: &str| text.parse::<i64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
     let (year, month, day) =
         (number(year).ok_or_else(bad)?, number(month).ok_or_else(bad)?, number(day).ok_or_else(bad)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let either = text.contains('/') && !year_first && day <= 12 && day != month;
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || either {
         return Err(bad());
     }
     // Day number of a civil date, as in `Display` above.
@@ -160,12 +162,17 @@ mod tests {
         for (text, shown) in [
             ("2027-07-31", "2027-07-31 23:59:59"),
             ("31.07.2027", "2027-07-31 23:59:59"),
+            ("31/07/2027", "2027-07-31 23:59:59"),
+            ("12/12/2027", "2027-12-12 23:59:59"),
+            ("2027/07/08", "2027-07-08 23:59:59"),
             ("29.2.2028", "2028-02-29 23:59:59"),
             ("1970-01-01", "1970-01-01 23:59:59"),
         ] {
             assert_eq!(parse_date(text).expect(text).to_string(), shown);
         }
-        for text in ["", "2027-02-29", "2027-13-01", "31.7.27", "2027-07", "+027-1-1", "07/31/2027"] {
+        for text in
+            ["", "2027-02-29", "2027-13-01", "31.7.27", "2027-07", "+027-1-1", "07/31/2027", "07/08/2027"]
+        {
             assert_eq!(parse_date(text), Err(BadDate(text.to_owned())), "{text}");
         }
     }

@@ -33,6 +33,10 @@ fn settings() -> String {
 const STEAL: &str = "mkdir -p /mnt/x; mount -i -t nfs -o vers=3,proto=tcp,nolock,port=2049,mountport=2049,mountproto=tcp,\
                      mountaddr=192.168.77.1,addr=192.168.77.1 192.168.77.1:/home/anna /mnt/x && ls /mnt/x";
 
+/// Waits until anna's home is no longer mounted.
+const GONE: &str = "for i in $(seq 60); do grep -q /home/anna /proc/mounts || break; sleep 1; done; \
+                    ! grep /home/anna /proc/mounts";
+
 /// Writes `big` piece by piece, each on the server's disk before the next: so the daemon is killed amid a call.
 const WRITE: &str = "for i in $(seq 0 59); do seq $((i*20000+1)) $((i*20000+20000)); done | \
                      dd of=big bs=64k iflag=fullblock oflag=sync status=none && sync; echo writ''ten=$?";
@@ -164,14 +168,19 @@ fn greeter(guest: &mut Guest, first: &str) {
 
 /// However somebody comes in, they are in the same groups.
 fn other_services(guest: &mut Guest) {
-    let ssh =
-        "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null anna@localhost 'id -nG; cat file'";
+    // Root becomes anna while she is logged in, and cannot when she has left.
+    let meanwhile = "rm -f /tmp/in /tmp/su; { (until [ -e /tmp/in ]; do sleep 1; done; su - anna -c 'id -nG' > /tmp/su 2>&1; \
+                     echo done >> /tmp/su) & }";
+    guest.output(meanwhile);
+    let ssh = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null anna@localhost \
+               'id -nG; cat file; touch /tmp/in; for i in $(seq 60); do grep -q done /tmp/su && break; sleep 1; done'";
     let (said, code) = guest.converse(ssh, &[("assword: ", ANNA)]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("from-one"), "{said}");
     assert_groups(&said);
-    // Her password was right at this client a moment ago.
-    assert_groups(&guest.output("su - anna -c 'id -nG'"));
+    assert_groups(&guest.output("cat /tmp/su"));
+    guest.output(GONE);
+    assert_ne!(guest.run("su - anna -c 'cat file'").1, 0, "her password is used up");
 }
 
 /// Shares, as a pupil (at `one`) and a teacher (at `two`) have them.
@@ -218,10 +227,10 @@ fn crash(room: &mut Room, guest: &mut Guest) {
 
 /// After the log-out nothing is left at the client, and root there gets nothing any more.
 fn nothing_is_left(guest: &mut Guest) {
-    let gone = "for i in $(seq 60); do grep -q /home/anna /proc/mounts || break; sleep 1; done; \
-                ! grep /home/anna /proc/mounts && ! pgrep -u anna";
-    guest.output(gone);
+    guest.output(GONE);
+    guest.output("! pgrep -u anna");
     assert_ne!(guest.run(STEAL).1, 0, "nothing is left of the right to mount it");
+    assert_ne!(guest.run("su - anna -c 'cat file'").1, 0, "nor of the right to open it as her");
 }
 
 /// Sven is logged in at `two` and comes to `one`: refused, or logged out there, as the setting says.

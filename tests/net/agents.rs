@@ -275,27 +275,60 @@ fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
         pupils(&room, 1);
         let ups = boot(&mut room, Options { skip_walk: true });
         let (up, ip) = (&ups[0], ups[0].given.address);
-        let mut channel = open(&room, up, 0, &[]).expect("welcome");
-        channel.log_in(&user(0), &secret()).expect("logged in");
         let seat = room.machine(0).expect("a machine").clone();
         let (lab, lan) = room.lab();
         let lan = lan.clone();
         let laptop = lab.client(&lan, MacAddr::new([0x02, 0xba, 0xd0, 0, 0, 2])).expect("a laptop");
+        laptop.up("eth0").expect("up");
         let mount = |machine: &Machine, path: &str| {
             machine.run(|| Root::mount(machine.ns(), ip, SERVER, path).map_err(io::Error::other))
         };
-        assert!(mount(&seat, "/home/pupil00").is_ok());
-
-        // The seat's cable is pulled out and goes into a laptop that gives itself the same address.
-        seat.netlink(|netlink| netlink.remove_address("eth0", ip, PREFIX)).expect("gone");
-        laptop.address("eth0", ip, PREFIX).expect("an address");
-        laptop.up("eth0").expect("up");
+        // The seat's cable is pulled out and goes into a laptop that gives itself the same address; and back again.
+        let moves = |from: &Machine, to: &Machine| {
+            from.netlink(|netlink| netlink.remove_address("eth0", ip, PREFIX)).expect("gone");
+            to.address("eth0", ip, PREFIX).expect("an address");
+        };
+        moves(&seat, &laptop);
         assert!(mount(&laptop, "/image/sample/1").is_ok(), "it reaches the server");
         assert!(mount(&laptop, "/home/pupil00").is_err());
         let refused = from(&laptop, ip, up.pin, &[]).expect_err("refused");
         assert!(matches!(refused, ChannelError::Io(_)), "{}", chain(&refused));
         let list = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
         assert!(list.contains("Another machine, 02:ba:d0:00:00:02, uses this client's address"), "{list}");
+
+        // While somebody is logged in, what is for the seat goes to the seat, whatever others say by ARP.
+        moves(&laptop, &seat);
+        let mut channel = (0..50).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            open(&room, up, 0, &[]).ok()
+        });
+        let channel = channel.as_mut().expect("the seat is known again");
+        channel.log_in(&user(0), &secret()).expect("logged in");
+        assert!(mount(&seat, "/home/pupil00").is_ok());
+        moves(&seat, &laptop);
+        assert!(!crate::strangers::reaches_nfs(&laptop));
+    });
+}
+
+#[test]
+fn wrong_passwords_are_slowed_down_at_the_seat_where_they_are_typed() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(2);
+        pupils(&room, 1);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let mut guesser = open(&room, &ups[0], 0, &[]).expect("welcome");
+        let mut guess =
+            |password: &str| match guesser.log_in(&user(0), &password.parse().expect("a password")) {
+                Err(ChannelError::Refused { code, message }) => (code, message),
+                other => panic!("{other:?}"),
+            };
+        let codes: Vec<Code> = (0..20).map(|_| guess("a guess").0).collect();
+        assert!(codes.iter().filter(|code| **code == Code::WrongPassword).count() < 16, "{codes:?}");
+        let (code, message) = guess("correct horse");
+        assert_eq!(code, Code::TooManyTries, "the right one is not looked at either");
+        assert!(message.starts_with("too many wrong passwords; wait "), "{message}");
+        let mut owner = open(&room, &ups[1], 1, &[]).expect("welcome");
+        owner.log_in(&user(0), &secret()).expect("its owner gets in at once elsewhere");
     });
 }
 
@@ -338,6 +371,7 @@ fn a_hundred_log_ins_at_once_take_bounded_memory() {
         }
         assert_eq!(open_sessions.len(), 100);
         let used = room.server.usage().expect("measured");
+        assert!(used.memory.0 < 40 << 20, "{} with a hundred sessions open", used.memory);
         // Two hashes at a time, and a hundred connections: the budget of a router with a hundred clients.
         assert!(used.peak.0 < 80 << 20, "{} at most, {} now", used.peak, used.memory);
     });

@@ -185,6 +185,48 @@ fn pupils_of_a_directory_log_in_and_have_a_home() {
     });
 }
 
+/// `anna` may write when she changed her password last, `carl` may not.
+#[test]
+fn a_password_that_is_due_is_changed_and_opens_the_home() {
+    isolated(|| {
+        let Some(mut school) = School::open() else { return };
+        for uid in ["anna", "carl"] {
+            school.slapd.modify(&format!(
+                "dn: uid={uid},ou=people,dc=school,dc=lan\nchangetype: modify\nadd: objectClass\nobjectClass: shadowAccount\n-\n\
+                 add: shadowLastChange\nshadowLastChange: 0\n"
+            ));
+        }
+        school.configure("");
+        for (name, first, due_again) in [("anna", "opensesame", false), ("carl", "letmein-3", true)] {
+            let secret = |text: &str| -> Secret { text.parse().expect("a password") };
+            let name: UserName = name.parse().expect("a name");
+            let (_, steps) = school.test(name.as_str(), Some(first));
+            assert!(steps.contains("note password: a new one has to be chosen at the log-in"), "{steps}");
+            let mut seat = school.channel();
+            let open = || Ask::OpenSession {
+                name: name.clone(),
+                service: "login".into(),
+                terminal: "tty1".into(),
+                kind: bramble::types::SessionKind::Console,
+            };
+            assert!(school.try_password(name.as_str(), first).expect("let in").must_change);
+            let Reply::Refused { message, .. } = seat.ask(open()).expect("an answer") else {
+                panic!("opened")
+            };
+            assert_eq!(message, "choose a new password first");
+            let ask =
+                Ask::ChangePassword { name: name.clone(), old: secret(first), new: secret("closesesame") };
+            assert_eq!(seat.ask(ask).expect("an answer"), Reply::Changed);
+            let opened = seat.ask(open()).expect("an answer");
+            assert!(matches!(opened, Reply::Opened { .. }), "{name}: {opened:?}");
+            let again = school.try_password(name.as_str(), "closesesame").expect("let in");
+            assert_eq!(again.must_change, due_again, "{name}");
+        }
+        let says = "let people write their own `shadowLastChange`";
+        assert_eq!(school.log().matches(says).count(), 1, "{}", school.log());
+    });
+}
+
 #[test]
 fn what_prevents_a_log_in_is_said_with_what_to_do() {
     isolated(|| {

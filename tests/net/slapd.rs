@@ -191,6 +191,8 @@ fn config(folder: &Path) -> String {
             text,
             "database mdb\nsuffix {suffix}\nrootdn cn=admin,{suffix}\nrootpw admin\ndirectory \"{folder}/{suffix}\"\n\
              access to attrs=userPassword by self write by anonymous auth by * none\n\
+             access to dn.base=uid=anna,ou=people,{suffix} attrs=shadowLastChange \
+             by self write by dn.exact=cn=bramble,{suffix} read by * none\n\
              access to * by dn.exact=cn=bramble,{suffix} read by self read by * none\n\
              overlay memberof\n{}",
             if suffix.starts_with("dc=ad") { "memberof-group-oc group\nmemberof-member-ad member\n" } else { "" }

@@ -34,6 +34,9 @@ const CACHE_SIZE: &str = "20%";
 /// Where the image keeps what a new home begins with.
 const SKELETON: &str = "/etc/skel";
 
+/// Is in a home as long as the skeleton is not whole.
+const UNFINISHED: &str = ".bramble-unfinished";
+
 /// What went wrong, in words for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} failed")]
@@ -180,9 +183,8 @@ pub fn furnish_as<'a>(
 pub fn furnish(home: &Path, shares: &[PathBuf]) -> io::Result<()> {
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     // Reading is what shows whether the home can be used at all.
-    if fs::read_dir(home)?.next().is_none() {
-        copy(Path::new(SKELETON), home)?;
-    }
+    let is_new = fs::read_dir(home)?.next().is_none();
+    begin(home, Path::new(SKELETON), is_new)?;
     let full =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let make = |path: &Path, mode| match DirBuilder::new().recursive(true).mode(mode).create(path) {
@@ -200,7 +202,19 @@ pub fn furnish(home: &Path, shares: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// What is in `from`, put below `to`: folders, files and links, with their modes.
+/// Puts the skeleton into a new home, and into one where that was broken off.
+fn begin(home: &Path, skeleton: &Path, is_new: bool) -> io::Result<()> {
+    let mark = home.join(UNFINISHED);
+    if !is_new && fs::symlink_metadata(&mark).is_err() {
+        return Ok(());
+    }
+    fs::write(&mark, "")?;
+    copy(skeleton, home)?;
+    fs::remove_file(mark)
+}
+
+/// What is in `from`, put below `to`: folders, files and links, with their modes. What is there already of an earlier time is
+/// put anew.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -213,9 +227,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         };
         let about = fs::symlink_metadata(&source)?;
         if about.is_dir() {
-            DirBuilder::new().mode(about.mode() & 0o777).create(&target)?;
-            copy(&source, &target)?;
+            match DirBuilder::new().mode(about.mode() & 0o777).create(&target) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => copy(&source, &target)?,
+            }
         } else if about.is_symlink() {
+            let _ = fs::remove_file(&target);
             symlink(fs::read_link(&source)?, &target)?;
         } else if about.is_file() {
             fs::copy(&source, &target)?;
@@ -273,6 +290,34 @@ mod tests {
         let bookmarks = fs::read_to_string(home.join(".config/gtk-3.0/bookmarks")).expect("a file");
         assert_eq!(bookmarks, format!("file:///tmp\nfile://{}/Shared Shared\n", home.display()));
         assert!(furnish(&folder.path().join("none"), &[]).is_err(), "a home that cannot be read is said");
+    }
+
+    #[test]
+    fn a_skeleton_that_was_broken_off_is_completed_and_a_home_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (home, skeleton) = (folder.path().join("home"), folder.path().join("skel"));
+        fs::create_dir_all(skeleton.join(".config")).expect("a folder");
+        fs::write(skeleton.join(".config/menu"), "whole").expect("a file");
+        symlink("menu", skeleton.join(".config/link")).expect("a link");
+        fs::create_dir_all(home.join(".config")).expect("a folder");
+        let menu = || fs::read_to_string(home.join(".config/menu")).expect("a file");
+        symlink("menu", home.join(".config/link")).expect("a link");
+        fs::write(home.join(".config/menu"), "ha").expect("a file");
+        begin(&home, &skeleton, false).expect("nothing to do");
+        assert_eq!(menu(), "ha", "the person's own");
+        fs::write(home.join(UNFINISHED), "").expect("a mark");
+        begin(&home, &skeleton, false).expect("completed");
+        assert_eq!(menu(), "whole");
+        assert!(!home.join(UNFINISHED).exists());
+        fs::write(home.join(".config/menu"), "mine").expect("a file");
+        begin(&home, &skeleton, false).expect("nothing to do");
+        assert_eq!(menu(), "mine");
+        // Broken off by an error: the mark is what is left.
+        let (other, gone) = (folder.path().join("other"), folder.path().join("file"));
+        fs::create_dir(&other).expect("a folder");
+        fs::write(&gone, "").expect("a file");
+        assert!(begin(&other, &gone, true).is_err());
+        assert!(other.join(UNFINISHED).exists());
     }
 
     #[test]

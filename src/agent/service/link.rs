@@ -659,6 +659,47 @@ mod tests {
         assert!(matches!(hear(&mut tls), ToServer::Done { id: 3, trouble: None }));
     }
 
+    /// From now on the kernel drops what comes to this socket before TCP sees it: as if the cable had been pulled out.
+    #[expect(unsafe_code, reason = "no crate offers this option")]
+    fn pull_out(socket: &impl std::os::fd::AsRawFd) {
+        let mut nothing = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }]; // BPF_RET with length 0
+        let program = libc::sock_fprog { len: 1, filter: nothing.as_mut_ptr() };
+        let length = u32::try_from(size_of_val(&program)).expect("small");
+        // SAFETY: the program and its one instruction outlive the call, which copies them.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                length,
+            )
+        };
+        assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn whoever_logs_in_without_the_server_hears_so_within_seconds() {
+        let fake = Fake::new();
+        let (link, _events) = kept(fake.address(fake.pin));
+        let mut tls = fake.accept();
+        greet(&mut tls);
+        let answered = Instant::now();
+        while !link.state().connected {
+            assert!(answered.elapsed() < LONG, "welcomed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        pull_out(&tls.sock);
+        pull_out(&fake.listener);
+        // Nothing says that the connection is dead, until what is sent is not acknowledged.
+        let pulled = Instant::now();
+        assert_eq!(link.ask(authenticate()), Err(NoAnswer::Late));
+        assert!(pulled.elapsed() < UNTIL_ANSWERED / 2, "{:?}", pulled.elapsed());
+        let tried = Instant::now();
+        assert_eq!(link.ask(authenticate()), Err(NoAnswer::NotConnected));
+        assert!(tried.elapsed() < UNTIL_CONNECTED * 2, "{:?}", tried.elapsed());
+    }
+
     #[test]
     fn another_servers_certificate_is_refused_before_anything_is_said() {
         let fake = Fake::new();

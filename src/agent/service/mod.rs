@@ -65,6 +65,8 @@ const ROUNDS: Duration = Duration::from_secs(5);
 const FULLNESS: Duration = Duration::from_secs(15);
 
 const NO_SERVER: &str = "The server cannot be reached, so nobody can log in. Please wait a minute and try again, or tell your teacher.";
+const NOT_HIMSELF: &str =
+    "Here you can become somebody else only by logging out and logging in with that name.";
 const TROUBLE: &str = "Your files cannot be reached, so you cannot log in here. Please tell your teacher.";
 
 /// What all threads share.
@@ -204,9 +206,14 @@ impl Service {
                 ready();
                 locked(&self.console).milestone(Phase::Ready, "root is logged in, to change the draft");
             }
-            Event::People(people) => {
+            Event::People(mut people) => {
+                let mut known = locked(&self.people);
+                if let Some(before) = &*known {
+                    super::people::still_due(before, &mut people);
+                }
                 self.write_people(&people);
-                let first = locked(&self.people).replace(people).is_none();
+                let first = known.replace(people).is_none();
+                drop(known);
                 ready();
                 if first {
                     locked(&self.console).milestone(Phase::Ready, "people can log in");
@@ -280,8 +287,11 @@ impl Service {
             // Nobody is known before the server has been reached for the first time.
             return Answer::no(NO_SERVER);
         }
-        if caller.uid != 0 && (root_only || !himself) {
+        if caller.uid != 0 && root_only {
             return Answer::no("");
+        }
+        if caller.uid != 0 && !himself {
+            return Answer::no(NOT_HIMSELF);
         }
         match wish {
             Wish::Authenticate(password) => self.authenticate(&name, password, &service, &terminal),

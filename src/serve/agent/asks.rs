@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::desk::Desk;
 use crate::proto::agent::channel::{Ask, Code, Label, Reply};
 use crate::service::events::Happening;
 use crate::service::sessions::{Opening, Place, Refusal};
@@ -13,6 +14,7 @@ use crate::types::{MacAddr, UserName, chain};
 pub(super) struct Asker {
     pub place: Place,
     pub boot_id: Label,
+    pub desk: Arc<Desk>,
 }
 
 /// Answers one ask; what has to wait does so on a thread of its own.
@@ -20,7 +22,7 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
     match ask {
         Ask::Authenticate { name, password, service, terminal } => {
             let (client, user) = (asker.place.mac, name.clone());
-            let checked = check(&shared, move |shared| {
+            let checked = check(&shared, &asker.desk, move |shared| {
                 let person = shared.register.verify(&name, &password, client)?;
                 shared.sessions.verified(client, person.clone(), shared.clock.now());
                 Ok(Reply::Verified { person })
@@ -32,7 +34,7 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
         }
         Ask::ChangePassword { name, old, new } => {
             let (client, user) = (asker.place.mac, name.clone());
-            let changed = check(&shared, move |shared| {
+            let changed = check(&shared, &asker.desk, move |shared| {
                 let person = shared.register.change_password(&name, &old, &new, client)?;
                 shared.sessions.verified(client, person, shared.clock.now());
                 Ok(Reply::Changed)
@@ -47,6 +49,7 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
             blocking(&shared, move |shared| {
                 let now = shared.clock.now();
                 let (session, mounts) = shared.sessions.log_in(asker.place, &asker.boot_id, opening, now)?;
+                shared.tie();
                 Ok(Reply::Opened { session, mounts })
             })
             .await
@@ -54,6 +57,7 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
         }
         Ask::CloseSession { session } => blocking(&shared, move |shared| {
             shared.sessions.log_out(asker.place.mac, session, shared.clock.now());
+            shared.tie();
             Ok(Reply::Closed)
         })
         .await
@@ -79,11 +83,14 @@ fn said(shared: &Shared, client: MacAddr, user: UserName, reply: Result<Reply, R
     })
 }
 
-/// Checks a password when it is its turn. Those that wait hold no thread; more than may wait are refused at once.
+/// Checks a password when it is its turn, first among those of its client. Those that wait hold no thread; more than may wait
+/// are refused at once.
 async fn check(
     shared: &Arc<Shared>,
+    desk: &Desk,
     work: impl FnOnce(&Shared) -> Result<Reply, Refusal> + Send + 'static,
 ) -> Result<Reply, Refusal> {
+    let _own_turn = desk.checks.acquire().await.map_err(|_| busy())?;
     let _place = shared.waiting.try_acquire().map_err(|_| busy())?;
     let _turn = shared.checks.acquire().await.map_err(|_| busy())?;
     blocking(shared, work).await

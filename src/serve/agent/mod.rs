@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `tls` | TLS 1.3 with the certificate that clients know |
 //! | `door` | how many connections there may be |
+//! | `desk` | what one client may ask |
+//! | `pins` | whose address is tied to its machine |
 //! | `talk` | one connection, from greeting to end |
 //! | `asks` | what an agent asks |
 #![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
 
 mod asks;
+mod desk;
 mod door;
+mod pins;
 mod talk;
 pub mod tls;
 
@@ -32,7 +36,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use self::desk::Desks;
 use self::door::Door;
+use self::pins::Pins;
 use super::dhcp::Clock;
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
@@ -45,7 +51,7 @@ use crate::service::room::agents::Agents;
 use crate::service::room::screens::Screens;
 use crate::service::room::vitals::Vitals;
 use crate::service::sessions::register::Register;
-use crate::service::sessions::{Sessions, Verdict};
+use crate::service::sessions::{Place, Session, Sessions, Verdict};
 use crate::types::{MacAddr, Person, RoomName, Uid, chain, limits};
 
 /// How long a client may take over TLS's greeting, and then over its own: both take milliseconds.
@@ -83,6 +89,8 @@ pub struct Shared {
     /// Lists of people that are made and sent at this moment: each may take [`limits::CHANNEL_TO_AGENT`].
     lists: Semaphore,
     door: Arc<Door>,
+    desks: Desks,
+    pins: Pins,
 }
 
 impl Shared {
@@ -115,7 +123,16 @@ impl Shared {
             waiting,
             lists,
             door,
+            desks: Desks::default(),
+            pins: Pins::default(),
         }
+    }
+
+    /// Ties the addresses of clients with sessions to their machines.
+    fn tie(&self) {
+        let place = |open: Session| Place { mac: open.session.client, ip: open.session.ip };
+        let places = || self.sessions.list().into_iter().map(place).collect();
+        self.pins.follow(places, &self.config.borrow());
     }
 
     /// Has words shown at a client, whatever the agent makes of it; whether they are on their way.
@@ -171,19 +188,23 @@ pub async fn run(
     mut stop: Stop,
 ) -> Result<(), AgentError> {
     let tls = TlsAcceptor::from(tls);
+    // Sessions of the last run: what it tied is not forgotten, however they end.
+    shared.tie();
     let mut parts = JoinSet::new();
     for socket in sockets.0 {
         parts.spawn(accept(Arc::clone(&shared), tls.clone(), socket, stop.clone()));
     }
-    parts.spawn(look(shared, stop.clone()));
-    tokio::select! {
+    parts.spawn(look(Arc::clone(&shared), stop.clone()));
+    let ended = tokio::select! {
         () = stopped(&mut stop) => {
             // Each says goodbye to its clients and ends.
             while parts.join_next().await.is_some() {}
             Ok(())
         }
         Some(Err(broken)) = parts.join_next() => Err(AgentError::Broken(broken)),
-    }
+    };
+    shared.pins.follow(Vec::new, &shared.config.borrow());
+    ended
 }
 
 async fn accept(shared: Arc<Shared>, tls: TlsAcceptor, socket: Arc<TcpListener>, mut stop: Stop) {
@@ -276,6 +297,7 @@ async fn look(shared: Arc<Shared>, mut stop: Stop) {
             if changed {
                 recheck(&looking, configured);
             }
+            looking.tie();
         });
         if let Err(panic) = looked.await {
             tracing::error!(error = chain(&panic), "sessions could not be looked after");

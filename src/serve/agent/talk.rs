@@ -88,10 +88,9 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let place = Place { mac: seat.mac, ip: seat.ip };
     let mut talk = Talk {
         shared: Arc::clone(shared),
-        asker: Asker { place, boot_id: hello.boot_id.clone() },
+        asker: Asker { place, boot_id: hello.boot_id.clone(), desk: shared.desks.of(place.mac) },
         line: 0,
         asks: JoinSet::new(),
-        allowance: Allowance::new(Instant::now()),
         people: None,
         heard: Instant::now(),
         given: Given::default(),
@@ -214,7 +213,6 @@ struct Talk {
     /// The number of this connection.
     line: u32,
     asks: JoinSet<(u32, Reply)>,
-    allowance: Allowance,
     /// A hash of the list of people that was sent last; `None` until the agent was welcomed with one.
     people: Option<u64>,
     /// When the agent last said anything.
@@ -314,7 +312,7 @@ impl Talk {
         match message {
             ToServer::Hello(_) | ToServer::Screen { .. } => return Ok(Some("it greeted twice")),
             ToServer::Ask { id, ask } => {
-                if self.asks.len() < limits::CHANNEL_ASKS && self.allowance.take(Instant::now()) {
+                if self.asks.len() < limits::CHANNEL_ASKS && self.asker.desk.may_ask(Instant::now()) {
                     let answered = answer(Arc::clone(&self.shared), self.asker.clone(), ask);
                     self.asks.spawn(async move { (id, answered.await) });
                 } else {
@@ -421,28 +419,6 @@ fn that_fit(mut people: People) -> (People, usize) {
         for class in &mut people.classes {
             class.members.retain(|member| last.as_ref().is_some_and(|last| member <= last));
         }
-    }
-}
-
-/// What an agent may ask in a row, and how fast it may go on.
-struct Allowance {
-    left: u32,
-    since: Instant,
-}
-
-impl Allowance {
-    fn new(now: Instant) -> Self {
-        Self { left: limits::CHANNEL_ASKS_IN_A_ROW, since: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let new = now.duration_since(self.since).as_millis() / limits::CHANNEL_ASK_EVERY.as_millis();
-        let new = u32::try_from(new).unwrap_or(u32::MAX);
-        if new > 0 {
-            self.left = self.left.saturating_add(new).min(limits::CHANNEL_ASKS_IN_A_ROW);
-            self.since = now;
-        }
-        self.left.checked_sub(1).inspect(|left| self.left = *left).is_some()
     }
 }
 

@@ -156,9 +156,14 @@ impl House {
 
     /// A connection, with its server's side running.
     fn connect(&self, tasks: &mut JoinSet<String>) -> Agent {
+        self.connect_from(PI, tasks)
+    }
+
+    /// As [`Self::connect`], of a client with this address.
+    fn connect_from(&self, mac: MacAddr, tasks: &mut JoinSet<String>) -> Agent {
         let (here, there) = tokio::io::duplex(8 * 1024);
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
-        let seat = self.shared.clients.at(IP).expect("a client");
+        let seat = Seat { mac, ..self.shared.clients.at(IP).expect("a client") };
         tasks.spawn(async move {
             match talk(&shared, there, seat, stop).await {
                 Ok(why) => why.to_owned(),
@@ -354,9 +359,12 @@ async fn people_are_told_when_they_change() {
     house.changes.send_modify(|generation| *generation += 1);
     let ToAgent::People(people) = agent.next().await else { panic!("no people") };
     assert_eq!(people.persons.len(), 2);
+    for person in &mut *house.table.people.lock().expect("no panic") {
+        person.must_change = true;
+    }
     house.changes.send_modify(|generation| *generation += 1);
     let again = tokio::time::timeout(Duration::from_secs(1), agent.next()).await;
-    assert!(again.is_err(), "the same list is not sent twice: {again:?}");
+    assert!(again.is_err(), "the same list is not sent twice, nor for a password that is due: {again:?}");
     house.stop.send_replace(true);
     assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "the server stops");
 }
@@ -452,8 +460,8 @@ async fn whoever_cannot_save_is_shown_why_once() {
 async fn a_hundred_log_ins_at_once_run_a_few_at_a_time() {
     let (house, mut tasks) = (House::new(), JoinSet::new());
     let mut agents = JoinSet::new();
-    for _ in 0..100 {
-        let mut agent = house.connect(&mut tasks);
+    for n in 0..100 {
+        let mut agent = house.connect_from(MacAddr::new([2, 0, 0, 0, 1, n]), &mut tasks);
         agents.spawn(async move {
             agent.greet(&[]).await;
             let verified = agent.ask(1, authenticate("anna", "right")).await;
@@ -468,6 +476,28 @@ async fn a_hundred_log_ins_at_once_run_a_few_at_a_time() {
 }
 
 #[tokio::test]
+async fn the_passwords_of_one_client_wait_for_each_other() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agents = JoinSet::new();
+    for _ in 0..limits::CHANNEL_CLIENT_CONNECTIONS {
+        let mut agent = house.connect(&mut tasks);
+        agents.spawn(async move {
+            agent.greet(&[]).await;
+            for id in 0..8 {
+                agent.say(ToServer::Ask { id, ask: authenticate("anna", "right") }).await;
+            }
+            for _ in 0..8 {
+                let ToAgent::Reply { reply, .. } = agent.next().await else { panic!("no reply") };
+                assert_eq!(code(&reply), None, "each is answered in its turn");
+            }
+            agent
+        });
+    }
+    agents.join_all().await;
+    assert_eq!(house.table.most.load(Ordering::SeqCst), limits::CHANNEL_CLIENT_CHECKS);
+}
+
+#[tokio::test]
 async fn an_agent_that_asks_without_end_is_told_to_wait() {
     let (house, mut tasks) = (House::new(), JoinSet::new());
     let mut agent = house.connect(&mut tasks);
@@ -478,8 +508,16 @@ async fn an_agent_that_asks_without_end_is_told_to_wait() {
         busy += usize::from(code(&reply) == Some(Code::Busy));
     }
     assert!(busy >= 100, "{busy} of 200 refused");
+    let mut again = house.connect(&mut tasks);
+    again.greet(&[]).await;
+    let mut answered = 0;
+    for id in 0..40 {
+        let reply = again.ask(id, Ask::CloseSession { session: SessionId(1) }).await;
+        answered += usize::from(code(&reply) != Some(Code::Busy));
+    }
+    assert!(answered < 20, "another connection is no way round: {answered} of 40 answered");
     // All at once: more than are answered side by side.
-    let mut agent = house.connect(&mut tasks);
+    let mut agent = house.connect_from(MacAddr::new([2, 0, 0, 0, 1, 1]), &mut tasks);
     agent.greet(&[]).await;
     for id in 0..40 {
         agent.say(ToServer::Ask { id, ask: authenticate("anna", "right") }).await;

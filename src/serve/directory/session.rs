@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::Use;
 use super::wire::{self, Fault, NoTls};
 use crate::config::directory::{Directory as Settings, Kind, Server as Address, Tls, secret_is_kept};
-use crate::service::directory::{Changed, Checked, Entry, Query, Stage, Trouble};
+use crate::service::directory::{Change, Changed, Checked, Entry, Query, Stage, Trouble};
 use crate::types::{Secret, chain, limits};
 
 /// Result codes (RFC 4511 appendix A).
@@ -262,13 +262,8 @@ impl Session {
     }
 
     /// Replaces somebody's password.
-    pub async fn change(
-        mut self,
-        settings: &Settings,
-        dn: &str,
-        old: &Secret,
-        new: &Secret,
-    ) -> Result<(Self, Changed), Weak> {
+    pub async fn change(mut self, settings: &Settings, change: Change<'_>) -> Result<(Self, Changed), Weak> {
+        let Change { dn, old, new, today } = change;
         let result = match settings.kind {
             Kind::Posix => {
                 let (session, checked) = self.check(settings, dn, old).await?;
@@ -302,12 +297,32 @@ impl Session {
         };
         let result = result.map_err(|error| Weak::Lost(self.lost(&error)))?;
         let changed = if result.rc == 0 {
+            self.date(dn, today).await;
             Changed::Done
         } else {
             tracing::info!(server = self.server, says = self.says(&result), "a password was not changed");
             Changed::Refused(refused_new(&result))
         };
         Ok((self, changed))
+    }
+
+    /// Has the entry say that its password was changed `today`, as whoever has logged in: it was changed, whatever comes of
+    /// this.
+    async fn date(&mut self, dn: &str, today: Option<i64>) {
+        let Some(today) = today.map(|day| day.to_string()) else { return };
+        let mods = vec![Mod::Replace("shadowLastChange", HashSet::from([today.as_str()]))];
+        let dated = self.ldap.with_timeout(self.patience).modify(dn, mods).await;
+        let says = match dated {
+            Ok(result) if result.rc == 0 => return,
+            Ok(result) => self.says(&result),
+            Err(error) => self.lost(&error).to_string(),
+        };
+        tracing::warn!(
+            dn,
+            says,
+            "the directory does not let somebody note when they changed their password; if one was due, it asks again at the \
+             next log-in: let people write their own `shadowLastChange`"
+        );
     }
 
     /// The server's own words, cut short: they are shown to people and never hold a password that was sent.

@@ -277,7 +277,7 @@ impl Accounts {
             put([
                 account.name.as_str(),
                 account.full_name.as_str(),
-                &classes.join(" "),
+                &classes.join(", "),
                 account.role.as_str(),
                 &account.note,
                 &expires,
@@ -463,17 +463,27 @@ fn full_name(line: &SheetLine) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// `7b, chess` is the classes `class-7b` and `chess`.
+/// `7b, Chess Club` is the classes `class-7b` and `chess-club`, and so is `Klasse 7b, chess-club`.
 fn class_names(text: &str) -> Result<Vec<ClassName>, String> {
     let mut classes = BTreeSet::new();
-    for part in text.split([',', ';', ' ', '|']).filter(|part| !part.is_empty()) {
-        let mut name = login_name(part);
-        if name.starts_with(|c: char| c.is_ascii_digit()) {
-            name.insert_str(0, "class-");
-        }
-        classes.insert(name.parse().map_err(|_| format!("no name of a class can be made of `{part}`"))?);
+    for part in text.split([',', ';', '|']).map(str::trim).filter(|part| !part.is_empty()) {
+        classes
+            .insert(class_name(part).ok_or_else(|| format!("no name of a class can be made of `{part}`"))?);
     }
     Ok(classes.into_iter().collect())
+}
+
+fn class_name(text: &str) -> Option<ClassName> {
+    if let Ok(name) = text.parse() {
+        return Some(name);
+    }
+    let name = login_name(text);
+    let numbered = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
+    let number = ["klasse-", "classe-", "class-"].iter().find_map(|word| name.strip_prefix(word));
+    match number.unwrap_or(&name) {
+        number if numbered(number) => format!("class-{number}").parse().ok(),
+        _ => name.parse().ok(),
+    }
 }
 
 fn role(text: &str) -> Result<Role, String> {

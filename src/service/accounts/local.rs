@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::password::{self, Slots};
 use super::steps::Step;
-use super::{Clock, Directory, LookupError, Origin, Refused, plain};
+use super::{Clock, Directory, LookupError, Refused, plain};
 use crate::store::accounts::{AccountRow, AccountStep};
 use crate::store::{Store, StoreError};
 use crate::types::{Moment, PasswordHash, Person, Secret, Uid, chain};
@@ -93,7 +93,11 @@ impl Directory for Local {
         Ok(accounts.into_iter().filter(|account| usable(account, now).is_ok()).map(person).collect())
     }
 
-    fn verify(&self, name: &str, password: &Secret, from: Origin) -> Result<Person, Refused> {
+    fn has(&self, uid: Uid) -> Result<bool, LookupError> {
+        Ok(self.store.account_of(uid)?.is_some())
+    }
+
+    fn verify(&self, name: &str, password: &Secret) -> Result<Person, Refused> {
         let account = match plain(name) {
             Some(name) => self.store.account(&name)?,
             None => None,
@@ -106,14 +110,9 @@ impl Directory for Local {
         if !fits {
             return Err(Refused::WrongPassword);
         }
-        let now = (self.clock)().civil;
         // Only whoever knows the password is told more than "not right".
-        usable(&account, now)?;
+        usable(&account, (self.clock)().civil)?;
         self.renew(&account, password);
-        let on = if let Origin::Seat(mac) = from { Some(mac) } else { None };
-        if let Err(error) = self.store.logged_in(account.uid, on, now) {
-            tracing::warn!(account = %account.name, error = chain(&error), "log-in not noted");
-        }
         Ok(person(account))
     }
 

@@ -123,9 +123,12 @@ pub trait Directory: fmt::Debug + Send + Sync {
     fn people(&self) -> Result<Vec<Person>, LookupError>;
 
     /// Whether this is the account's password, and whether the account may be used now.
-    fn verify(&self, name: &str, password: &Secret, from: Origin) -> Result<Person, Refused>;
+    fn verify(&self, name: &str, password: &Secret) -> Result<Person, Refused>;
 
-    /// Sets a new password; the old one has been verified.
+    /// Whether `uid` is somebody's, who may or may not log in.
+    fn has(&self, uid: Uid) -> Result<bool, LookupError>;
+
+    /// Sets a new password; the old one has been verified. After that none is due.
     fn change_password(&self, who: &Person, old: &Secret, new: &Secret) -> Result<(), Refused>;
 
     /// A log-in step by step, up to the one that fails. Without a password that step is left out.
@@ -195,6 +198,12 @@ impl Accounts {
         self.directory()?.person(name)
     }
 
+    /// Whether nobody has the number `uid` any more; while nobody can tell, somebody has.
+    pub fn is_nobodys(&self, uid: Uid) -> bool {
+        let has = self.directory().and_then(|directory| directory.has(uid));
+        has.is_ok_and(|has| !has)
+    }
+
     /// Everybody who may log in at a client of `room` now, by name; a client of no room is everybody's.
     pub fn people_for(&self, room: Option<&RoomName>) -> Result<Vec<Person>, LookupError> {
         let mut people = self.directory()?.people()?;
@@ -206,22 +215,23 @@ impl Accounts {
     /// Whether `password` is that of `who` and they may log in there. Blocks for as long as a hash takes, and longer while
     /// others are before it.
     pub fn verify(&self, who: &str, password: &Secret, from: Origin) -> Result<Person, Refused> {
-        let result = self.tried(who, from, |directory| directory.verify(who, password, from))?;
+        let person = self.tried(who, from, |directory| directory.verify(who, password))?;
+        self.may_be_at(from, &person)?;
+        Ok(person)
+    }
+
+    /// Whether `person`, whose password was right, may log in there.
+    fn may_be_at(&self, from: Origin, person: &Person) -> Result<(), Refused> {
+        let Origin::Seat(mac) = from else { return Ok(()) };
         let config = Arc::clone(&self.0.config.borrow());
-        if let Origin::Seat(mac) = from {
-            let room = config
-                .clients
-                .iter()
-                .find(|client| client.mac == mac)
-                .and_then(|client| client.room.as_ref());
-            if !welcome(&config, room, &result) {
-                return Err(Refused::NotHere);
-            }
-            if config.exam_at(mac).is_some_and(|exam| !exam.admits(&result)) {
-                return Err(Refused::Exam);
-            }
+        let client = config.clients.iter().find(|client| client.mac == mac);
+        if !welcome(&config, client.and_then(|client| client.room.as_ref()), person) {
+            return Err(Refused::NotHere);
         }
-        Ok(result)
+        if config.exam_at(mac).is_some_and(|exam| !exam.admits(person)) {
+            return Err(Refused::Exam);
+        }
+        Ok(())
     }
 
     /// [`Self::verify`] for async code: a crowd waits without holding threads.
@@ -229,20 +239,22 @@ impl Accounts {
         self.on_a_thread(move |accounts| accounts.verify(&who, &password, from)).await
     }
 
-    /// Gives `who` another password, if the old one is right. Blocks as [`Self::verify`] does.
+    /// Gives `who` another password, if the old one is right and they may log in there; the person as they are then. Blocks
+    /// as [`Self::verify`] does.
     pub fn change_password(
         &self,
         who: &str,
         old: &Secret,
         new: &Secret,
         from: Origin,
-    ) -> Result<(), Refused> {
+    ) -> Result<Person, Refused> {
         let length = self.0.config.borrow().accounts.password_length;
         check_new(who, Some(old), new, length).map_err(|why| Refused::Weak { why })?;
-        let person = self.tried(who, from, |directory| directory.verify(who, old, from))?;
+        let person = self.tried(who, from, |directory| directory.verify(who, old))?;
+        self.may_be_at(from, &person)?;
         self.directory()?.change_password(&person, old, new)?;
         self.touch();
-        Ok(())
+        Ok(Person { must_change: false, ..person })
     }
 
     /// [`Self::change_password`] for async code.
@@ -253,7 +265,7 @@ impl Accounts {
         new: Secret,
         from: Origin,
     ) -> Result<(), Refused> {
-        self.on_a_thread(move |accounts| accounts.change_password(&who, &old, &new, from)).await
+        self.on_a_thread(move |accounts| accounts.change_password(&who, &old, &new, from).map(drop)).await
     }
 
     /// Counts changes; equal numbers mean equal people.
@@ -339,15 +351,15 @@ impl Accounts {
     ) -> Result<Person, Refused> {
         let directory = self.directory()?;
         let now = (self.0.clock)().up;
-        self.throttle().take(who, from, now).map_err(|wait| Refused::TooManyTries { wait })?;
+        let one = self.throttle().take(who, from, now).map_err(|wait| Refused::TooManyTries { wait })?;
         let result = verify(directory);
         match &result {
             Ok(_) => {
                 let mut throttle = self.throttle();
-                throttle.give_back(who, from);
-                throttle.forget(who);
+                throttle.give_back(one);
+                throttle.forget(who, from);
             }
-            Err(refused) if !refused.is_wrong_guess() => self.throttle().give_back(who, from),
+            Err(refused) if !refused.is_wrong_guess() => self.throttle().give_back(one),
             Err(_) => {}
         }
         result

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{
     ACCOUNTS, BackupError, Backups, END, End, FORMAT, HEAD, Head, RestoreRequest, SETTINGS, count, file,
 };
+use crate::service::accounts::password;
 use crate::service::homes::HomeTarget;
 use crate::service::images::archive::{Archive, ArchiveError, Entry, Kind};
 use crate::service::images::plant::Planter;
@@ -130,7 +131,8 @@ impl Backups {
     fn facts(&self, archive: &mut Archive<'_>, entry: &Entry, done: &mut Done) -> Result<(), BackupError> {
         if entry.path == Path::new(ACCOUNTS) {
             let people: PeopleRows = note(archive, entry, ACCOUNTS)?;
-            match self.store.people_load(&people)? {
+            let bearable = |hash: &str| password::accept(hash).map(drop).map_err(|bad| bad.to_string());
+            match self.store.people_load(&people, bearable)? {
                 Loaded::Done { accounts, .. } => {
                     self.accounts.reconfigured();
                     done.accounts = Some(accounts);

@@ -41,8 +41,13 @@ fn house() -> Option<House> {
     chown(&data, Some(0), Some(10_000)).ok()?;
     fs::write(folder.path().join("settings"), "config bramble 'main'\n").expect("written");
     let store = Store::open(&data.join("bramble.db")).expect("a store");
-    let people = "INSERT INTO account (uid, name, hash, created_at) VALUES (10000, 'anna', '$x$', 5), (10001, 'ben', '$y$', 5)";
-    store.write("test", Durability::Process, |tx| tx.execute_batch(people)).expect("SQL");
+    // Made by crypt(3).
+    let hash =
+        "$6$saltsalt$g3uPFdehVnKoLXdidvSAg1zlVgYomPr0X/xgdXSBn2LuxZUOGgYW4IULZkguZ77fzYteIur49AGHmF9iek6Sf1";
+    let people = format!(
+        "INSERT INTO account (uid, name, hash, created_at) VALUES (10000, 'anna', '{hash}', 5), (10001, 'ben', NULL, 5)"
+    );
+    store.write("test", Durability::Process, |tx| tx.execute_batch(&people)).expect("SQL");
     let config = watch::Sender::new(config());
     let homes = Homes::open(&data, store.clone(), config.subscribe()).expect("opened");
     let shares = Shares::open(&data, store.clone(), config.subscribe()).expect("opened");

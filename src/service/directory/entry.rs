@@ -56,6 +56,8 @@ pub struct Found {
     pub disabled: bool,
     pub expires_at: Option<Moment>,
     pub must_change: bool,
+    /// The entry has a `shadowLastChange`.
+    pub shadowed: bool,
 }
 
 impl From<ldap3::SearchEntry> for Entry {
@@ -179,6 +181,7 @@ pub fn read(settings: &Directory, entry: &Entry) -> Result<Found, String> {
         } else {
             entry.text("shadowLastChange") == Some("0")
         },
+        shadowed: !ad && entry.text("shadowLastChange").is_some(),
     })
 }
 

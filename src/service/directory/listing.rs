@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::entry::{self, Entry, Found};
 use super::groups::{Group, Groups};
 use crate::config::directory::Directory;
-use crate::types::{ClassName, Gid, Person, Role, UserName};
+use crate::types::{ClassName, Gid, Person, Role, Uid, UserName};
 
 /// Everybody who may log in.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,6 +92,11 @@ impl Listing {
 
     pub fn get(&self, name: &UserName) -> Option<&Person> {
         self.people.get(name)
+    }
+
+    /// Whether the number is somebody's, who may or may not log in.
+    pub fn has(&self, uid: Uid) -> bool {
+        self.numbers.contains_key(&uid.0)
     }
 
     /// What the directory calls `name`.

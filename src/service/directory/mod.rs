@@ -32,13 +32,13 @@ pub use self::groups::Groups;
 pub use self::listing::Listing;
 use super::accounts::password::{self, Slots};
 use super::accounts::steps::Step;
-use super::accounts::{self, LookupError, Origin, Refused};
+use super::accounts::{self, LookupError, Refused};
 use crate::config::directory::{Directory as Settings, Offline};
 use crate::config::{Config, Source};
 use crate::proto::dhcp::Uptime;
 use crate::store::directory::Verifier;
 use crate::store::{Store, StoreError};
-use crate::types::{Moment, Person, Secret, UserName, chain, limits};
+use crate::types::{Moment, Person, Secret, Uid, UserName, chain, limits};
 
 /// How long groups that were asked for a log-in are good for another.
 const GROUPS_FRESH: Duration = Duration::from_mins(1);
@@ -97,6 +97,17 @@ pub enum Checked {
     Expired,
 }
 
+/// A password that is to be replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    pub dn: &'a str,
+    pub old: &'a Secret,
+    pub new: &'a Secret,
+    /// Days since 1970, if the entry says in `shadowLastChange` when its password was changed last: servers leave that to
+    /// whoever changes it.
+    pub today: Option<i64>,
+}
+
 /// What a directory says to a new password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -112,7 +123,7 @@ pub trait Server: fmt::Debug + Send + Sync {
     /// Whether `password`, which is not empty, is that of the entry `dn`.
     fn check(&self, settings: &Settings, dn: &str, password: &Secret) -> Result<Checked, Trouble>;
 
-    fn change(&self, settings: &Settings, dn: &str, old: &Secret, new: &Secret) -> Result<Changed, Trouble>;
+    fn change(&self, settings: &Settings, change: Change<'_>) -> Result<Changed, Trouble>;
 
     /// How far one gets with each server, until one answers.
     fn try_out(&self, settings: &Settings) -> Vec<Step>;
@@ -506,7 +517,14 @@ impl accounts::Directory for External {
         self.everybody(Listing::people, |kept| kept)
     }
 
-    fn verify(&self, name: &str, password: &Secret, _from: Origin) -> Result<Person, Refused> {
+    fn has(&self, uid: Uid) -> Result<bool, LookupError> {
+        let config = Arc::clone(&self.0.config.borrow());
+        let settings = &config.directory;
+        // What is kept for times without the directory is not everybody.
+        Ok(self.listing(settings, settings.refresh.saturating_mul(2))?.has(uid))
+    }
+
+    fn verify(&self, name: &str, password: &Secret) -> Result<Person, Refused> {
         let name: UserName = name.parse().map_err(|_| Refused::NoSuchAccount)?;
         // A directory takes a name without a password for nobody in particular, and lets that in (RFC 4513 §5.1.2).
         if password.expose().is_empty() {
@@ -538,7 +556,9 @@ impl accounts::Directory for External {
             Failed::Trouble(trouble) => unreachable(&trouble),
         })?;
         let (found, _) = found.ok_or(Refused::NoSuchAccount)?;
-        let changed = self.ask(settings, |server| server.change(settings, &found.dn, old, new));
+        let today = found.shadowed.then(|| self.today().millis() / 86_400_000);
+        let change = Change { dn: &found.dn, old, new, today };
+        let changed = self.ask(settings, |server| server.change(settings, change));
         match changed.map_err(|trouble| unreachable(&trouble))? {
             Changed::Done => {
                 tracing::info!(account = %who.name, "password changed in the directory");

@@ -21,6 +21,8 @@ struct Table {
     passwords: Vec<(&'static str, &'static str)>,
     down: bool,
     says: Option<Checked>,
+    /// The day that came with the last new password.
+    dated: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -65,8 +67,9 @@ impl Server for Arc<Fake> {
         Ok(if right { table.says.unwrap_or(Checked::Right) } else { Checked::Wrong })
     }
 
-    fn change(&self, _: &Settings, _: &str, _: &Secret, new: &Secret) -> Result<Changed, Trouble> {
-        let refused = new.expose() == "password";
+    fn change(&self, _: &Settings, change: Change<'_>) -> Result<Changed, Trouble> {
+        let refused = change.new.expose() == "password";
+        self.table.lock().expect("a table").dated = change.today;
         Ok(if refused { Changed::Refused("too common".to_owned()) } else { Changed::Done })
     }
 
@@ -152,7 +155,7 @@ impl School {
     }
 
     fn log_in(&self, name: &str, password: &str) -> Result<Person, Refused> {
-        self.external.verify(name, &password.parse().expect("a password"), Origin::Cli)
+        self.external.verify(name, &password.parse().expect("a password"))
     }
 
     fn refused(&self, name: &str, password: &str) -> String {
@@ -181,6 +184,11 @@ fn people_come_with_their_numbers_classes_and_roles() {
         assert_eq!(school.refused(name, password), "wrong_password", "{name}");
     }
     assert_eq!(school.external.person("*)(uid=*").expect("asked"), None);
+    let has = |uid| school.external.has(Uid(uid));
+    assert!(has(5001).expect("asked") && !has(5003).expect("asked"));
+    school.table().down = true;
+    school.later(3600);
+    assert!(has(5003).is_err(), "then nobody can tell");
 }
 
 #[test]
@@ -346,6 +354,10 @@ fn a_new_password_is_the_directorys_to_take() {
         )
     };
     assert!(change("closesesame").is_ok());
+    assert_eq!(school.table().dated, None, "her entry says nothing of when");
+    school.table().people[0].attributes.insert("shadowlastchange".to_owned(), vec![b"0".to_vec()]);
+    assert!(change("closesesame").is_ok());
+    assert_eq!(school.table().dated, Some(1_790_000_000 / 86_400));
     let refused = change("password").expect_err("refused");
     assert_eq!((refused.code(), refused.to_string()), ("weak", "too common".to_owned()));
 }
@@ -388,6 +400,10 @@ fn each_step_is_shown_up_to_the_one_that_fails() {
          (objectClass=posixAccount)"
     );
     assert!(last("anna", Some("wrong")).starts_with("FAILED password: not right"));
+    school.table().people[0].attributes.insert("shadowlastchange".to_owned(), vec![b"0".to_vec()]);
+    let due = "note password: a new one has to be chosen at the log-in, and at each one where the directory does not let \
+               people write their own `shadowLastChange`";
+    assert!(steps("anna", None).iter().any(|step| step == due), "{:?}", steps("anna", None));
     school.table().people.push(someone("two words", "5003"));
     assert!(last("two words", None).starts_with("FAILED entry: left out: `two words` cannot be a name"));
     school.set(|settings| settings.groups = vec!["7b".to_owned(), "staff".to_owned()]);

@@ -48,6 +48,14 @@ fn tried(
         let checked = external.ask(settings, |server| server.check(settings, &found.dn, password));
         steps.push(checked_password(checked.map_err(trouble)?)?);
     }
+    if found.must_change {
+        let each = if found.shadowed {
+            ", and at each one where the directory does not let people write their own `shadowLastChange`"
+        } else {
+            ""
+        };
+        steps.push(Step::note("password", format!("a new one has to be chosen at the log-in{each}")));
+    }
     state(external, &found)?;
     let person = groups(external, settings, &found, &listing, steps)?;
     if password.is_none() {

@@ -72,8 +72,8 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     ReadWrite,
-    /// Like [`Rights::ReadWrite`], and what is made is open to the folder's group: whatever a program asks for, the group
-    /// may do what the owner may.
+    /// Like [`Rights::ReadWrite`] in a folder where many act as one and the same owner: whatever a program asks for, nothing
+    /// becomes closed to that owner.
     Common,
     ReadOnly,
     /// The whole tree is the client's own root: each call acts as whoever makes it, root with root's rights. They reach no

@@ -17,6 +17,7 @@
 //! | `writing` | the procedures that write |
 //! | `grants` | homes and shares: what is open to whom, from where |
 //! | `usage` | what a home or share takes of its quota |
+//! | `reserve` | what they leave free of the disk |
 
 pub mod agents;
 pub mod attributes;
@@ -28,6 +29,7 @@ pub mod inodes;
 mod listing;
 mod operations;
 pub mod packs;
+mod reserve;
 pub mod tree;
 pub mod usage;
 pub mod virtuals;

@@ -92,8 +92,14 @@ impl Context<'_> {
             Args::FsStat(object) => {
                 let target = self.target(object)?;
                 let mut space = space(target.export())?;
-                if let Some(quota) = self.visitor.standing(target.export().key()).and_then(|one| one.quota) {
-                    space = usage::within(space, quota, target.export().usage().bytes());
+                if let Some(standing) = self.visitor.standing(target.export().key()) {
+                    if standing.rights != Rights::System {
+                        let room = target.export().room(self.exports.writing.reserve);
+                        space.bytes_available = space.bytes_available.min(room);
+                    }
+                    if let Some(quota) = standing.quota {
+                        space = usage::within(space, quota, target.export().usage().bytes());
+                    }
                 }
                 Reply::FsStat { attributes: self.attributes(&target)?, space }.encode(out);
             }

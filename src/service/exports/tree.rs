@@ -19,6 +19,7 @@ use super::grants::WritableTree;
 use super::handle::{Sealer, Space, Token, Way};
 use super::index::Index;
 use super::inodes::Inodes;
+use super::reserve::Disk;
 use super::usage::Usage;
 use crate::proto::nfs3::Handle;
 use crate::service::images::{Tree, numbers_beside};
@@ -82,6 +83,7 @@ pub struct Export {
     index: OnceLock<Index>,
     inodes: OnceLock<Inodes>,
     usage: Usage,
+    disk: Disk,
 }
 
 /// Why a tree cannot be served.
@@ -142,7 +144,16 @@ impl Export {
                 way
             }
         };
-        Ok(Self { subject, sealer, root, root_way, index, inodes, usage: Usage::default() })
+        Ok(Self {
+            subject,
+            sealer,
+            root,
+            root_way,
+            index,
+            inodes,
+            usage: Usage::default(),
+            disk: Disk::default(),
+        })
     }
 
     pub fn key(&self) -> Key {
@@ -152,6 +163,11 @@ impl Export {
     /// What the tree takes of its quota.
     pub fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// Bytes that may still be written to its disk, of which `reserve` stays free; all there could be if that cannot be told.
+    pub fn room(&self, reserve: fn(u64) -> u64) -> u64 {
+        self.disk.room(&self.root, reserve).unwrap_or(u64::MAX)
     }
 
     /// Sums up what the tree takes, unless that has been done. Reads all of its folders.

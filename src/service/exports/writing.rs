@@ -21,6 +21,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, fdatasync, fsync, symlinkat
 use super::files::Node;
 use super::grants::{Rights, Standing};
 use super::operations::Context;
+use super::reserve::reserve;
 use super::usage::charge;
 use super::{Patience, Stop, Target};
 use crate::proto::nfs3::access::Identity;
@@ -47,6 +48,8 @@ pub struct Writing {
     start: [u8; 4],
     /// Failures to write back, each of which changes the verifier too.
     failures: AtomicU32,
+    /// How much of a disk is left free.
+    pub reserve: fn(u64) -> u64,
 }
 
 impl Writing {
@@ -55,7 +58,8 @@ impl Writing {
         let drawn = RandomState::new().hash_one(std::process::id()).to_be_bytes();
         let [a, b, c, d, ..] = drawn;
         let locks = std::array::from_fn(|_| Mutex::new(()));
-        Self { locks, acts, umask: umask(), start: [a, b, c, d], failures: AtomicU32::new(0) }
+        let failures = AtomicU32::new(0);
+        Self { locks, acts, umask: umask(), start: [a, b, c, d], failures, reserve }
     }
 
     fn lock(&self, node: &Node) -> MutexGuard<'_, ()> {
@@ -276,8 +280,10 @@ impl<'a> Context<'a> {
             let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
             fchownat(node.path(), "", uid, gid, AtFlags::AT_EMPTY_PATH).map_err(std::io::Error::from)?;
         }
-        if let Some(mode) = to.mode {
-            links::set_mode(node.path(), shaped(standing.rights, mode))?;
+        if let Some(mode) = to.mode
+            && let Some(mode) = self.shaped(standing, node, mode)?
+        {
+            links::set_mode(node.path(), mode)?;
         }
         let time = |time: SetTime| match time {
             SetTime::Keep => To::Keep,
@@ -291,6 +297,19 @@ impl<'a> Context<'a> {
             links::set_times(node.path(), accessed, modified)?;
         }
         Ok(())
+    }
+
+    /// The mode a file gets that is to have `mode`; `None` if it keeps what it has, as the root of a share does.
+    fn shaped(&self, standing: &Standing, node: &Arc<Node>, mode: u32) -> Result<Option<u32>, Stop> {
+        let rights = standing.rights;
+        match rights {
+            Rights::ReadWrite | Rights::ReadOnly | Rights::System => Ok(Some(mode & 0o7777)),
+            Rights::Common | Rights::DropBox { .. } if node.is_root => Ok(None),
+            Rights::Common | Rights::DropBox { .. } => {
+                let least = if self.of(node)?.kind == FileType::Directory { 0o700 } else { 0o600 };
+                Ok(Some(kept_open(rights, mode, least)))
+            }
+        }
     }
 
     fn write(
@@ -314,13 +333,26 @@ impl<'a> Context<'a> {
             let grows = end.saturating_sub(before.size);
             let holes = before.size.saturating_sub(before.used);
             if grows > 0 || holes > 0 {
-                room_for(&place, if holes > 0 { length } else { grows })?;
+                self.room_for(&place, if holes > 0 { length } else { grows })?;
             }
             Ok(pages::write_all(&*place.node.data()?, data, offset)?)
         })?;
         self.make_safe(&place, stable)?;
         let count = u32::try_from(written).map_err(|_| Status::Fault)?;
         Reply::Write { wcc, count, stable, verifier: self.exports.writing.verifier() }.encode(out);
+        Ok(())
+    }
+
+    /// Refuses what would take more than the quota, or of what a disk keeps free.
+    fn room_for(&self, place: &Place<'_>, more: u64) -> Result<(), Stop> {
+        let (export, standing) = (&place.node.export, place.standing);
+        if standing.quota.is_some_and(|quota| export.usage().bytes().saturating_add(more) > quota.0) {
+            return Err(Status::Quota.into());
+        }
+        // Whoever changes an image is the administrator.
+        if standing.rights != Rights::System && export.room(self.exports.writing.reserve) < more {
+            return Err(Status::NoSpace.into());
+        }
         Ok(())
     }
 
@@ -353,16 +385,6 @@ fn count(node: &Node, before: Option<&Attributes>, after: Option<&Attributes>) {
     node.export.usage().change(charge(before), charge(after));
 }
 
-/// Refuses what would take more than the quota.
-fn room_for(place: &Place<'_>, more: u64) -> Result<(), Stop> {
-    match place.standing.quota {
-        Some(quota) if place.node.export.usage().bytes().saturating_add(more) > quota.0 => {
-            Err(Status::Quota.into())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// In a hand-in box only what is one's own and was not left alone for long may be changed.
 fn may_touch(place: &Place<'_>, file: &Attributes) -> Result<(), Stop> {
     let Rights::DropBox { open } = place.standing.rights else { return Ok(()) };
@@ -380,12 +402,17 @@ fn regular(file: &Attributes) -> Result<(), Stop> {
     }
 }
 
-/// The mode a file gets: in a common folder the group may do what the owner may; what was handed in is nobody else's.
-fn shaped(rights: Rights, mode: u32) -> u32 {
+/// What its owner always may in a share, where everybody acts as the same owner: whoever took that from a file would take it
+/// from the whole class. There it is `least`.
+fn kept_open(rights: Rights, mode: u32, least: u32) -> u32 {
     let mode = mode & 0o7777;
     match rights {
         Rights::ReadWrite | Rights::ReadOnly | Rights::System => mode,
-        Rights::Common => mode | (mode & 0o700) >> 3,
-        Rights::DropBox { .. } => mode & 0o700 | (mode & 0o700) >> 3,
+        Rights::Common => mode | least,
+        // What was handed in is nobody else's.
+        Rights::DropBox { .. } => {
+            let mode = mode & 0o700 | least;
+            mode | mode >> 3
+        }
     }
 }

@@ -457,9 +457,57 @@ fn a_share_is_read_written_together_or_handed_in_to() {
 
     let common = home_with(Handles::Best, can_act(), Rights::Common, None);
     let file = common.create(&common.root, b"poster", Create::Guarded(mode(0o644))).expect("made");
-    assert_eq!(common.getattr(&file).expect("there").mode, 0o664, "the group may write");
-    assert_eq!(common.set(&file, mode(0o700), None), Ok(()));
-    assert_eq!(common.getattr(&file).expect("there").mode, 0o770);
+    assert_eq!(common.write(&file, 0, Stable::File, b"x"), Ok(1));
+    assert_eq!(common.remove(&common.root, b"poster"), Ok(()));
+}
+
+#[test]
+fn nobody_closes_what_a_class_shares() {
+    let boxed = Rights::DropBox { open: Duration::from_mins(10) };
+    for (rights, file_mode, folder_mode) in
+        [(Rights::Common, 0o600, 0o700), (boxed, 0o660, 0), (Rights::ReadWrite, 0, 0)]
+    {
+        let share = home_with(Handles::Best, can_act(), rights, None);
+        let is_home = rights == Rights::ReadWrite;
+        let file = share.create(&share.root, b"plan", Create::Guarded(mode(0))).expect("made");
+        assert_eq!(share.getattr(&file).expect("there").mode, file_mode, "{rights:?}");
+        assert_eq!(share.set(&file, mode(0o777), None), Ok(()));
+        assert_eq!(share.set(&file, mode(0), None), Ok(()));
+        assert_eq!(share.getattr(&file).expect("there").mode, file_mode, "{rights:?}");
+        let made = Args::MkDir { at: Entry { directory: &share.root, name: b"unit" }, with: mode(0) };
+        if let Ok((folder, attributes, _)) = share.ask(&made, client::made) {
+            assert_eq!(attributes.mode, folder_mode, "{rights:?}");
+            assert_eq!(share.set(&folder, mode(0o070), None), Ok(()));
+            let found = share.getattr(&folder).expect("there").mode;
+            assert_eq!(found, folder_mode | 0o070, "{rights:?}");
+        }
+        assert_eq!(share.set(&share.root, mode(0), None), Ok(()));
+        let root = share.getattr(&share.root).expect("there").mode;
+        assert_eq!(root, if is_home { 0 } else { 0o700 }, "{rights:?}: the folder itself keeps its mode");
+    }
+}
+
+#[test]
+fn the_last_of_a_disk_is_not_for_homes_and_shares() {
+    for rights in [Rights::ReadWrite, Rights::Common] {
+        let mut home = home_with(Handles::Best, can_act(), rights, None);
+        let file = home.create(&home.root, b"film", Create::Guarded(mode(0o600))).expect("made");
+        assert_eq!(home.write(&file, 0, Stable::File, &[1; 8192]), Ok(8192));
+        let space = |home: &Home| home.ask(&Args::FsStat(&home.root), client::fsstat).expect("room");
+        assert!(space(&home).bytes_available > 0);
+        home.house.exports.writing.reserve = |all| all;
+        assert_eq!(home.write(&file, 8192, Stable::File, &[1; 8192]), Err(status(Status::NoSpace)));
+        assert_eq!(home.house.exports.full(), [1], "whoever sits there is told");
+        let more = home.create(&home.root, b"more", Create::Guarded(mode(0o600)));
+        assert_eq!(more, Err(status(Status::NoSpace)));
+        assert_eq!(space(&home).bytes_available, 0);
+        assert_eq!(
+            home.write(&file, 0, Stable::File, &[2; 8192]),
+            Ok(8192),
+            "what is there may be written over"
+        );
+        assert_eq!(home.remove(&home.root, b"film"), Ok(()), "and removed");
+    }
 }
 
 #[test]

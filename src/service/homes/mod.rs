@@ -2,7 +2,7 @@
 //!
 //! A home is `<data>/homes/<name>`, mode 0700, owned by the account's uid. Whether it is the right person's is told by
 //! that owner and not by its name, because local uids are never used again: a home that an account of the same name left
-//! behind goes to the attic (`attic.rs`) instead of to its successor.
+//! behind goes to the attic (`attic.rs`) instead of to its successor, and whoever has another name finds theirs again.
 //!
 //! Who may reach a home, and when, is not decided here: `sessions` asks for the tree and grants it.
 
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 pub use self::attic::{Attic, day_number};
 pub use self::usage::HomeUsage;
 use crate::config::Config;
+use crate::config::directory::Numbers;
 use crate::service::walk::WalkError;
 use crate::store::{Store, StoreError};
 use crate::sys::acting::can_act;
@@ -111,6 +112,11 @@ fn is_local(uid: u32) -> bool {
     (FIRST_ACCOUNT..=LAST_ACCOUNT).contains(&uid)
 }
 
+/// Whether no other person will ever have the number: those of a directory that gives them out by hand may come back.
+pub fn is_never_anothers(uid: Uid, config: &Config) -> bool {
+    is_local(uid.0) || config.directory.numbers == Numbers::Sid
+}
+
 impl Homes {
     /// Opens `<data>/homes` and `<data>/attic`.
     pub fn open(data: &Path, store: Store, config: watch::Receiver<Arc<Config>>) -> Result<Self, HomeError> {
@@ -138,9 +144,48 @@ impl Homes {
                 let (name, uid) = (person.name.clone(), person.uid.0);
                 return Err(HomeError::NotTheirs { folder: root, owner, name, uid });
             }
-            None => self.make(&person.name, person.uid, person.gid, &root)?,
+            None => match self.under_another_name(person.uid)? {
+                Some(old) => {
+                    fs::rename(&old, &root).map_err(file(&old, "renamed"))?;
+                    sync(&self.folder)?;
+                    tracing::info!(account = %person.name, from = %old.display(), "home renamed after its owner");
+                }
+                None => self.make(&person.name, person.uid, person.gid, &root)?,
+            },
         }
         self.tree(person, root)
+    }
+
+    /// As [`Self::prepare`], where numbers may come from a directory: a home in the way that `is_nobodys` any more goes to the
+    /// attic too. The owner of one that is somebody's has to come, and take it along, first.
+    pub fn prepare_among(
+        &self,
+        person: &Person,
+        is_nobodys: impl FnOnce(Uid) -> bool,
+        now: Moment,
+    ) -> Result<HomeTree, HomeError> {
+        match self.prepare(person, now) {
+            Err(HomeError::NotTheirs { owner, .. }) if !is_local(owner) && is_nobodys(Uid(owner)) => {
+                self.retire(&person.name, Uid(owner), now)?;
+                self.prepare(person, now)
+            }
+            prepared => prepared,
+        }
+    }
+
+    /// The home of `uid` that is not called as its owner is now: a directory has renamed them, or a renaming of ours was cut
+    /// off. Numbers that a directory gives out by hand may be given to somebody else later, so they find nothing.
+    fn under_another_name(&self, uid: Uid) -> Result<Option<PathBuf>, HomeError> {
+        if !self.gives || !is_never_anothers(uid, &self.config.borrow()) {
+            return Ok(None);
+        }
+        let listed = file(&self.folder, "listed");
+        let entries: Vec<_> = fs::read_dir(&*self.folder).and_then(Iterator::collect).map_err(listed)?;
+        let is_theirs = |entry: &fs::DirEntry| {
+            let is_name = entry.file_name().to_str().is_some_and(|name| name.parse::<UserName>().is_ok());
+            is_name && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid.0)
+        };
+        Ok(entries.iter().find(|entry| is_theirs(entry)).map(fs::DirEntry::path))
     }
 
     /// The home of `person`, which is there already.

@@ -107,6 +107,57 @@ fn nobody_inherits_a_home_by_its_name() {
 }
 
 #[test]
+fn whoever_has_another_name_finds_their_home_again() {
+    let Some(House { folder: _folder, homes, config: setting, .. }) = house() else { return };
+    let anna = homes.prepare(&person("anna-maier", 10_000), NOW).expect("made");
+    fs::write(anna.root.join("diary"), "dear").expect("written");
+    let renamed = homes.prepare(&person("anna-schmidt", 10_000), NOW).expect("found");
+    assert!(renamed.root.join("diary").exists() && renamed.nonce == anna.nonce, "handles stay right");
+    assert!(!anna.root.exists(), "and the old name is free");
+    assert_ne!(homes.prepare(&person("anna-maier", 10_001), NOW).expect("made").root, renamed.root);
+
+    let numbers = |numbers| {
+        let mut config = Config::clone(&setting.borrow());
+        config.directory.numbers = numbers;
+        setting.send_replace(Arc::new(config));
+    };
+    let found = |old: &str, new: &str, uid| {
+        let home = homes.prepare(&person(old, uid), NOW).expect("made");
+        fs::write(home.root.join("diary"), "dear").expect("written");
+        homes.prepare(&person(new, uid), NOW).expect("found").root.join("diary").exists()
+    };
+    numbers(Numbers::Sid);
+    assert!(found("ben", "bert", 200_005), "Active Directory gives no number twice");
+    numbers(Numbers::Posix);
+    assert!(!found("carl", "cleo", 5001), "whoever gives them out by hand may");
+}
+
+#[test]
+fn a_home_of_nobody_makes_way_and_one_of_somebody_does_not() {
+    let Some(House { folder: _folder, homes, .. }) = house() else { return };
+    let old = homes.prepare(&person("anna", 5001), NOW).expect("made");
+    fs::write(old.root.join("diary"), "secret").expect("written");
+    let come = |is_nobodys: bool| {
+        homes.prepare_among(
+            &person("anna", 5002),
+            |owner| {
+                assert_eq!(owner, Uid(5001));
+                is_nobodys
+            },
+            NOW,
+        )
+    };
+    assert!(matches!(come(false), Err(HomeError::NotTheirs { owner: 5001, .. })));
+    assert!(old.root.join("diary").exists());
+    assert!(!come(true).expect("made").root.join("diary").exists());
+    assert!(homes.in_attic("anna").expect("kept").path.join("diary").exists());
+    let local = homes.prepare(&person("ben", 10_001), NOW).expect("made");
+    let theirs = homes.prepare_among(&person("ben", 5003), |_| true, NOW);
+    assert!(matches!(theirs, Err(HomeError::NotTheirs { .. })), "accounts of ours may come back");
+    assert!(local.root.exists());
+}
+
+#[test]
 fn a_link_in_the_place_of_a_home_is_not_followed() {
     let Some(House { folder, homes, .. }) = house() else { return };
     fs::create_dir(folder.path().join("elsewhere")).expect("made");

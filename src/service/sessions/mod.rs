@@ -1,7 +1,8 @@
 //! Sessions: who is logged in at which client, and when that ends.
 //!
 //! A session may be opened only for an account whose password was verified from the same client a short while ago, so that
-//! root on a client does not open anybody's home. It then lasts until the agent closes it, the client is gone or was started
+//! root on a client does not open anybody's home; with the last session of a person at a client that password is used up.
+//! A session lasts until the agent closes it, the client is gone or was started
 //! again, another machine has its address, the account may no longer log in, or an administrator ends it.
 //!
 //! Sessions are in the store, so they outlive a restart of the daemon; [`Sessions::open`] gives back to each what it had.
@@ -240,6 +241,7 @@ impl Sessions {
                 return Err(failed(&error));
             }
         };
+        inner.tickets.used(place.mac, session.person.uid);
         let (user, kind) = (session.person.name.clone(), session.kind);
         tracing::info!(client = %place.mac, user = %user, session = %id, %kind, "logged in");
         self.events.record(place.mac, now.civil, Happening::LoggedIn { user, session: id, on: kind });
@@ -450,7 +452,10 @@ impl Sessions {
         self.doors.close(id);
         let Some(Open { session, .. }) = inner.open.remove(&id) else { return };
         self.note_end(id, now.civil, why);
-        let (client, user) = (session.client, session.person.name);
+        let (client, Person { name: user, uid, .. }) = (session.client, session.person);
+        if !inner.open.values().any(|open| open.session.client == client && open.session.person.uid == uid) {
+            inner.tickets.left(client, uid);
+        }
         tracing::info!(client = %client, user = %user, session = %id, why, "logged out");
         let what = Happening::LoggedOut { user, session: id, why: why.to_owned() };
         self.events.record(client, now.civil, what);

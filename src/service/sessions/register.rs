@@ -46,8 +46,6 @@ impl Register for Accounts {
         from: MacAddr,
     ) -> Result<Person, Refusal> {
         Self::change_password(self, who.as_str(), old, new, Origin::Seat(from))
-            .and_then(|()| Ok(self.person(who.as_str())?))
-            .and_then(|person| person.ok_or(Refused::NoSuchAccount))
             .map_err(|refused| said(&refused))
     }
 
@@ -83,8 +81,14 @@ fn said(refused: &Refused) -> Refusal {
 }
 
 /// What the agent of a client in `room` is told: `persons`, and what the room lets them do.
-pub fn people(persons: Vec<Person>, room: Option<&RoomName>, config: &Config) -> People {
+///
+/// Whether somebody has to choose a new password is told to whoever has just typed the old one, and to nobody else: on the
+/// first day of a crowd the list stays as it is.
+pub fn people(mut persons: Vec<Person>, room: Option<&RoomName>, config: &Config) -> People {
     let room = room.and_then(|name| config.rooms.iter().find(|room| room.name == *name));
+    for person in &mut persons {
+        person.must_change = false;
+    }
     let mut classes: BTreeMap<&ClassName, (Gid, Vec<UserName>)> = BTreeMap::new();
     for person in &persons {
         for (class, gid) in &person.classes {

@@ -221,6 +221,43 @@ fn log_out_closes_the_doors_of_ones_own_session_only() {
 }
 
 #[test]
+fn who_has_logged_out_gives_the_password_again() {
+    let lab = Lab::new(Twice::Allow);
+    let twice = |first| {
+        lab.verified(ONE, "anna", 10_000, first);
+        [1, 2].map(|later| lab.log_in(ONE, "anna", first + later).expect("opened"))
+    };
+    let refused = |secs| lab.log_in(ONE, "anna", secs).expect_err("refused").code;
+    let [first, second] = twice(0);
+    lab.sessions.log_out(ONE.mac, first, at(3));
+    let third = lab.log_in(ONE, "anna", 4).expect("the other session is still open");
+    lab.sessions.log_out(ONE.mac, third, at(5));
+    lab.sessions.log_out(ONE.mac, second, at(6));
+    assert_eq!(refused(7), Code::NotVerified, "root there may not open it again");
+
+    let [first, second] = twice(1000);
+    lab.verified(ONE, "anna", 10_000, 1100);
+    lab.sessions.log_out(ONE.mac, first, at(1110));
+    lab.sessions.log_out(ONE.mac, second, at(1160));
+    assert_eq!(refused(1161), Code::NotVerified, "the screen was unlocked a minute before");
+
+    let [first, second] = twice(2000);
+    lab.verified(ONE, "anna", 10_000, 2100);
+    lab.sessions.log_out(ONE.mac, first, at(2101));
+    lab.sessions.log_out(ONE.mac, second, at(2101));
+    assert_eq!(refused(2131), Code::NotVerified, "not for long");
+
+    let [first, second] = twice(3000);
+    lab.verified(ONE, "anna", 10_000, 3100);
+    for id in [first, second] {
+        lab.sessions.log_out(ONE.mac, id, at(3101));
+    }
+    let again = lab.log_in(ONE, "anna", 3102).expect("who logs in again at once need not wait for the agent");
+    lab.sessions.log_out(ONE.mac, again, at(3103));
+    assert_eq!(refused(3104), Code::NotVerified, "once");
+}
+
+#[test]
 fn the_same_person_at_two_clients() {
     let two = |twice| {
         let lab = Lab::new(twice);
@@ -381,6 +418,7 @@ fn an_administrator_ends_a_session() {
     lab.sessions.log_out(ONE.mac, id, at(4));
     assert_eq!(lab.ends(), ["The lesson is over."], "the agent has logged out, and why is remembered");
 
+    lab.verified(ONE, "anna", 10_000, 5);
     let id = lab.log_in(ONE, "anna", 5).expect("opened");
     lab.sessions.disconnected(ONE.mac, number, at(6));
     assert!(lab.sessions.end(id, "The lesson is over.", at(7)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Doors, DoorsShut, Place};
 use crate::proto::agent::channel::{Mount, MountKind};
+use crate::service::accounts::Accounts;
 use crate::service::exports::Exports;
 use crate::service::exports::grants::{Grant, Granted, Identity, Rights, WritableTree};
 use crate::service::exports::handle::Space;
@@ -21,11 +22,12 @@ pub struct Trees {
     exports: Arc<Exports>,
     homes: Homes,
     shares: Shares,
+    accounts: Accounts,
 }
 
 impl Trees {
-    pub fn new(exports: Arc<Exports>, homes: Homes, shares: Shares) -> Self {
-        Self { exports, homes, shares }
+    pub fn new(exports: Arc<Exports>, homes: Homes, shares: Shares, accounts: Accounts) -> Self {
+        Self { exports, homes, shares, accounts }
     }
 }
 
@@ -54,7 +56,8 @@ impl Doors for Trees {
         person: &Person,
         now: Moment,
     ) -> Result<Vec<Mount>, DoorsShut> {
-        let home = self.homes.prepare(person, now).map_err(|error| DoorsShut(chain(&error)))?;
+        let home = self.homes.prepare_among(person, |uid| self.accounts.is_nobodys(uid), now);
+        let home = home.map_err(|error| DoorsShut(chain(&error)))?;
         self.grant(session, place, person, home)
     }
 
@@ -105,7 +108,7 @@ fn of_share(person: &Person, share: ShareGrant) -> Granted {
         callers: person.uid.0,
         rights: match right {
             ShareRight::Read => Rights::ReadOnly,
-            ShareRight::Write => Rights::ReadWrite,
+            ShareRight::Write => Rights::Common,
             ShareRight::HandIn => Rights::DropBox { open: HANDED_IN_AFTER },
         },
         quota: None,

@@ -109,6 +109,7 @@ CREATE TABLE share (
             name  TEXT NOT NULL,
             owner INTEGER NOT NULL,             -- uid; 0 for the whole share
             nonce INTEGER NOT NULL,
+            box   TEXT,                         -- the pupil's folder in the share's, as far as it is noted
             UNIQUE (name, owner)
         ) STRICT;
 INSERT INTO secret (name, value) VALUES ('handles', x'00112233');

@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Place, count, may_touch, room_for, shaped};
+use super::{Place, count, kept_open, may_touch};
 use crate::proto::nfs3::args::{Create, Entry};
 use crate::proto::nfs3::reply::Wcc;
 use crate::proto::nfs3::types::{SetAttributes, SetTime};
@@ -30,8 +30,8 @@ impl Context<'_> {
         };
         let (made, directory) = self.changing(&place, |folder| {
             self.may_fill(&place, folder)?;
-            room_for(&place, charge(0))?;
-            let mode = shaped(place.standing.rights, with.mode.unwrap_or(0o600));
+            self.room_for(&place, charge(0))?;
+            let mode = kept_open(place.standing.rights, with.mode.unwrap_or(0o600), 0o600);
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let bits = Mode::from_bits_truncate(mode);
             match openat(place.node.path(), at.name, flags, bits) {
@@ -129,8 +129,8 @@ impl Context<'_> {
         }
         let (node, directory) = self.changing(&place, |folder| {
             self.may_fill(&place, folder)?;
-            room_for(&place, charge(0))?;
-            let mode = shaped(place.standing.rights, with.mode.unwrap_or(usual));
+            self.room_for(&place, charge(0))?;
+            let mode = kept_open(place.standing.rights, with.mode.unwrap_or(usual), usual & 0o700);
             make(place.node.path(), Mode::from_bits_truncate(mode)).map_err(std::io::Error::from)?;
             let node = self.peek(&place, at.name)?;
             let made = self.of(&node)?;
