@@ -15,6 +15,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+mod cli {
+    pub mod images;
+}
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bramble");
 
 /// A folder with configuration and data; with [`Site::serve`] a daemon.
@@ -497,6 +501,19 @@ fn an_image_is_changed_tried_and_given_to_a_room() {
             .contains("\ntrixie (draft)\n  Source   copy of trixie@1, made ")
     );
     assert!(site.refused(&["image", "draft", "trixie"]).contains("`trixie` has a draft already"));
+    let (file, place) = (site.path("network").display().to_string(), "trixie:/etc/copied");
+    if nix::unistd::geteuid().is_root() {
+        site.told(&["image", "maintain", "trixie", "lab-01"]);
+        let refused = site.refused(&["image", "copy", &file, place]);
+        assert!(
+            refused.contains("lab-01 maintains the draft of `trixie`; copy the file there, or shut it down"),
+            "{refused}"
+        );
+        site.told(&["image", "maintain", "trixie", "--end"]);
+        assert!(!site.path("data/images/trixie/draft/etc/copied").exists());
+    }
+    site.told(&["image", "copy", &file, place]);
+    assert!(site.path("data/images/trixie/draft/etc/copied").exists());
     assert!(
         site.refused(&["image", "publish", "trixie", "--skip", "x"]).contains("`x` is neither a check nor")
     );

@@ -16,6 +16,9 @@ use crate::config::Modes;
 use crate::service::boots::of_room;
 use crate::service::clients::Known;
 use crate::service::eeprom::State as RolloutState;
+use crate::service::events::{Event, Events as Timelines};
+use crate::service::images::Images;
+use crate::service::room::agents::Agents;
 use crate::service::room::vitals::Vital;
 use crate::service::state::{self, Facts, State, Word};
 use crate::service::verdicts;
@@ -27,6 +30,34 @@ const EVENTS_MOST: u64 = 1000;
 
 /// How long after a client's last sign of life it matters who else has its address.
 const RIVALS: Duration = Duration::from_mins(15);
+
+/// Where it is seen what a client does; for work that outlives a call.
+pub(super) struct Eyes {
+    images: Arc<Images>,
+    events: Arc<Timelines>,
+    agents: Arc<Agents>,
+}
+
+impl Eyes {
+    /// Whether a client is running what it was last told to boot, or about to.
+    pub(super) fn runs(&self, known: &Known) -> bool {
+        let (_, _, state) = self.read(known, now());
+        matches!(state.word, Word::Firmware | Word::Kernel | Word::Starting | Word::Up)
+    }
+
+    fn read(&self, known: &Known, now: Moment) -> (Facts, Vec<Event>, State) {
+        let facts = Facts {
+            adopted: known.adopted,
+            image: known.image.clone(),
+            image_exists: known.image.as_ref().is_some_and(|image| self.images.resolve(image).is_some()),
+            link: self.events.link(known.mac),
+            agent: self.agents.presence(known.mac),
+        };
+        let timeline = state::believed(self.events.timeline(known.mac), facts.agent);
+        let state = state::read(&facts, &timeline, now);
+        (facts, timeline, state)
+    }
+}
 
 impl Api {
     pub fn client_list(&self) -> Clients {
@@ -74,16 +105,13 @@ impl Api {
         ClientDetail { now, client, timeline, boots, history, console, agent, last_session }
     }
 
+    pub(super) fn eyes(&self) -> Eyes {
+        let (images, events) = (Arc::clone(&self.images), Arc::clone(&self.events));
+        Eyes { images, events, agents: Arc::clone(&self.agents) }
+    }
+
     pub(super) fn client(&self, known: Known, now: Moment) -> Client {
-        let facts = Facts {
-            adopted: known.adopted,
-            image: known.image.clone(),
-            image_exists: known.image.as_ref().is_some_and(|image| self.images.resolve(image).is_some()),
-            link: self.events.link(known.mac),
-            agent: self.agents.presence(known.mac),
-        };
-        let timeline = state::believed(self.events.timeline(known.mac), facts.agent);
-        let State { word, since, says } = state::read(&facts, &timeline, now);
+        let (facts, timeline, State { word, since, says }) = self.eyes().read(&known, now);
         let vital = self.vitals.newest(known.mac);
         let config = Arc::clone(&self.config.borrow());
         let verdicts = verdicts::judge(self.judged(&known, &facts, vital.as_ref()), &timeline, now);

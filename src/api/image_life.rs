@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::answer::{ClientOn, Effect, Maintained, Shell, Started};
 use super::args::Args;
+use super::clients::Eyes;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::config::edit::{Edit, NewValue};
 use crate::proto::agent::run::Line;
-use crate::service::clients::Known;
+use crate::service::clients::{Clients, Known};
+use crate::service::images::Images;
 use crate::service::images::drafts::DraftError;
 use crate::service::images::library::LibraryError;
 use crate::service::images::life::LifeError;
@@ -41,8 +43,12 @@ impl Api {
         let note: Note = args.get("note")?.unwrap_or_default();
         let skip: Skip = args.get("skip")?.unwrap_or_default();
         self.nobody_changes(&name)?;
+        let (of, eyes, images, clients) =
+            (name.clone(), self.eyes(), Arc::clone(&self.images), Arc::clone(&self.clients));
+        let in_change = move || changing(&of, &images, &clients, &eyes);
         let publication = Publication { name, note, skip, desktop: args.get("desktop")? };
-        let job = self.library.publish_draft(publication).map_err(|error| self.draft_failed(error))?;
+        let started = self.library.publish_draft_unless(publication, in_change);
+        let job = started.map_err(|error| self.draft_failed(error))?;
         Ok(Started { job })
     }
 
@@ -143,12 +149,8 @@ impl Api {
 
     /// Refuses while the client that maintains the draft of `image` runs.
     fn nobody_changes(&self, image: &ImageName) -> Result<(), ApiError> {
-        let client = self.images.maintainer(image).and_then(|mac| self.clients.get(mac));
-        match client.filter(|client| self.runs(client)) {
-            Some(client) => Err(ApiError::ImageState(format!(
-                "{0} runs, and may be changing the draft of `{image}`; shut it down first, so that all it wrote is here, or take the draft from it: `bramble image maintain {image} --end`",
-                client.name
-            ))),
+        match changing(image, &self.images, &self.clients, &self.eyes()) {
+            Some(says) => Err(ApiError::ImageState(says)),
             None => Ok(()),
         }
     }
@@ -331,6 +333,17 @@ impl Api {
             error => self.failed(&error),
         }
     }
+}
+
+/// Which client maintains the draft of `image` and runs, in a sentence.
+fn changing(image: &ImageName, images: &Images, clients: &Clients, eyes: &Eyes) -> Option<String> {
+    let client = images.maintainer(image).and_then(|mac| clients.get(mac))?;
+    eyes.runs(&client).then(|| {
+        format!(
+            "{0} runs, and may be changing the draft of `{image}`; shut it down first, so that all it wrote is here, or take the draft from it: `bramble image maintain {image} --end`",
+            client.name
+        )
+    })
 }
 
 fn set_image(room: &RoomName, image: &str) -> Edit {

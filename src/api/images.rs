@@ -1,15 +1,14 @@
 //! Methods about images.
 
+use super::Api;
 use super::answer::{Image, ImageDetail, Images, Removed, Started};
 use super::args::Args;
 use super::error::ApiError;
-use super::{Api, now};
 use crate::service::clients::Known;
 use crate::service::images::catalogue::suggest;
 use crate::service::images::import::{ImportError, Request, parse_sum};
 use crate::service::images::library::{ImageSummary, LibraryError, Removal, RemoveError};
 use crate::service::images::source::Sum;
-use crate::service::state::Word;
 use crate::types::{HostName, ImageName, ImageRef, ImageVersion, chain};
 
 impl Api {
@@ -118,10 +117,7 @@ impl Api {
 
     /// Whether a client is running what it was last told to boot, or about to.
     pub(super) fn runs(&self, known: &Known) -> bool {
-        matches!(
-            self.client(known.clone(), now()).state,
-            Word::Firmware | Word::Kernel | Word::Starting | Word::Up
-        )
+        self.eyes().runs(known)
     }
 
     pub(super) fn no_such_image(&self, image: ImageRef) -> ApiError {

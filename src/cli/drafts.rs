@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::link::{Link, read};
 use super::{Cli, CliError, complain, print, watch};
-use crate::api::answer::{ImageDetail, JobOutput, JobStatus, Shell, Started};
+use crate::api::answer::{ClientDetail, ImageDetail, JobOutput, JobStatus, Shell, Started};
 use crate::service::images::files::{self, Copied, Place, Wanted};
 use crate::service::images::run::NOTHING_RAN;
 use crate::service::images::workshop::{For, Hold, What, work};
@@ -134,6 +134,14 @@ pub(super) fn copy(cli: &Cli, from: &str, to: &str, wanted: &Wanted) -> Result<E
                 let message = format!("`{image}` has no draft; `bramble image draft {image}` makes one");
                 return Err(CliError::Action(message));
             };
+            if let Some(client) = draft.client {
+                let known: ClientDetail =
+                    read(&Link::open(&cli.socket)?.ask("client_get", &json!({ "client": client }))?)?;
+                return Err(CliError::Action(format!(
+                    "{0} maintains the draft of `{image}`; copy the file there, or shut it down and take the draft from it: `bramble image maintain {image} --end`",
+                    known.client.name
+                )));
+            }
             let _hold = Hold::take(image, &draft.path, For::Files).map_err(CliError::Work)?;
             let copied = files::put(&draft.path, Path::new(from), &to, wanted).map_err(CliError::Files)?;
             let shown = format!("`/{}` in the draft of `{image}`", copied.at.display());

@@ -293,6 +293,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Files(crate::service::images::files::FilesError),
     #[error(transparent)]
+    Shelf(crate::service::images::shelf::ShelfError),
+    #[error(transparent)]
     Place(crate::service::images::files::BadPlace),
     #[error(transparent)]
     Work(crate::service::images::workshop::WorkError),
@@ -340,7 +342,7 @@ impl CliError {
             Self::Action(_) => "action",
             Self::Work(_) | Self::Files(_) => "draft",
             Self::Signals(_) | Self::Pipe { .. } => "internal",
-            Self::File(_) => "file",
+            Self::File(_) | Self::Shelf(_) => "file",
             Self::Terminal(_) => "no_terminal",
             Self::Password(_) => "password",
         };

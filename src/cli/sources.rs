@@ -1,5 +1,6 @@
 //! `bramble image import`, `catalogue`, `devices`, `desktop` and `uploads`: where operating systems come from.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,8 +10,10 @@ use serde_json::json;
 use super::link::{Link, read};
 use super::show;
 use super::text::{count, table, wrap};
-use super::{Cli, CliError, ask, start, watch};
+use super::{Cli, CliError, ask, print, start, watch};
 use crate::api::answer::{Catalogue, Desktop, Device, Devices, Offer, Started, Upload, Uploads};
+use crate::service::images::shelf::{LeftOut, Offered, Written, write_list};
+use crate::service::jobs::Task;
 use crate::types::{ByteSize, ImageName, ImageRef};
 
 /// What to import.
@@ -69,10 +72,18 @@ pub struct ShowCatalogue {
     /// Read the lists anew first
     #[arg(long)]
     refresh: bool,
+    /// List the exported images (.tar.zst, .tar.xz) of this folder in a file beside them, as a catalogue for another Bramble
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["search", "all", "refresh"])]
+    write: Option<PathBuf>,
 }
 
 impl ShowCatalogue {
     pub(super) fn run(&self, cli: &Cli) -> Result<ExitCode, CliError> {
+        if let Some(folder) = &self.write {
+            let written = write_list(folder, &Task::unwatched()).map_err(CliError::Shelf)?;
+            print(&if cli.json { format!("{}\n", json!(written)) } else { listed(&written) });
+            return Ok(ExitCode::SUCCESS);
+        }
         let params = json!({ "search": self.search, "all": self.all.then_some("1") });
         let mut link = Link::open(&cli.socket)?;
         let there: Catalogue = read(&link.ask("image_catalogue", &params)?)?;
@@ -86,6 +97,22 @@ impl ShowCatalogue {
         }
         ask(cli, "image_catalogue", &params, catalogue)
     }
+}
+
+fn listed(written: &Written) -> String {
+    let list = written.list.display();
+    let mut text = String::new();
+    for Offered { image, file, bytes } in &written.images {
+        let _ = writeln!(text, "{image}  {file}, {}", ByteSize(*bytes));
+    }
+    for LeftOut { file, why } in &written.left_out {
+        let _ = writeln!(text, "Left out: `{file}`: {why}");
+    }
+    let _ = writeln!(
+        text,
+        "Listed in `{list}`. Another Bramble reads it on a disk, `list source '{list}'`, or where a web server has the folder."
+    );
+    text
 }
 
 fn catalogue(catalogue: &Catalogue, width: usize) -> String {

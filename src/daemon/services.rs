@@ -137,34 +137,7 @@ impl Services {
 
     /// Answers the command line and ubus; the last step of a start.
     pub fn answer(&mut self, control: Control, parts: &Parts, reload: mpsc::Sender<Reload>, options: &Serve) {
-        let clock = parts.clock;
-        let api = Arc::new(Api {
-            store: parts.store.clone(),
-            accounts: parts.accounts.clone(),
-            clients: Arc::clone(&parts.clients),
-            events: Arc::clone(&parts.events),
-            images: Arc::clone(&parts.images),
-            library: parts.library.clone(),
-            catalogues: parts.catalogues.clone(),
-            jobs: parts.jobs.clone(),
-            homes: parts.homes.clone(),
-            shares: parts.shares.clone(),
-            backups: parts.backups.clone(),
-            health: Arc::clone(&parts.health),
-            sessions: Arc::clone(&parts.sessions),
-            actions: Arc::clone(&parts.actions),
-            agents: Arc::clone(&parts.agent.agents),
-            vitals: Arc::clone(&parts.agent.vitals),
-            consoles: Arc::clone(&parts.consoles),
-            eeproms: Arc::clone(&parts.eeproms),
-            screens: Arc::clone(&parts.agent.screens),
-            clock: api::Clock(Box::new(move || clock.now())),
-            config: parts.watch(),
-            config_path: options.config.clone(),
-            reload,
-            started_at: parts.started_at,
-            faults: AtomicU64::new(0),
-        });
+        let api = Arc::new(api(parts, reload, options));
         let chores = Arc::clone(&api);
         let prune: Arc<dyn Fn(Moment) + Send + Sync> = Arc::new(move |now| chores.prune_images(now));
         self.supervisor.start("images", move |stop| housekeeping::daily(Arc::clone(&prune), stop));
@@ -367,6 +340,38 @@ impl Services {
                 portmap::run(shared, ports, stop).await.map_err(|error| Failed(chain(&error)))
             }
         });
+    }
+}
+
+/// What every front door asks.
+pub(super) fn api(parts: &Parts, reload: mpsc::Sender<Reload>, options: &Serve) -> Api {
+    let clock = parts.clock;
+    Api {
+        store: parts.store.clone(),
+        accounts: parts.accounts.clone(),
+        clients: Arc::clone(&parts.clients),
+        events: Arc::clone(&parts.events),
+        images: Arc::clone(&parts.images),
+        library: parts.library.clone(),
+        catalogues: parts.catalogues.clone(),
+        jobs: parts.jobs.clone(),
+        homes: parts.homes.clone(),
+        shares: parts.shares.clone(),
+        backups: parts.backups.clone(),
+        health: Arc::clone(&parts.health),
+        sessions: Arc::clone(&parts.sessions),
+        actions: Arc::clone(&parts.actions),
+        agents: Arc::clone(&parts.agent.agents),
+        vitals: Arc::clone(&parts.agent.vitals),
+        consoles: Arc::clone(&parts.consoles),
+        eeproms: Arc::clone(&parts.eeproms),
+        screens: Arc::clone(&parts.agent.screens),
+        clock: api::Clock(Box::new(move || clock.now())),
+        config: parts.watch(),
+        config_path: options.config.clone(),
+        reload,
+        started_at: parts.started_at,
+        faults: AtomicU64::new(0),
     }
 }
 

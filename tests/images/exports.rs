@@ -6,9 +6,11 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use bramble::proto::catalogue::{self, Link};
 use bramble::service::images::export::{ExportRequest, Form};
 use bramble::service::images::library::ImageSummary;
-use bramble::service::jobs::{JobState, JobStatus};
+use bramble::service::images::shelf;
+use bramble::service::jobs::{JobState, JobStatus, Task};
 use bramble::sim::sample::{Release, write_tree};
 use bramble::types::Moment;
 use proptest::prelude::*;
@@ -137,6 +139,66 @@ fn a_remark_goes_along() {
     let there = Place::new();
     there.imported("trixie", &archive);
     assert_eq!(shown(&there, "trixie").versions[0].note, "with Scratch");
+}
+
+/// A folder of exports is what another Bramble imports from.
+#[test]
+fn a_catalogue_of_exports_is_read_by_another_bramble() {
+    let here = Place::new();
+    let tree = here.folder.path().join("small");
+    start_of_a_system(&tree);
+    let shelf = here.folder.path().join("shelf");
+    std::fs::create_dir(&shelf).expect("a folder");
+    let empty = shelf::write_list(&shelf, &Task::unwatched()).expect_err("nothing there").to_string();
+    assert!(empty.starts_with(&format!("there is no exported image in `{}`", shelf.display())), "{empty}");
+    here.imported("small", &tree);
+    std::fs::write(tree.join("etc/motd"), "two\n").expect("changed");
+    let newest = here.imported("small", &tree);
+    here.imported("other", &tree);
+    for (image, file, days) in [
+        ("small@1", "small.tar.zst", 0),
+        ("small@2", "small-2.tar.xz", 1),
+        ("other", "other.tar.zst", 0),
+        ("other", "in umlauts \u{e4}.tar.zst", 3),
+    ] {
+        let form = if file.ends_with("xz") { Form::Xz } else { Form::Zst };
+        let request = ExportRequest { image: image.parse().expect("an image"), to: shelf.join(file), form };
+        let at = NOON.plus(std::time::Duration::from_hours(24 * days));
+        let job = here.library.export(request, at).expect("started");
+        assert_eq!(here.jobs.wait(job).expect("known").state, JobState::Done);
+    }
+    std::fs::write(shelf.join("torn.tar.zst"), b"\x28\xb5\x2f\xfd and nothing that follows")
+        .expect("written");
+    sh(&shelf, "tar -cf - -C .. small | zstd -q > plain.tar.zst; echo x > readme.txt");
+    let written = shelf::write_list(&shelf, &Task::unwatched()).expect("written");
+    let names: Vec<String> = written.images.iter().map(|one| format!("{} {}", one.image, one.file)).collect();
+    assert_eq!(names, ["other@1 other.tar.zst", "small@2 small-2.tar.xz"]);
+    let left: Vec<String> = written.left_out.iter().map(|one| format!("{}: {}", one.file, one.why)).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    for expected in [
+        "in umlauts \u{e4}.tar.zst: no list can name it; use only letters, digits, `.`, `-` and `_`",
+        "plain.tar.zst: it is no image that a Bramble exported",
+        "small.tar.zst: `small-2.tar.xz` is a newer export of `small`",
+    ] {
+        assert!(left.iter().any(|line| line == expected), "{expected} in {left:?}");
+    }
+    assert_eq!(written.list, shelf.join("catalogue.json"));
+
+    let there = Place::new();
+    let base = Link::File(written.list.clone());
+    let list = catalogue::read(&std::fs::read(&written.list).expect("read"), &base, &[]).expect("a list");
+    assert_eq!(list.left_out, 0);
+    let entry = list.entries.iter().find(|entry| entry.name == "small").expect("listed");
+    assert_eq!(entry.released, NOON.plus(std::time::Duration::from_hours(24)).date());
+    assert_eq!(entry.description, "Made up, arm64");
+    assert_eq!(catalogue::fits(entry, &[catalogue::Family::Pi4]), Ok(()));
+    assert!(catalogue::fits(entry, &[catalogue::Family::Pi2]).is_err());
+    let mut request = Place::request("small", Path::new(&entry.place.to_string()));
+    request.expect.file = entry.file_sum;
+    let job = there.library.import(request).expect("started");
+    let end = there.jobs.wait(job).expect("known");
+    assert_eq!(end.state, JobState::Done, "{}", end.message);
+    assert_same(&newest, &there.data().join("images/small/1"));
 }
 
 /// As much as an import asks for.

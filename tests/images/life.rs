@@ -9,7 +9,7 @@ use bramble::sim::sample::{Release, write_tree};
 use bramble::store::Store;
 use bramble::types::{ImageName, ImageRef, ImageVersion};
 
-use super::support::{Place, assert_same, is_root, listing, make_difficult, names};
+use super::support::{Place, assert_same, is_root, listing, make_difficult, names, sh};
 
 fn image(text: &str) -> ImageRef {
     text.parse().expect("an image")
@@ -156,6 +156,53 @@ fn a_draft_is_changed_and_becomes_a_version_that_shares_the_rest() {
     assert_eq!(std::fs::metadata(os_release).expect("there").nlink(), 1, "its room is given back");
     let shown = place.library.show(&name("trixie")).expect("asked").expect("there");
     assert!(shown.versions[0].own.expect("measured") > own[1], "what was shared is its own now");
+}
+
+/// Whoever switches the client on while a publication waits does not have its root taken away.
+#[test]
+fn a_publication_looks_again_when_its_turn_has_come() {
+    if !is_root("drafts") {
+        return;
+    }
+    let place = place();
+    draft(&place, "trixie");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let first = place.jobs.start("test", "nothing".to_owned(), move |_| {
+        let _ = wait.recv();
+        Ok(String::new())
+    });
+    let on = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = std::sync::Arc::clone(&on);
+    let in_change =
+        move || asked.load(std::sync::atomic::Ordering::Relaxed).then(|| "lab-01 runs".to_owned());
+    let job = place.library.publish_draft_unless(publication(""), in_change.clone()).expect("queued");
+    on.store(true, std::sync::atomic::Ordering::Relaxed);
+    drop(go);
+    place.jobs.wait(first.expect("started")).expect("known");
+    let end = place.jobs.wait(job).expect("known");
+    assert_eq!((end.state, end.message.as_str()), (JobState::Failed, "lab-01 runs"));
+    assert_eq!(place.library.images().drafts().len(), 1, "the client keeps its root");
+    on.store(false, std::sync::atomic::Ordering::Relaxed);
+    let job = place.library.publish_draft_unless(publication(""), in_change).expect("queued");
+    let end = done(&place, job);
+    assert!(!end.message.contains("Changed last"), "{}", end.message);
+}
+
+#[test]
+fn a_publication_tells_what_was_changed_last() {
+    if !is_root("drafts") {
+        return;
+    }
+    let place = place();
+    let draft = draft(&place, "trixie");
+    write(&draft, "etc/first", "1");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    write(&draft, "usr/bin/last", "2");
+    // Whoever has something to hide sets this back.
+    sh(&draft, "touch -d '2001-02-03' usr/bin/last");
+    let end = publish(&place, "");
+    let line = end.message.lines().find(|line| line.starts_with("Changed last, on 20")).expect("a line");
+    assert!(line.ends_with(" UTC: `usr/bin/last`"), "{line}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Lists of operating systems: the one of Raspberry Pi Imager (`os_list_imagingutility_v4.json`) and the one of PiServer
-//! (`piserver.json`), read into one form.
+//! (`piserver.json`), read into one form; and the first of them written, for another Bramble.
 //!
 //! Nothing here fetches anything: a list that stands elsewhere is answered as [`More`]. Whoever wrote a list is a stranger.
 //! A list is weighed before it is read, every text in it is bounded and holds nothing that a terminal would obey
@@ -11,6 +11,7 @@
 mod fits;
 mod link;
 mod text;
+mod write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 pub use self::fits::{Family, Misfit, fits};
 pub use self::link::{Link, is_web};
 pub use self::text::clean;
+pub use self::write::{can_name, tags, write};
 use crate::types::limits;
 
 /// A SHA-256.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs_err as fs;
@@ -27,6 +27,7 @@ use super::library::{Library, LibraryError, Ready};
 use super::origins::{Beside, Origins};
 use super::plant::{Planted, Planter};
 use super::workshop::{self, For, Hold};
+use crate::proto::catalogue::clean as clean_text;
 use crate::service::jobs::Task;
 use crate::store::Store;
 use crate::store::drafts::DraftRow;
@@ -62,6 +63,9 @@ pub enum PublishError {
     NameTaken(ImageName),
     #[error("there is no image `{0}`; `bramble image list` shows those there are")]
     NoSuchImage(ImageRef),
+    /// Somebody may be changing the draft; a sentence says who.
+    #[error("{0}")]
+    InChange(String),
 }
 
 fn listed(findings: &[Finding]) -> String {
@@ -122,12 +126,22 @@ impl std::str::FromStr for Skip {
 impl Library {
     /// Starts publishing the draft of an image and answers with the job.
     pub fn publish_draft(&self, request: Publication) -> Result<u64, DraftError> {
+        self.publish_draft_unless(request, || None)
+    }
+
+    /// As [`Self::publish_draft`]. The job may wait for hours: when its turn has come, `in_change` says whether a client may be
+    /// changing the draft, and in a sentence which.
+    pub fn publish_draft_unless(
+        &self,
+        request: Publication,
+        in_change: impl Fn() -> Option<String> + Send + 'static,
+    ) -> Result<u64, DraftError> {
         if self.draft(&request.name)?.is_none() {
             return Err(self.none_of(&request.name));
         }
         let (library, subject) = (self.clone(), request.name.to_string());
         let id = self.jobs.start_with_id("publish", subject, |job| {
-            move |task: &Task| library.run_publication(&request, job, task).map_err(stopped)
+            move |task: &Task| library.run_publication(&request, &in_change, job, task).map_err(stopped)
         });
         Ok(id.map_err(LibraryError::from)?)
     }
@@ -147,7 +161,13 @@ impl Library {
         if self.images.has(name) { Err(PublishError::NameTaken(name.clone())) } else { Ok(()) }
     }
 
-    fn run_publication(&self, request: &Publication, job: u64, task: &Task) -> Result<String, ImportError> {
+    fn run_publication(
+        &self,
+        request: &Publication,
+        in_change: &dyn Fn() -> Option<String>,
+        job: u64,
+        task: &Task,
+    ) -> Result<String, ImportError> {
         let name = &request.name;
         let Some(row) = self.draft(name)? else { return Err(self.none_of(name).into()) };
         task.phase("checking", 0)?;
@@ -163,6 +183,9 @@ impl Library {
             return Err(PublishError::Unfit { name: name.clone(), findings }.into());
         }
         self.room_for("publishing", name.as_str(), 0, false)?;
+        if let Some(says) = in_change() {
+            return Err(PublishError::InChange(says).into());
+        }
         // What is shared must not be written any more.
         self.images.withdraw_draft(name);
         let published = self.share_and_publish(request, &row, &draft, facts, job, task);
@@ -221,8 +244,8 @@ impl Library {
         let _ = task.phase("deleting the draft", 0);
         self.delete_aside(row.tree);
         self.measure(&Task::unwatched());
-        let mut says =
-            published(&image, &row.base, &shared, planted, self.images.current(name) == Some(image.version));
+        let is_current = self.images.current(name) == Some(image.version);
+        let mut says = published(&image, &row.base, &shared, planted, row.made_at, is_current);
         if let (Some(files), Some(user)) = (everybodys, desktop) {
             let _ = write!(says, "\nThe desktop of `{user}` is everybody's: {}", files.join(", "));
         }
@@ -311,6 +334,8 @@ struct Shared {
     new_bytes: u64,
     /// Files and bytes left out, by the rule that says so.
     left_out: BTreeMap<&'static str, (u64, u64)>,
+    /// When anything but a folder was changed last, as only the kernel can say, and which.
+    changed: Option<(Moment, PathBuf)>,
 }
 
 impl Shared {
@@ -332,6 +357,10 @@ impl Shared {
             *bytes += on_disk(&stat);
             return Ok(false);
         }
+        let changed = changed_at(&stat);
+        if !matches!(what, What::Folder(_)) && self.changed.as_ref().is_none_or(|(last, _)| changed > *last) {
+            self.changed = Some((changed, path.to_owned()));
+        }
         let name = path.file_name().unwrap_or_default();
         match what {
             What::Folder(inside) => planter.folder(path, meta(&stat, attributes(inside)))?,
@@ -352,6 +381,13 @@ impl Shared {
         }
         Ok(true)
     }
+}
+
+/// When anything about a file was changed last: a time that nobody can set back.
+fn changed_at(stat: &FileStat) -> Moment {
+    #[expect(clippy::useless_conversion, reason = "on 32-bit targets these are narrower")]
+    let (secs, nanos) = (i64::from(stat.st_ctime), i64::from(stat.st_ctime_nsec));
+    Moment::from_millis(secs.saturating_mul(1000).saturating_add(nanos / 1_000_000))
 }
 
 /// Makes `path` one more name of the file it was copied from, if it is still the same; whether it did.
@@ -379,6 +415,7 @@ fn published(
     base: &ImageVersion,
     shared: &Shared,
     planted: Planted,
+    made_at: Moment,
     is_current: bool,
 ) -> String {
     let mut text = format!(
@@ -395,6 +432,10 @@ fn published(
             files => format!(" ({files} files and folders)"),
         };
         let _ = write!(text, "\nLeft out ({name}): {} of {what}{many}", ByteSize(*bytes));
+    }
+    if let Some((at, path)) = shared.changed.as_ref().filter(|(at, _)| *at > made_at) {
+        let path = clean_text(&path.to_string_lossy(), limits::EVENT_TEXT);
+        let _ = write!(text, "\nChanged last, on {at} UTC: `{path}`");
     }
     if !is_current {
         let _ = write!(
