@@ -148,18 +148,20 @@ fn access_list() -> String {
     let teacher = |name: &str| TEACHER.contains(&name);
     let helper = |name: &str| HELPER.contains(&name);
     let any = |_: &str| true;
+    // Where set-up takes a disk.
+    let mut files = json!({ "/usr/bin/bramble takeover --dry-run --json": ["exec"] });
+    for place in ["/mnt", "/media", "/srv", "/data"] {
+        files[format!("{place}/*")] = json!(["list"]);
+        files[format!("{place}/*bramble-*.tar")] = json!(["read"]);
+        files[format!("{place}/*bramble-image-*.tar.*")] = json!(["read"]);
+    }
     let list = json!({
         "luci-app-bramble": {
             "description": "Grant access to all of Bramble: rooms, images, people and settings (together with the rights of a teacher and to watch)",
             "read": {
                 // Backups and exported images on mounted disks are found and fetched, by their names and no others.
                 "cgi-io": ["download"],
-                "file": {
-                    "/mnt/*": ["list"],
-                    "/mnt/*bramble-*.tar": ["read"],
-                    "/mnt/*bramble-image-*.tar.*": ["read"],
-                    "/usr/bin/bramble takeover --dry-run --json": ["exec"],
-                },
+                "file": files,
                 "ubus": {
                     "bramble": of(Access::Read, &any),
                     "file": ["exec", "list"],

@@ -3,7 +3,10 @@
 /* What the tests of the pages are given: the answers that were recorded of the daemon, the router's own, and both with
    markup in every text. */
 
-const { answer } = require('./harness.js');
+const fs = require('node:fs');
+const path = require('node:path');
+
+const { ROOT, answer } = require('./harness.js');
 
 const METHODS = answer('methods');
 const EVIL = '<img src=x onerror=alert(1)>';
@@ -40,6 +43,17 @@ function answers(role = 'administrator', change = (name, value) => value) {
 	});
 }
 
+/* What rpcd lets through for a log-in that has these groups, by the access list as it is shipped: objects of ubus with their
+   methods, and under `uci` files. */
+const ACL = JSON.parse(fs.readFileSync(path.join(ROOT, 'luci-app/root/usr/share/rpcd/acl.d/luci-app-bramble.json'), 'utf8'));
+const GROUPS = { helper: [ '-helper' ], teacher: [ '-helper', '-teacher' ], administrator: [ '-helper', '-teacher', '' ] };
+
+function may(role) {
+	const rights = GROUPS[role].flatMap((group) => [ 'read', 'write' ].map((kind) => ACL['luci-app-bramble' + group][kind] ?? {}));
+
+	return (object, method) => rights.some((right) => (object == 'uci' ? right.uci : right.ubus?.[object])?.includes(method));
+}
+
 const VIEWS = [ 'overview', 'clients', 'images', 'people', 'files', 'settings', 'setup', 'log' ];
 
 /* Every text of every answer, word for word a piece of markup. Keys and words that programs read stay. */
@@ -56,4 +70,4 @@ function poison(value, key) {
 	return value;
 }
 
-module.exports = { EVIL, METHODS, VIEWS, answers, poison };
+module.exports = { ACL, EVIL, METHODS, VIEWS, answers, may, poison };

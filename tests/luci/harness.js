@@ -115,9 +115,10 @@ class Element {
 	}
 }
 
-/* A page, and everything that it asks and shows. `answers` are functions or values by the name of the method. */
-function browser(answers = {}) {
-	const seen = { calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
+/* A page, and everything that it asks and shows. `answers` are functions or values by the name of the method. `may` is asked
+   of each call, by object and method, as rpcd asks its access list; what it does not let through is refused. */
+function browser(answers = {}, may = () => true) {
+	const seen = { refused: [], calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
 	const document = { body, sent: [], hidden: false, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
 
@@ -225,6 +226,12 @@ function browser(answers = {}) {
 
 				seen.calls.push({ method: key, params });
 
+				if (!may(what.object, what.method)) {
+					seen.refused.push(key);
+
+					return Promise.reject(new Error('RPC call to ' + key + ' failed with error -32002: Access denied'));
+				}
+
 				if (!(key in answers))
 					return Promise.reject(new Error('RPC call to ' + key + ' failed with error -32000: Object not found'));
 
@@ -236,7 +243,14 @@ function browser(answers = {}) {
 
 	const config = answers.uci ?? {};
 	const uci = {
-		load: () => Promise.resolve(),
+		load(file) {
+			if (may('uci', file))
+				return Promise.resolve();
+
+			seen.refused.push('uci ' + file);
+
+			return Promise.reject(new Error('Access denied'));
+		},
 		unload() {},
 		changes: () => Promise.resolve(config.changes ?? {}),
 		save: () => Promise.resolve(),

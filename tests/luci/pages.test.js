@@ -6,7 +6,7 @@
 const assert = require('node:assert');
 const test = require('node:test');
 
-const { EVIL, VIEWS, answers, poison } = require('./given.js');
+const { EVIL, METHODS, VIEWS, answers, may: rights, poison } = require('./given.js');
 const { answer, browser } = require('./harness.js');
 
 function button(node, label) {
@@ -346,6 +346,85 @@ test('what is destroyed is named, and nothing is done before somebody agrees', a
 	assert.ok(!page.seen.calls.some((call) => call.method == 'image_remove'));
 	await submit(page);
 	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'image_remove').map((call) => call.params), [ { image: image.name } ]);
+});
+
+test('an image with a draft is not removed before the draft is', async () => {
+	const given = answers();
+
+	given.image_list.images[0].draft = answer('image_show_draft').draft;
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+
+	await button(node, 'Remove…').click();
+	assert.match(page.seen.notices[0].text, /has a draft/);
+	assert.deepStrictEqual(page.seen.modals, []);
+});
+
+test('a draft is published with the desktop of one person', async () => {
+	const given = answers();
+
+	given.image_show = answer('image_show_draft');
+	given.image_publish = { job: 7 };
+	given.image_desktop = ({ draft }) => ({ people: draft == 'sample' ? [ { name: 'anna', settings: [ { path: 'panel' } ] } ] : [] });
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+
+	await button(node, 'Versions…').click();
+	await settle();
+	await button(page.seen.modals[0].node, 'Publish…').click();
+	await settle();
+	fields(page).desktop.value = 'anna';
+	fields(page).note.value = 'a new panel';
+	await submit(page);
+	assert.deepStrictEqual(page.seen.calls.find((call) => call.method == 'image_publish').params, { image: 'sample', note: 'a new panel', skip: '', desktop: 'anna' });
+
+	/* What cannot be read is said, and keeps nobody from publishing. */
+	given.image_desktop = { error: { code: 'image', message: 'the draft cannot be read', field: null } };
+	await button(page.seen.modals[0].node, 'Publish…').click();
+	await settle();
+	assert.ok(page.seen.notices.some((notice) => notice.text == 'the draft cannot be read'));
+	assert.ok(!('desktop' in fields(page)) && 'note' in fields(page));
+});
+
+test('the catalogue shows what no Pi here can start only to whoever asks for it', async () => {
+	const given = answers();
+
+	given.image_catalogue.offers[0].headings = [ 'Raspberry Pi OS (other)' ];
+
+	const whole = given.image_catalogue;
+
+	given.image_catalogue = ({ all }) => Object.assign({}, whole, { offers: whole.offers.filter((offer) => all || !offer.misfit) });
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+	const misfit = whole.offers.find((offer) => offer.misfit).misfit;
+	const shown = () => page.seen.modals[page.seen.modals.length - 1].node;
+
+	await button(node, 'From the catalogue…').click();
+	await settle();
+	assert.ok(shown().textContent.includes('Raspberry Pi OS (other)') && !shown().textContent.includes(misfit));
+	shown().all((one) => one.attributes.type == 'checkbox')[0].checked = true;
+	await submit(page);
+	assert.ok(shown().textContent.includes(misfit));
+});
+
+test('until there is an image, a room and a Pi, the overview leads to the set-up', async () => {
+	const leads = async (role, change) => {
+		const given = answers(role);
+
+		change(given.overview.whole);
+
+		return (await browser(given).open('bramble.overview')).all((one) => one.attributes['data-key'] == 'setup').length > 0;
+	};
+
+	assert.strictEqual(await leads('administrator', () => {}), false);
+
+	for (const change of [ (whole) => { whole.images = 0; }, (whole) => { whole.rooms = []; }, (whole) => { whole.seats = whole.seats.filter((seat) => !seat.adopted); } ]) {
+		assert.strictEqual(await leads('administrator', change), true);
+		assert.strictEqual(await leads('helper', change), false);
+	}
 });
 
 test('an action that fails says so', async () => {
@@ -920,6 +999,115 @@ test('roles have the buttons they may use and no others', async () => {
 		assert.strictEqual((await labels(role, name)).has(label), there, role + ', ' + name + ', ' + label);
 });
 
+/* Presses everything on a page, and everything in each dialog that comes of it. */
+async function pressAll(page, node, pressed = () => {}) {
+	const dialog = () => page.seen.modals[page.seen.modals.length - 1]?.node;
+	const labels = (one) => one.all((each) => each.tagName == 'BUTTON' && !('disabled' in each.attributes)).map((each) => each.attributes['data-key'] ?? each.textContent);
+	const press = async (where, label) => {
+		const before = { calls: page.seen.calls.length, notices: page.seen.notices.length, modals: page.seen.modals.length };
+		const one = where.all((each) => each.tagName == 'BUTTON' && (each.attributes['data-key'] ?? each.textContent) == label)[0];
+
+		if (!one)
+			return;
+
+		await (one.attributes.type == 'submit' ? where.all((each) => each.tagName == 'FORM')[0].fire('submit') : one.click());
+
+		for (let n = 0; n < 4; n++)
+			await settle();
+
+		pressed(label, before);
+	};
+
+	/* What leads elsewhere on the page comes last. */
+	const leads = (label) => label.startsWith('step-') || label == 'next';
+
+	for (const label of labels(node).sort((one, other) => leads(one) - leads(other))) {
+		const count = page.seen.modals.length;
+
+		await press(node, label);
+
+		if (page.seen.modals.length > count && dialog())
+			for (const inner of labels(dialog())) {
+				const opened = page.seen.modals[count].node;
+
+				await press(opened, inner);
+			}
+	}
+}
+
+for (const [ role, pages ] of [ [ 'helper', [ 'overview', 'clients', 'log' ] ], [ 'teacher', [ 'overview', 'clients', 'people', 'log' ] ], [ 'administrator', VIEWS ] ])
+	for (const name of pages)
+		test('rpcd lets through whatever the page asks: ' + name + ' for the ' + role, async () => {
+			const given = answers(role);
+			const page = browser(given, rights(role));
+			const node = await page.open('bramble.' + name);
+
+			node.view.more?.();
+			await settle();
+			await page.tick();
+			await pressAll(page, node);
+			assert.deepStrictEqual(page.seen.refused, []);
+			assert.ok(page.seen.calls.length > 1);
+		});
+
+test('rpcd refuses what a role is not for, whatever a page shows', async () => {
+	for (const role of [ 'helper', 'teacher', 'administrator' ]) {
+		const page = browser({}, rights(role));
+		const api = page.load('bramble.api');
+		const roles = { helper: [ 'helper' ], teacher: [ 'helper', 'teacher' ], administrator: [ 'helper', 'teacher', 'administrator' ] }[role];
+
+		for (const method of METHODS) {
+			const name = method.name.replace(/_(\w)/g, (whole, letter) => letter.toUpperCase());
+
+			if (!api[name])
+				continue;
+
+			const { code } = await api[name]({}).then(() => ({}), (error) => error);
+
+			assert.strictEqual(code, roles.includes(method.role) ? 'not_running' : 'not_allowed', role + ', ' + method.name);
+		}
+
+		assert.strictEqual(page.seen.refused.length > 0, role != 'administrator');
+	}
+});
+
+for (const [ how, gone ] of [ [ 'the daemon is gone', undefined ], [ 'it refuses', { error: { code: 'x', message: 'Not like this.', field: 'nothing' } } ] ])
+	for (const name of VIEWS)
+		test('every button says why nothing was done when ' + how + ': ' + name, async () => {
+			const given = answers();
+			const page = browser(given);
+			const node = await page.open('bramble.' + name);
+			const says = gone ? gone.error.message : 'Bramble is not running.';
+			const failing = new Set(METHODS.filter((method) => method.write).map((method) => method.name));
+			let asked = 0;
+
+			await settle();
+
+			const work = () => pressAll(page, node, (label, before) => {
+				const calls = page.seen.calls.slice(before.calls).filter((call) => failing.has(call.method));
+
+				if (!calls.length)
+					return;
+
+				asked++;
+
+				const shown = page.seen.notices.slice(before.notices).map((notice) => notice.text)
+					.concat(page.seen.modals.filter((one) => one).map((one) => one.node.textContent)).concat([ node.textContent ]);
+
+				assert.ok(shown.some((one) => one.includes(says)), label + ' asked for ' + calls[0].method + ' and said nothing');
+			});
+
+			/* Dialogs are opened by what the daemon tells; what it is to do fails. */
+			for (const method of failing)
+				if (gone)
+					given[method] = gone;
+				else
+					delete given[method];
+
+			await work();
+			assert.ok(asked > 0 || [ 'settings', 'log' ].includes(name), 'something was asked');
+		});
+
 test('EEPROMs: nothing is done before it was shown to whom, and what the danger is', async () => {
 	const given = answers();
 
@@ -1115,6 +1303,14 @@ test('in a report the same is called the same, and what could not be asked is sa
 	const clients = new Set(events.events.map((event) => event.client));
 
 	assert.match(homes.not_told, /not running/);
+
+	/* All accounts are asked for; without their names there is no report. */
+	const all = Array.from({ length: 2300 }, (one, n) => ({ name: 'p' + n, full_name: 'Person ' + n, note: '' }));
+
+	given.account_list = ({ offset, limit }) => ({ total: all.length, offset, accounts: all.slice(offset, offset + Math.min(limit, 1000)) });
+	assert.deepStrictEqual((await report.people(0)).map((one) => one.name), all.map((one) => one.name));
+	delete given.account_list;
+	await assert.rejects(report.make(), /There is no report, because the names/);
 	assert.deepStrictEqual([ ...clients ].map((name) => name.replace(/-\d+/, '')).filter((name) => name != 'mac'), []);
 	assert.strictEqual(clients.size, new Set(answer('events').events.map((event) => event.client)).size);
 	assert.deepStrictEqual(JSON.parse(report.hide({ password: 'hunter2', config: { bind_token: 'x1' }, version: '6.12.34' }, [], [])),

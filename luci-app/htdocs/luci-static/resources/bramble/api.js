@@ -70,7 +70,7 @@ return baseclass.extend({
 	imageRemove: method('image_remove', [ 'image' ]),
 	imageDraft: method('image_draft', [ 'image' ]),
 	imageDiscard: method('image_discard', [ 'image' ]),
-	imagePublish: method('image_publish', [ 'image', 'note', 'skip' ]),
+	imagePublish: method('image_publish', [ 'image', 'note', 'skip', 'desktop' ]),
 	imageMaintain: method('image_maintain', [ 'image', 'client' ]),
 	imageTest: method('image_test', [ 'client', 'image' ]),
 	imagePromote: method('image_promote', [ 'image', 'room', 'reboot' ]),

@@ -7,7 +7,7 @@
 /* Archives that Bramble made on mounted disks: backups and exported images. They are told by their names, which are proposed
    when one is made; rpcd lets these names be fetched and no others. */
 
-const DISK = /^\/mnt\/./;
+const DISK = /^\/(mnt|media|srv|data)\/./;
 const BACKUP = /^bramble-(?!image-).*\.tar$/;
 const IMAGE = /^bramble-image-.*\.tar\.(zst|xz)$/;
 

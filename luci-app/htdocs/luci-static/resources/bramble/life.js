@@ -4,6 +4,7 @@
 'require bramble.act as act';
 'require bramble.archives as archives';
 'require bramble.show as show';
+'require bramble.sources as sources';
 
 /* The life of an image: what can be done with it, with one of its versions, and with its draft. Each dialog says to whom it
    matters before it does anything, and the daemon's own sentence says afterwards what clients boot from now on. */
@@ -179,11 +180,12 @@ return baseclass.extend({
 	},
 
 	publish(image) {
-		act.form(_('Publish the draft of %s').format(image.name), _('The draft is checked, cleaned and becomes a new version, and is then gone. Nobody boots the new version before you make it current.'), [
+		return sources.desktops({ draft: image.name }).then((desktop) => act.form(_('Publish the draft of %s').format(image.name), _('The draft is checked, cleaned and becomes a new version, and is then gone. Nobody boots the new version before you make it current.'), [
 			{ name: 'note', label: _('What is new'), help: _('One line, for yourself and others.') },
-			{ name: 'skip', label: _('Pass over'), help: _('Names of checks that you know better than; empty as a rule. The task says which one is in the way.') }
-		], _('Publish'), (values) => api.imagePublish({ image: image.name, note: values.note, skip: values.skip })
-			.then(this.begun(_('The draft is being published.'))));
+			{ name: 'skip', label: _('Pass over'), help: _('Names of checks that you know better than; empty as a rule. The task says which one is in the way.') },
+			...desktop
+		], _('Publish'), (values) => api.imagePublish({ image: image.name, note: values.note, skip: values.skip, desktop: values.desktop || undefined })
+			.then(this.begun(_('The draft is being published.')))));
 	},
 
 	discard(image) {
@@ -242,10 +244,12 @@ return baseclass.extend({
 	},
 
 	remove(image) {
+		if (image.draft)
+			throw new Error(_('%s has a draft. Publish it or throw it away first.').format(image.name));
+
 		act.ask(_('Remove the image %s?').format(image.name), _('This cannot be taken back.'), [
 			N_(image.versions.length, 'Its only version is deleted: %s.', 'All its versions are deleted: %s.').format(image.versions.join(', ')),
 			_('%s on the disk become free.').format(show.size(image.bytes)),
-			image.draft ? _('Its draft is deleted too.') : '',
 			image.clients.length ? _('These boot it and will need another one: %s').format(few(image.clients)) : _('No client boots it.')
 		].filter((line) => line), _('Remove'), () => api.imageRemove({ image: image.name }).then(this.begun(_('%s is being deleted.').format(image.name))));
 	},

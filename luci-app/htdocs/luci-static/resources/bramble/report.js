@@ -35,12 +35,23 @@ return baseclass.extend({
 			events: api.events({ count: EVENTS }), jobs: api.jobList(), images: api.imageList(), shares: api.shareList(), homes: api.homeUsage()
 		};
 		const people = Promise.all([
-			api.accountList({ limit: PEOPLE }).then((page) => page.accounts, () => []), api.sessionList({ count: EVENTS }).then((list) => list.sessions, () => [])
+			this.people(0), api.sessionList({ count: EVENTS })
 		]);
 		const names = Object.keys(asked);
 
+		/* Without the names of everybody nobody could be left out: then there is no report. */
 		return Promise.all([ people, ...names.map((name) => asked[name].catch((error) => ({ not_told: error.message }))) ])
-			.then(([ [ accounts, sessions ], ...answers ]) => this.hide(Object.fromEntries(names.map((name, n) => [ name, answers[n] ])), accounts, sessions));
+			.then(([ [ accounts, list ], ...answers ]) => this.hide(Object.fromEntries(names.map((name, n) => [ name, answers[n] ])), accounts, list.sessions),
+				(error) => { throw new Error(_('There is no report, because the names to be replaced cannot be had: %s').format(error.message)); });
+	},
+
+	/* All accounts, however many there are. */
+	people(offset) {
+		return api.accountList({ limit: PEOPLE, offset: offset }).then(({ accounts, total }) => {
+			const there = offset + accounts.length;
+
+			return accounts.length && there < total ? this.people(there).then((rest) => accounts.concat(rest)) : accounts;
+		});
 	},
 
 	/* Everybody and everything that has a name of its own, by what it is. */

@@ -61,20 +61,22 @@ return baseclass.extend({
 		].filter((part) => part).join(', ');
 	},
 
-	/* Every offer with its size; those that no Pi here can boot say why. */
-	catalogue(search, done) {
-		return api.imageCatalogue({ search: search || undefined }).then((answer) => {
+	/* Every offer with its size; those that no Pi here can boot say why, once they are asked for. */
+	catalogue(search, done, all) {
+		return api.imageCatalogue({ search: search || undefined, all: all ? '1' : undefined }).then((answer) => {
+			const every = E('input', { 'type': 'checkbox', 'id': 'bramble-every', 'checked': all ? '' : null });
 			const field = E('input', { 'type': 'search', 'class': 'cbi-input-text', 'aria-label': _('Search'), 'placeholder': _('Search'), 'value': search });
 
 			act.modal(_('The catalogue'), [ E('div', { 'class': 'bramble-form' }, [
-				E('form', { 'class': 'bramble-tools', 'submit': (ev) => { ev.preventDefault(); this.catalogue(field.value, done).catch((error) => act.failed(error)); } }, [
+				E('form', { 'class': 'bramble-tools', 'submit': (ev) => { ev.preventDefault(); this.catalogue(field.value, done, every.checked).catch((error) => act.failed(error)); } }, [
 					field,
+					E('label', { 'for': 'bramble-every' }, [ every, ' ', _('what no Pi here can start, too') ]),
 					E('button', { 'type': 'submit', 'class': 'btn cbi-button' }, [ _('Search') ]),
 					api.may('image_catalogue_refresh') ? act.button(_('Read it anew'), () => api.imageCatalogueRefresh().then(() => act.done(_('The lists are being read. Open the catalogue again in a moment.'))), 'neutral') : ''
 				]),
 				...answer.lists.filter((list) => list.error).map((list) => E('p', { 'class': 'bramble-problem' }, [ '%s: %s'.format(list.source, list.error) ])),
 				show.table([ _('Name'), _('Released'), _('Size'), '' ], answer.offers.map((offer) => [
-					[ E('strong', {}, [ offer.name ]), ' ', E('small', {}, [ offer.description ]), offer.misfit ? E('p', { 'class': 'bramble-hint' }, [ offer.misfit ]) : '' ],
+					[ offer.headings.length ? E('div', {}, [ E('small', {}, [ offer.headings.join(' › ') ]) ]) : '', E('strong', {}, [ offer.name ]), ' ', E('small', {}, [ offer.description ]), offer.misfit ? E('p', { 'class': 'bramble-hint' }, [ offer.misfit ]) : '' ],
 					offer.released,
 					this.size(offer),
 					[
@@ -120,14 +122,20 @@ return baseclass.extend({
 		]) ]));
 	},
 
-	/* Somebody may have arranged a desktop on it. */
-	disk(device, done) {
-		const asked = api.may('image_desktop') ? api.imageDesktop({ device: device.path }).catch(() => ({ people: [] })) : Promise.resolve({ people: [] });
+	/* Somebody may have arranged a desktop on it: a field to choose whose, and none if there is nobody. */
+	desktops(where) {
+		/* It is no reason to stop, but one to know. */
+		const asked = api.may('image_desktop') ? api.imageDesktop(where).catch((error) => { act.failed(error); return { people: [] }; }) : Promise.resolve({ people: [] });
 
-		return asked.then(({ people }) => act.form(_('Import from %s').format(device.path), device.model, this.fields(false).concat(people.length ? [ {
+		return asked.then(({ people }) => (people.length ? [ {
 			name: 'desktop', label: _('Desktop for everybody'), kind: 'choice', help: _('Menu, panel and desktop as this person arranged them.'),
 			choices: [ [ '', _('as it comes with the system') ] ].concat(people.map((one) => [ one.name, '%s (%s)'.format(one.name, N_(one.settings.length, '%s setting', '%s settings').format(show.number(one.settings.length))) ]))
-		} ] : []), _('Import'), (values) => api.imageImport({ source: device.path, name: values.name, desktop: values.desktop || undefined }).then(begun).then(done)));
+		} ] : []));
+	},
+
+	disk(device, done) {
+		return this.desktops({ device: device.path }).then((desktop) => act.form(_('Import from %s').format(device.path), device.model, this.fields(false).concat(desktop),
+			_('Import'), (values) => api.imageImport({ source: device.path, name: values.name, desktop: values.desktop || undefined }).then(begun).then(done)));
 	},
 
 	/* A file of this browser goes to the router slice by slice; one that was begun goes on where it stopped. */

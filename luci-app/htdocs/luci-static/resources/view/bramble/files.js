@@ -131,7 +131,7 @@ return view.extend({
 		show.fill(this.kept, [
 			archives.table(found, (file) => api.may('home_restore')
 				? [ act.button(_('Restore…'), () => this.startRestore(file.path), 'negative', { 'data-key': 'restore-' + file.path }) ]
-				: [], _('No backup is on a disk that is mounted below /mnt.'))
+				: [], _('No backup is on a mounted disk.'))
 		]);
 	},
 

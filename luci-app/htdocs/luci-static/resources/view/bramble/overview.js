@@ -117,6 +117,7 @@ return view.extend({
 		const homeless = ours.filter((seat) => !whole.rooms.some((room) => room.name == seat.room));
 
 		return [
+			this.unfinished(whole, ours),
 			this.health(whole),
 			this.trouble(ours),
 			...rooms.map(([ room, here ]) => this.room(room.name, room.image, here, now, { room: room.name })),
@@ -126,6 +127,14 @@ return view.extend({
 			told.length ? show.section(_('What clients were told'), told.map((action) => actions.line(action))) : '',
 			show.section(_('Tasks'), jobs.list(whole.jobs, now), 'bramble-jobs')
 		];
+	},
+
+	/* Set-up is not done before there is something to boot, a room and a Pi in it. */
+	unfinished(whole, ours) {
+		return api.may('image_import') && !(whole.images && whole.rooms.length && ours.length) ? E('p', { 'class': 'bramble-hint' }, [
+			_('The set-up is not finished: it takes an image, a room and a Pi.'), ' ',
+			E('a', { 'class': 'btn cbi-button cbi-button-positive', 'href': L.url('admin/bramble/setup'), 'data-key': 'setup' }, [ _('Go on with the set-up') ])
+		]) : '';
 	},
 
 	health(whole) {
@@ -149,7 +158,7 @@ return view.extend({
 				E('dt', {}, [ _('Storage') ]),
 				E('dd', {}, storage),
 				E('dt', {}, [ _('Images') ]),
-				E('dd', {}, [ E('a', { 'href': L.url('admin/bramble/images') }, [ show.number(whole.images) ]) ]),
+				E('dd', {}, [ api.may('image_import') ? E('a', { 'href': L.url('admin/bramble/images') }, [ show.number(whole.images) ]) : show.number(whole.images) ]),
 				E('dt', {}, [ _('Running since') ]),
 				E('dd', {}, [ _('%s, version %s').format(show.when(whole.since), whole.version) ])
 			])
