@@ -287,6 +287,9 @@ fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
         let moves = |from: &Machine, to: &Machine| {
             from.netlink(|netlink| netlink.remove_address("eth0", ip, PREFIX)).expect("gone");
             to.address("eth0", ip, PREFIX).expect("an address");
+            // A cable that is plugged in anew makes a machine ask by ARP, and so tell where it is.
+            let flushed = to.command("ip").args(["neigh", "flush", "dev", "eth0"]).status().expect("ip runs");
+            assert!(flushed.success());
         };
         moves(&seat, &laptop);
         assert!(mount(&laptop, "/image/sample/1").is_ok(), "it reaches the server");
