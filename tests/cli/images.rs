@@ -1,8 +1,9 @@
-//! Images at the command line: clients that run an old version, exports as a catalogue.
+//! Images at the command line: clients that run an old version, exports as a catalogue, programs of another processor.
 
 use std::fs;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bramble::service::events::{Event, Happening};
@@ -10,6 +11,8 @@ use bramble::store::Store;
 use bramble::store::clients::ClientChanges;
 use bramble::store::events::EventRow;
 use bramble::types::{ImageVersion, Moment, Version};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -117,4 +120,68 @@ fn exports_are_a_catalogue() {
     let imported = site.told(&["image", "import", "school", "--name", "copy"]);
     assert!(imported.contains("`copy@1` is ready"), "{imported}");
     assert!(imported.contains("Note: it is school@1 as Bramble "), "{imported}");
+}
+
+/// What begins programs that no processor runs.
+const MAGIC: &[u8; 16] = b"\x7fBRAMBLE-TEST\x01\x02\x03";
+
+/// A handler of the kernel for [`MAGIC`], for the time of a test. Nothing else on this machine begins like that.
+struct Handler(PathBuf);
+
+impl Handler {
+    /// Where the kernel's list is seen by this thread, and by what it starts, only.
+    fn register(name: &str, interpreter: &Path) -> std::io::Result<Self> {
+        const LIST: &str = "/proc/sys/fs/binfmt_misc";
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("none"), LIST, Some("binfmt_misc"), MsFlags::empty(), None::<&str>)?;
+        let magic: String = MAGIC.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let entry = Self(Path::new(LIST).join(name));
+        fs::write(
+            Path::new(LIST).join("register"),
+            format!(":{name}:M::{magic}::{}:F", interpreter.display()),
+        )?;
+        Ok(entry)
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, "-1");
+    }
+}
+
+/// Programs of another processor run in a draft where a handler is registered for them, and a sentence says so where none is.
+#[test]
+#[expect(clippy::print_stdout, reason = "it says that it was not run")]
+fn a_registered_handler_runs_the_programs_of_a_draft() {
+    let busybox = Path::new("/bin/busybox");
+    // Of the type of a program without an interpreter (elf(5), `ET_EXEC`).
+    let is_static = fs::read(busybox).is_ok_and(|bytes| bytes.get(16) == Some(&2));
+    let mut site = Site::new(44);
+    let tree = system(&site);
+    for folder in ["dev", "proc", "sys", "tmp", "run", "root"] {
+        fs::create_dir(tree.join(folder)).expect("made");
+    }
+    fs::write(tree.join("bin/sh"), MAGIC).expect("written");
+    fs::set_permissions(tree.join("bin/sh"), fs::Permissions::from_mode(0o755)).expect("set");
+    let able = nix::unistd::geteuid().is_root() && is_static;
+    let handler = if able { Handler::register("bramble-test", busybox).ok() } else { None };
+    let Some(handler) = handler else {
+        let why = "needs root, binfmt_misc and a static busybox";
+        assert!(std::env::var_os("BRAMBLE_REQUIRE_PEERS").is_none(), "{why}");
+        println!("NOT RUN: {why}");
+        return;
+    };
+    site.serve();
+    site.told(&["image", "import", tree.to_str().expect("UTF-8"), "--name", "foreign"]);
+    site.told(&["image", "draft", "foreign"]);
+    let run =
+        ["image", "run", "foreign", "--", "echo run by $0 > /etc/proof; read said < /etc/proof; echo $said"];
+    assert_eq!(site.told(&run), "run by /bin/sh\n");
+    let proof = fs::read_to_string(site.path("data/images/foreign/draft/etc/proof")).expect("in the draft");
+    assert_eq!(proof, "run by /bin/sh\n");
+    drop(handler);
+    let refused = site.refused(&run);
+    assert!(refused.contains("the programs of `foreign` are for another processor (unknown)"), "{refused}");
 }
