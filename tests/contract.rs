@@ -149,11 +149,13 @@ fn access_list() -> String {
     let helper = |name: &str| HELPER.contains(&name);
     let any = |_: &str| true;
     // Where set-up takes a disk.
-    let mut files = json!({ "/usr/bin/bramble takeover --dry-run --json": ["exec"] });
+    let mut files = serde_json::Map::new();
+    let mut set = |name: String, right: &str| files.insert(name, json!([right]));
+    set("/usr/bin/bramble takeover --dry-run --json".to_owned(), "exec");
     for place in ["/mnt", "/media", "/srv", "/data"] {
-        files[format!("{place}/*")] = json!(["list"]);
-        files[format!("{place}/*bramble-*.tar")] = json!(["read"]);
-        files[format!("{place}/*bramble-image-*.tar.*")] = json!(["read"]);
+        set(format!("{place}/*"), "list");
+        set(format!("{place}/*bramble-*.tar"), "read");
+        set(format!("{place}/*bramble-image-*.tar.*"), "read");
     }
     let list = json!({
         "luci-app-bramble": {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use ubus_rs::{BlobBuf, UbusClientAsync, UbusError, UbusMessage, UbusReader, UbusWriter};
 
-use super::notices::{Field, Notice, Notices};
+use super::notices::{Field, Notice};
 use crate::proto::ubus::attr::without_nul;
 use crate::proto::ubus::message::{self, TooLarge};
 use crate::proto::ubus::{Call, Outcome, Provider, Signature, Status};
@@ -113,15 +113,20 @@ impl Link {
         Ok(Self { provider, object, reader, writer: Writer { notifier, stream, events: 0 } })
     }
 
-    /// Carries out calls and passes on notices until told to stop, or until ubusd is gone.
-    pub async fn serve(self, handler: &Handler, notices: &Notices, stop: &mut Stop) -> End {
+    /// Carries out calls and passes on `notices` until told to stop, or until ubusd is gone.
+    pub async fn serve(
+        self,
+        handler: &Handler,
+        notices: broadcast::Receiver<Arc<Notice>>,
+        stop: &mut Stop,
+    ) -> End {
         let Self { mut provider, object, reader, writer } = self;
         let (incoming, mut inbox) = mpsc::channel(1);
         let (outbox, outgoing) = mpsc::channel::<Outgoing>(OUTGOING);
         let (taken, mut takes) = mpsc::channel(limits::UBUS_CALLS);
         let mut tasks = JoinSet::new();
         tasks.spawn(read(reader, incoming));
-        tasks.spawn(writer.run(object, outgoing, notices.listen(), taken));
+        tasks.spawn(writer.run(object, outgoing, notices, taken));
         let mut calls = JoinSet::new();
         let mut until: Option<Instant> = None;
         let send = |bytes: Vec<u8>, ticket: Option<u32>| {

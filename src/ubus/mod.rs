@@ -60,6 +60,8 @@ impl Ubus {
         let mut outage = Outage::default();
         let mut pause = FIRST_PAUSE;
         loop {
+            // Before the object can be found: whoever finds it may miss nothing from then on.
+            let notices = self.notices.listen();
             let connected = tokio::select! {
                 () = stopped(&mut stop) => break,
                 connected = Link::connect(&self.socket, OBJECT, signature()) => connected,
@@ -69,7 +71,7 @@ impl Ubus {
                     tracing::info!(socket = %self.socket.display(), "object `{OBJECT}` is on ubus");
                     outage.over(&self.health);
                     let since = Instant::now();
-                    match link.serve(&self.handler, &self.notices, &mut stop).await {
+                    match link.serve(&self.handler, notices, &mut stop).await {
                         End::Stopped => break,
                         End::Lost(error) => {
                             if since.elapsed() >= GOOD_AFTER {

@@ -135,7 +135,7 @@ impl Handler {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         mount(Some("none"), LIST, Some("binfmt_misc"), MsFlags::empty(), None::<&str>)?;
-        let magic: String = MAGIC.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let magic = MAGIC.escape_ascii();
         let entry = Self(Path::new(LIST).join(name));
         fs::write(
             Path::new(LIST).join("register"),
@@ -153,7 +153,6 @@ impl Drop for Handler {
 
 /// Programs of another processor run in a draft where a handler is registered for them, and a sentence says so where none is.
 #[test]
-#[expect(clippy::print_stdout, reason = "it says that it was not run")]
 fn a_registered_handler_runs_the_programs_of_a_draft() {
     let busybox = Path::new("/bin/busybox");
     // Of the type of a program without an interpreter (elf(5), `ET_EXEC`).
