@@ -13,6 +13,8 @@ mod power;
 mod services;
 mod storage;
 mod takeover;
+#[cfg(test)]
+mod versions_tests;
 mod waiting;
 
 use std::path::Path;

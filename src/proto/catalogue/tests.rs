@@ -155,6 +155,33 @@ fn what_is_offered() {
 }
 
 proptest! {
+    /// What is written of files beside the list is read back as it was, wherever the list stands.
+    #[test]
+    fn a_written_list_is_read_as_it_was(
+        rows in proptest::collection::vec(("[a-z][a-z0-9-]{0,20}", "[ -~]{0,60}", "[A-Za-z0-9][A-Za-z0-9._+-]{0,30}", any::<[u8; 32]>(), 1_u64..1 << 40), 0..6),
+        on_the_web in any::<bool>(),
+    ) {
+        let list = if on_the_web { base() } else { Link::File("/mnt/stick/catalogue.json".into()) };
+        let entries: Vec<Entry> = rows
+            .into_iter()
+            .filter(|(_, _, file, _, _)| can_name(file))
+            .map(|(name, description, file, sum, bytes)| Entry {
+                name,
+                description: clean(&description, limits::CATALOGUE_TEXT),
+                headings: vec![],
+                place: list.follow(&file).expect("a name"),
+                released: "2026-11-27".to_owned(),
+                file_bytes: Some(bytes),
+                content_bytes: None,
+                file_sum: Some(sum),
+                content_sum: None,
+                devices: tags(crate::types::Arch::Arm64),
+            })
+            .collect();
+        let read = read(&write(&entries), &list, &[]).expect("a list");
+        prop_assert_eq!(read, List { entries, more: vec![], left_out: 0 });
+    }
+
     /// Whatever a list holds: no fault, and all that is answered is within its bounds.
     #[test]
     fn any_list_is_read_within_bounds(
@@ -178,5 +205,16 @@ proptest! {
                 prop_assert!(matches!(&entry.place, Link::Web(url) if is_web(url)), "{:?}", entry.place);
             }
         }
+    }
+}
+
+#[test]
+fn what_a_list_can_name_beside_it() {
+    for good in ["trixie.tar.zst", "School_OS-2.tar.xz", "a+b.tar.zst"] {
+        assert!(can_name(good), "{good}");
+    }
+    for bad in ["", "a b.tar.zst", "caf\u{e9}.tar.zst", "a?b", "a#b", "a%20b", "a/b", "..", "a\\b", "a:\u{7}"]
+    {
+        assert!(!can_name(bad), "{bad}");
     }
 }
