@@ -327,16 +327,18 @@ fn one_step(step: &str, work: &Path, random: &mut Random) {
         let micros = u64::try_from(takes.as_micros()).expect("short");
         let mut moment = Duration::from_micros(random.below(micros + micros / 8));
         let version = new_version(step).map(|version| disk.at.join("data/images").join(version));
-        match version.filter(|_| round == 0) {
-            // Once where it is closest: the tree has its name, and the job is not over.
-            Some(version) => {
+        match (version, round) {
+            // Where it is closest: the tree has its name; and it is on record too, and the job is not over.
+            (Some(version), 0 | 1) => {
+                let number = version.file_name().expect("a number").to_string_lossy().into_owned();
+                let record = version.with_file_name(format!(".{number}.record"));
                 let started = Instant::now();
-                while !version.exists() {
+                while !version.exists() || round == 1 && record.exists() {
                     std::thread::yield_now();
                 }
                 moment = started.elapsed();
             }
-            None => std::thread::sleep(moment),
+            _ => std::thread::sleep(moment),
         }
         if cut == Cut::Power {
             disk.stop();
