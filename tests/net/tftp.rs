@@ -421,7 +421,8 @@ fn what_a_cut_off_boot_left_makes_room() {
             })
             .collect();
         assert_eq!(Rom::new(&room).fetch("fixup4.dat"), room.own("fixup4.dat"));
-        assert_eq!(room.outcomes("start4.elf"), [FileOutcome::Silent; 13], "eight at once, the oldest go");
+        // Eight at once, the oldest go; one file that breaks off again and again is one line.
+        assert_eq!(room.outcomes("start4.elf"), [FileOutcome::Silent]);
         drop(left);
     });
 }
