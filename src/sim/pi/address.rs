@@ -44,7 +44,7 @@ pub fn by_rom(board: &Board, wire: &Ethernet, bootcode: bool) -> Result<Given, D
     let rom = if bootcode { Rom::Pi3BPlus } else { board.rom };
     let (tries, wait) = rom.tries();
     let mut listener = Listener::new(wire, board.mac);
-    let mut unusable = None;
+    let (mut unusable, mut offered) = (None, None);
     for nth in 0..tries {
         let ask = board.discover(nth, bootcode);
         listener.ask(&ask)?;
@@ -66,12 +66,17 @@ pub fn by_rom(board: &Board, wire: &Ethernet, bootcode: bool) -> Result<Given, D
                 if let Some(ack) = bound {
                     return Ok(given(&ack, ack.next_server));
                 }
+                offered = Some(answer.address);
                 break;
             }
             return Ok(given(&answer, sender));
         }
     }
-    Err(unusable.map_or(DhcpError::Silence { tries }, DhcpError::Unusable))
+    Err(match (offered, unusable) {
+        (Some(ip), _) => DhcpError::NoAck(ip),
+        (None, Some(reason)) => DhcpError::Unusable(reason),
+        (None, None) => DhcpError::Silence { tries },
+    })
 }
 
 /// What the kernel's `ip=dhcp` is given.
@@ -92,6 +97,7 @@ fn four_way(
     let mut listener = Listener::new(wire, mac);
     let [_, _, a, b, c, d] = mac.octets();
     let xid = u32::from_be_bytes([d, c, b, a]);
+    let mut offered = None;
     for nth in 0..KERNEL_TRIES {
         let secs = u16::try_from(u64::from(nth) * KERNEL_WAIT.as_secs()).unwrap_or(u16::MAX);
         listener.ask(&says(mac, xid, secs, None))?;
@@ -104,10 +110,11 @@ fn four_way(
             if let Some(ack) = confirm(&mut listener, &request, answer.address, until)? {
                 return Ok(given(&ack, ack.next_server));
             }
+            offered = Some(answer.address);
             break;
         }
     }
-    Err(DhcpError::Silence { tries: KERNEL_TRIES })
+    Err(offered.map_or(DhcpError::Silence { tries: KERNEL_TRIES }, DhcpError::NoAck))
 }
 
 /// Sends a REQUEST, again each second, until the ACK comes; `None` if none comes in time.
@@ -131,7 +138,7 @@ fn confirm(
             }
         }
     }
-    Err(DhcpError::NoAck(wanted))
+    Ok(None)
 }
 
 fn given(answer: &Answer, server: Ipv4Addr) -> Given {
