@@ -309,21 +309,21 @@ impl Signals {
         })
     }
 
+    /// The next one; of several that wait, to stop counts most.
     async fn next(&mut self) -> Told {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => Told::Stop,
             _ = self.interrupt.recv() => Told::Stop,
             _ = self.reload.recv() => Told::Reload,
         }
     }
 
-    /// What was said meanwhile, if anything was; to stop counts most.
+    /// What was said meanwhile, if anything was.
     async fn heard(&mut self) -> Option<Told> {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Some(Told::Stop),
-            _ = self.interrupt.recv() => Some(Told::Stop),
-            _ = self.reload.recv() => Some(Told::Reload),
+            told = self.next() => Some(told),
             () = std::future::ready(()) => None,
         }
     }

@@ -86,10 +86,12 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
     tracing::info!(client = %seat.mac, agent = %hello.agent, sessions = hello.sessions.len(), "agent connected");
     let place = Place { mac: seat.mac, ip: seat.ip };
+    let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
+    let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
     let mut talk = Talk {
         shared: Arc::clone(shared),
         asker: Asker { place, boot_id: hello.boot_id.clone(), desk: shared.desks.of(place.mac) },
-        line: 0,
+        line,
         asks: JoinSet::new(),
         people: None,
         heard: Instant::now(),
@@ -100,9 +102,6 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let can = |what| hello.can.iter().any(|word| word.as_str() == what);
     let (can_health, can_eeprom) = (can(health::CAN), can(eeprom::CAN));
     let (orders, orders_here) = mpsc::channel(limits::CHANNEL_ORDERS);
-    let (commands, commands_here) = mpsc::channel(limits::AGENT_ACTS);
-    let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
-    talk.line = line;
     let number = greet(shared, place, hello, orders).await;
     let wishes =
         Wishes { orders: orders_here, commands: commands_here, health: can_health, eeprom: can_eeprom };
