@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod chain;
+mod hex;
 pub mod image;
 pub mod limits;
 pub mod mac;
@@ -25,6 +26,7 @@ pub mod time;
 
 pub use arch::Arch;
 pub use chain::chain;
+pub use hex::hex;
 pub use image::{BadImageRef, ImageRef, ImageVersion, Version};
 pub use mac::MacAddr;
 pub use mode::{Mode, SeatUse};

@@ -105,7 +105,7 @@ fn start(room: &Classroom, n: usize, up: &Up, updated: i64) -> Option<(Vec<u8>, 
         return None;
     }
     let image = load("pieeprom.upd").expect("the image");
-    assert_eq!(bramble::proto::eeprom::image::hex(&bramble::service::eeprom::sum(&image)), sum);
+    assert_eq!(bramble::types::hex(&bramble::service::eeprom::sum(&image)), sum);
     Some((image, time))
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Entry, Link, Sum};
-use crate::types::Arch;
+use super::{Entry, Link};
+use crate::types::{Arch, hex};
 
 /// The list of `entries`, each of which names a file of its folder. What an entry does not know is left out.
 pub fn write(entries: &[Entry]) -> Vec<u8> {
@@ -16,9 +16,9 @@ pub fn write(entries: &[Entry]) -> Vec<u8> {
                 "url": entry.place.file_name(),
                 "release_date": entry.released,
                 "image_download_size": entry.file_bytes.unwrap_or(0),
-                "image_download_sha256": entry.file_sum.map(hex).unwrap_or_default(),
+                "image_download_sha256": entry.file_sum.map(|sum| hex(&sum)).unwrap_or_default(),
                 "extract_size": entry.content_bytes.unwrap_or(0),
-                "extract_sha256": entry.content_sum.map(hex).unwrap_or_default(),
+                "extract_sha256": entry.content_sum.map(|sum| hex(&sum)).unwrap_or_default(),
                 "devices": entry.devices,
             })
         })
@@ -42,12 +42,4 @@ pub fn tags(arch: Arch) -> Vec<String> {
         Arch::Amd64 => &[],
     };
     tags.iter().map(ToString::to_string).collect()
-}
-
-fn hex(sum: Sum) -> String {
-    sum.iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

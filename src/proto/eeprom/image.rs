@@ -12,7 +12,7 @@
 //! switch over: files are changed in the first one, as Raspberry Pi's own tool does.
 
 use super::Chip;
-use crate::types::{Moment, limits};
+use crate::types::{Moment, hex, limits};
 
 const LOADER: u32 = 0x55aa_f00f;
 const FILE: u32 = 0x55aa_f11f;
@@ -213,12 +213,6 @@ impl Image {
 /// A bootloader of October 2020 or later takes an image only if this time is later than that of the image it has.
 pub fn signature(sha256: &[u8; 32], at: Moment, chip: Chip) -> String {
     format!("{}\nts: {}\ntarget-soc: {}\n", hex(sha256), at.secs(), chip.number())
-}
-
-/// A SHA-256 as people and bootloaders read it.
-pub fn hex(sha256: &[u8; 32]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
-    sha256.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn sections(bytes: &[u8]) -> Result<Vec<Section>, BadImage> {

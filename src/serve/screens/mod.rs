@@ -30,7 +30,7 @@ use crate::service::events::{Events, Happening};
 use crate::service::room::agents::{Agents, Answer};
 use crate::service::room::screens::{Begun, Brought, Line, NotShown, Opened, Screens, Stage, Wanted};
 use crate::sys::random::random;
-use crate::types::{MacAddr, chain, limits};
+use crate::types::{MacAddr, chain, hex, limits};
 
 /// How long an agent may take to bring its side: it starts a program and connects.
 const BROUGHT_WITHIN: Duration = Duration::from_secs(12);
@@ -75,7 +75,7 @@ pub async fn run(shared: Shared, mut stop: Stop) -> Result<(), NoRandom> {
                 if wanted.answer.is_closed() {
                     continue;
                 }
-                let ticket = hex(&random().map_err(NoRandom)?);
+                let ticket = hex(&random::<16>().map_err(NoRandom)?);
                 let password = password(random().map_err(NoRandom)?);
                 views.spawn(view(shared.clone(), wanted, ticket, password));
             }
@@ -318,10 +318,6 @@ async fn greet(
 async fn gone(line: &mut Box<dyn Line>) {
     use tokio::io::AsyncReadExt as _;
     let _ = line.read(&mut [0; 1]).await;
-}
-
-fn hex(bytes: &[u8; 16]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn password(bytes: [u8; rfb::PASSWORD_LENGTH]) -> String {

@@ -26,12 +26,12 @@ pub use self::rollout::{Rollout, State};
 use super::images::bootloader::Bootloader;
 use crate::proto::agent::channel::Label;
 use crate::proto::agent::eeprom::Report;
-use crate::proto::eeprom::image::{self, hex};
+use crate::proto::eeprom::image;
 use crate::proto::eeprom::settings::Settings;
 use crate::service::boot_tree::Content;
 use crate::store::eeproms::EepromRow;
 use crate::store::{Store, StoreError};
-use crate::types::{ImageVersion, MacAddr, Moment, chain, limits};
+use crate::types::{ImageVersion, MacAddr, Moment, chain, hex, limits};
 
 /// What a bootloader asks for.
 const SIGNATURE: &str = "pieeprom.sig";

@@ -24,7 +24,7 @@ use crate::proto::catalogue::{self, BadList, Entry, Family, Link, List};
 use crate::service::clients::Clients;
 use crate::service::jobs::{JobError, Jobs, Outcome, Stopped, Task};
 use crate::store::{Store, StoreError};
-use crate::types::{ImageName, Moment, Revision, chain, limits};
+use crate::types::{ImageName, Moment, Revision, chain, hex, limits};
 
 /// All catalogues. Clones share them.
 #[derive(Clone, Debug)]
@@ -522,11 +522,9 @@ fn number(list: &str, entry: &Entry, nth: u32) -> String {
         sum.update([0]);
     }
     sum.update(nth.to_le_bytes());
-    sum.finalize().iter().take(4).fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut letters = hex(&sum.finalize());
+    letters.truncate(8);
+    letters
 }
 
 /// A name for an image, from that of an operating system or a file: `Raspberry Pi OS (64-bit)` is `raspberry-pi-os-64-bit`.

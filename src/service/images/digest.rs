@@ -3,7 +3,6 @@
 //! Whoever writes the archive and whoever reads it feed it the same values, each from its own side: so it shows damage, and
 //! also that the reader understood every header as it was meant.
 
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::archive::Kind;
 use super::plant::{Meta, Node};
 use crate::proto::manifest::Tail;
+use crate::types::hex;
 
 /// The sum so far, and what it is of.
 #[derive(Clone, Debug, Default)]
@@ -83,11 +83,7 @@ impl TreeDigest {
     /// What the last entry of the archive says.
     pub fn tail(self) -> Tail {
         let Self { sum, entries, bytes } = self;
-        let sha256 = sum.finalize().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        Tail { entries, bytes, sha256 }
+        Tail { entries, bytes, sha256: hex(&sum.finalize()) }
     }
 
     fn number(&mut self, number: u64) {

@@ -33,7 +33,7 @@ use super::web::{self, FetchError};
 use crate::proto::manifest::Head;
 use crate::service::jobs::{Cancelled, Stopped, Task};
 use crate::sys::extents;
-use crate::types::{ByteSize, ImageName, Moment, Version, limits};
+use crate::types::{ByteSize, ImageName, Moment, Version, hex, limits};
 
 /// What somebody asked for. Kept until it is done, so that a stop of Bramble does not lose it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +138,7 @@ impl Library {
             source: &request.source,
             note: exported.as_ref().map_or("", |exported| exported.note.as_str()),
             current: true,
-            sha256: sums.file.map(hex).as_deref(),
+            sha256: sums.file.map(|sum| hex(&sum)).as_deref(),
             bytes: planted.bytes,
             files: planted.files,
             facts: facts.clone(),
@@ -343,7 +343,12 @@ fn check_sums(request: &Request, found: Sums) -> Result<(), ImportError> {
             && wanted != found
         {
             let source_name = request.source.clone();
-            return Err(ImportError::Sum { source_name, found: hex(found), wanted: hex(wanted), of_content });
+            return Err(ImportError::Sum {
+                source_name,
+                found: hex(&found),
+                wanted: hex(&wanted),
+                of_content,
+            });
         }
     }
     Ok(())
@@ -411,13 +416,6 @@ pub fn parse_sum(text: &str) -> Result<Sum, BadSum> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a SHA-256; it has 64 hex digits, as `sha256sum` prints them")]
 pub struct BadSum(pub String);
-
-fn hex(sum: Sum) -> String {
-    sum.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
 
 /// Memory that can be had without pushing others out, in bytes (proc(5), `MemAvailable`).
 pub(super) fn available_memory() -> u64 {

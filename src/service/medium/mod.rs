@@ -32,10 +32,9 @@ use super::eeprom::sum;
 use super::images::bootloader::{self, Bootloader, NoBootloader, Release};
 use super::images::inside::Inside;
 use super::jobs::{Outcome, Stopped, Task};
-use crate::proto::eeprom::image::hex;
 use crate::proto::eeprom::settings::Settings;
 use crate::proto::eeprom::{Chip, config, image};
-use crate::types::{Moment, limits};
+use crate::types::{Moment, hex, limits};
 
 /// What a Pi 4 or 5 is given unless something else is asked for: SD card, network, again; and no offer of Network Install.
 pub const USUAL: &str = "BOOT_ORDER=0xf21,NET_INSTALL_AT_POWER_ON=0";
