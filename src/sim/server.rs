@@ -155,6 +155,8 @@ pub struct Usage {
     /// Resident memory now, and the most there was since [`Server::forget_peak`].
     pub memory: ByteSize,
     pub peak: ByteSize,
+    /// What of the memory now is no page of a file, such as the program itself.
+    pub own: ByteSize,
 }
 
 /// A running daemon. Dropped, it is killed.
@@ -284,6 +286,7 @@ impl Server {
             cpu: Duration::from_millis(ticks * 1000 / per_second.unwrap_or(100)),
             memory: memory("VmRSS:"),
             peak: memory("VmHWM:"),
+            own: memory("RssAnon:"),
         })
     }
 

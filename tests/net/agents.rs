@@ -335,6 +335,9 @@ fn wrong_passwords_are_slowed_down_at_the_seat_where_they_are_typed() {
     });
 }
 
+/// A program for a router, if all of it is in memory: its budget in `cross/targets`. The one that is tested here is larger.
+const PROGRAM: u64 = 7_000_000;
+
 #[test]
 fn a_hundred_log_ins_at_once_take_bounded_memory() {
     const CLIENTS: u16 = 25;
@@ -374,7 +377,7 @@ fn a_hundred_log_ins_at_once_take_bounded_memory() {
         }
         assert_eq!(open_sessions.len(), 100);
         let used = room.server.usage().expect("measured");
-        assert!(used.memory.0 < 40 << 20, "{} with a hundred sessions open", used.memory);
+        assert!(used.own.0 + PROGRAM < 40 << 20, "{} of its own with a hundred sessions open", used.own);
         // Two hashes at a time, and a hundred connections: the budget of a router with a hundred clients.
         assert!(used.peak.0 < 80 << 20, "{} at most, {} now", used.peak, used.memory);
     });
