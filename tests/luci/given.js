@@ -54,6 +54,12 @@ function may(role) {
 	return (object, method) => rights.some((right) => (object == 'uci' ? right.uci : right.ubus?.[object])?.includes(method));
 }
 
+/* Something that goes on at a client. */
+const ACTION = () => ({
+	action: 3, kind: 'message', phase: 'running', by: 'an administrator', message: 'Good morning', started_at: 1, begins_at: 1, ended_at: null,
+	done: 0, of: 1, targets: [], router: null
+});
+
 const VIEWS = [ 'overview', 'clients', 'images', 'people', 'files', 'settings', 'setup', 'log' ];
 
 /* Every text of every answer, word for word a piece of markup. Keys and words that programs read stay. */
@@ -70,4 +76,4 @@ function poison(value, key) {
 	return value;
 }
 
-module.exports = { ACL, EVIL, METHODS, VIEWS, answers, may, poison };
+module.exports = { ACL, ACTION, EVIL, METHODS, VIEWS, answers, may, poison };
