@@ -6,6 +6,7 @@
 const assert = require('node:assert');
 const { after, before, test } = require('node:test');
 
+const { ROLES, pages } = require('./access.js');
 const { answer } = require('./harness.js');
 const { EVIL, VIEWS, answers, poison } = require('./given.js');
 const { Chrome, PROGRAM } = require('./chrome.js');
@@ -19,7 +20,7 @@ let chrome = null, site = null, given = null;
 /* What the router answers: what was recorded, or what a test puts in its place. */
 function reply(object, method, params) {
 	if (object == 'uci')
-		return method == 'get' ? given.uci : (Object.assign(given.uci, params), {});
+		return method == 'get' ? given.uci[params.config] ?? {} : method == 'set' ? (given.uci[params.config] = params.values) : {};
 
 	const found = given[object == 'bramble' ? method : object + '.' + method];
 
@@ -39,10 +40,11 @@ after(async () => {
 	await site?.stop();
 });
 
-async function open(view, look) {
+async function open(view, look, role = 'administrator') {
 	const page = await chrome.page(look);
 
-	await page.open(site.url + '/cgi-bin/luci/admin/bramble/' + view);
+	site.refused.length = 0;
+	await page.open(site.url + '/cgi-bin/luci/admin/bramble/' + view + '?role=' + role);
 	await page.wait(() => document.body.dataset.ready);
 
 	return page;
@@ -58,6 +60,7 @@ for (const view of VIEWS)
 
 			assert.ok(wide <= 0, 'at ' + width + ' px it is ' + wide + ' px too wide');
 			assert.deepStrictEqual(page.troubles, []);
+			assert.deepStrictEqual(site.refused, []);
 			assert.deepStrictEqual(page.asked.filter((url) => !url.startsWith(site.url) && !/^(data|blob|about):/.test(url)), []);
 
 			/* Whoever cannot see it hears what each control is. */
@@ -69,6 +72,21 @@ for (const view of VIEWS)
 			await page.close();
 		}
 	});
+
+for (const role of ROLES.filter((one) => one != 'administrator'))
+	for (const view of pages(role))
+		test('in a browser, for the ' + role + ': ' + view, { skip: SKIP }, async () => {
+			given = answers(role);
+
+			const page = await open(view, { width: 1280, height: 900 }, role);
+
+			/* What a tab asks when it is opened, too. */
+			await page.run(() => document.querySelectorAll('.cbi-tabmenu a').forEach((tab) => tab.click()));
+			await new Promise((resolve) => setTimeout(resolve, 200));
+			assert.deepStrictEqual([ page.troubles, site.refused ], [ [], [] ]);
+			assert.doesNotMatch(await page.says(), /not allowed|not running/);
+			await page.close();
+		});
 
 for (const view of VIEWS)
 	test('in a browser, markup in every field of every answer stays text: ' + view, { skip: SKIP }, async () => {

@@ -3,10 +3,8 @@
 /* What the tests of the pages are given: the answers that were recorded of the daemon, the router's own, and both with
    markup in every text. */
 
-const fs = require('node:fs');
-const path = require('node:path');
-
-const { ROOT, answer } = require('./harness.js');
+const { guard } = require('./access.js');
+const { answer } = require('./harness.js');
 
 const METHODS = answer('methods');
 const EVIL = '<img src=x onerror=alert(1)>';
@@ -31,27 +29,15 @@ const RECORDED = [
 	'account_add', 'account_remove', 'account_export', 'account_import', 'class_list', 'share_list', 'home_usage', 'job_list'
 ];
 
-/* What the daemon says, and what the router says. `role` decides which buttons there are. */
+/* What the daemon says, and what the router says. `role` is of whom rpcd says what they may. */
 function answers(role = 'administrator', change = (name, value) => value) {
-	const roles = { helper: [ 'helper' ], teacher: [ 'helper', 'teacher' ], administrator: [ 'helper', 'teacher', 'administrator' ] }[role];
 	const all = Object.fromEntries(RECORDED.map((name) => [ name, change(name, answer(name)) ]));
 
 	return Object.assign(all, {
-		'session.access': { ubus: { bramble: METHODS.filter((method) => roles.includes(method.role)).map((method) => method.name) } },
+		'session.access': guard(role).whole(),
 		'luci.getMountPoints': change('mounts', structuredClone(MOUNTS)),
 		uci: CONFIG()
 	});
-}
-
-/* What rpcd lets through for a log-in that has these groups, by the access list as it is shipped: objects of ubus with their
-   methods, and under `uci` files. */
-const ACL = JSON.parse(fs.readFileSync(path.join(ROOT, 'luci-app/root/usr/share/rpcd/acl.d/luci-app-bramble.json'), 'utf8'));
-const GROUPS = { helper: [ '-helper' ], teacher: [ '-helper', '-teacher' ], administrator: [ '-helper', '-teacher', '' ] };
-
-function may(role) {
-	const rights = GROUPS[role].flatMap((group) => [ 'read', 'write' ].map((kind) => ACL['luci-app-bramble' + group][kind] ?? {}));
-
-	return (object, method) => rights.some((right) => (object == 'uci' ? right.uci : right.ubus?.[object])?.includes(method));
 }
 
 /* Something that goes on at a client. */
@@ -76,4 +62,4 @@ function poison(value, key) {
 	return value;
 }
 
-module.exports = { ACL, ACTION, EVIL, METHODS, VIEWS, answers, may, poison };
+module.exports = { ACTION, EVIL, METHODS, VIEWS, answers, poison };

@@ -115,9 +115,9 @@ class Element {
 	}
 }
 
-/* A page, and everything that it asks and shows. `answers` are functions or values by the name of the method. `may` is asked
-   of each call, by object and method, as rpcd asks its access list; what it does not let through is refused. */
-function browser(answers = {}, may = () => true) {
+/* A page, and everything that it asks and shows. `answers` are functions or values by the name of the method. `refuses` is asked
+   about each call, as `access.js` has it; what it does not let through is refused. */
+function browser(answers = {}, refuses = () => null) {
 	const seen = { refused: [], calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
 	const document = { body, sent: [], hidden: false, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
@@ -129,6 +129,18 @@ function browser(answers = {}, may = () => true) {
 			seen.sinks.push([ what, text ]);
 
 		return text;
+	}
+
+	/* What a call comes to that is not let through; null for one that is. */
+	function denied(object, method, params) {
+		const refusal = refuses(object, method, params);
+
+		if (!refusal)
+			return null;
+
+		seen.refused.push([ object, method, params.config ?? params.path ?? params.command ].filter((part) => part).join(' '));
+
+		return Promise.reject(new Error('RPC call to %s/%s failed with %s %d: %s'.format(object, method, refusal.code < 0 ? 'error' : 'ubus code', refusal.code, refusal.message)));
 	}
 
 	function E(tag, attributes, children) {
@@ -226,11 +238,10 @@ function browser(answers = {}, may = () => true) {
 
 				seen.calls.push({ method: key, params });
 
-				if (!may(what.object, what.method)) {
-					seen.refused.push(key);
+				const refusal = denied(what.object, what.method, params);
 
-					return Promise.reject(new Error('RPC call to ' + key + ' failed with error -32002: Access denied'));
-				}
+				if (refusal)
+					return refusal;
 
 				if (!(key in answers))
 					return Promise.reject(new Error('RPC call to ' + key + ' failed with error -32000: Object not found'));
@@ -241,23 +252,16 @@ function browser(answers = {}, may = () => true) {
 		}
 	};
 
-	const config = answers.uci ?? {};
+	const config = answers.uci ?? {}, staged = new Set();
 	const uci = {
-		load(file) {
-			if (may('uci', file))
-				return Promise.resolve();
-
-			seen.refused.push('uci ' + file);
-
-			return Promise.reject(new Error('Access denied'));
-		},
+		load: (file) => denied('uci', 'get', { config: file }) ?? Promise.resolve(),
 		unload() {},
-		changes: () => Promise.resolve(config.changes ?? {}),
-		save: () => Promise.resolve(),
-		apply: () => { seen.applied++; return Promise.resolve(); },
+		changes: () => denied('uci', 'changes', {}) ?? Promise.resolve(config.changes ?? {}),
+		save: () => Promise.all([ ...staged ].map((file) => denied('uci', 'set', { config: file }))).then(() => staged.clear()),
+		apply: () => denied('uci', 'apply', {}) ?? Promise.resolve(seen.applied++),
 		get: (file, section, option) => (option ? config[file]?.[section]?.[option] : config[file]?.[section] && '1'),
-		set(file, section, option, value) { ((config[file] ??= {})[section] ??= { '.name': section })[option] = value; },
-		add(file, kind, name) { (config[file] ??= {})[name] = { '.name': name, '.type': kind }; },
+		set(file, section, option, value) { staged.add(file); ((config[file] ??= {})[section] ??= { '.name': section })[option] = value; },
+		add(file, kind, name) { staged.add(file); (config[file] ??= {})[name] = { '.name': name, '.type': kind }; },
 		sections: (file, kind) => Object.values(config[file] ?? {}).filter((one) => !kind || one['.type'] == kind)
 	};
 
@@ -305,7 +309,18 @@ function browser(answers = {}, may = () => true) {
 	const modules = {
 		baseclass: { extend }, view: { extend }, rpc, ui, uci, form,
 		poll: { add(work, seconds) { seen.polls.push({ work, seconds }); } },
-		fs: { list: (folder) => { seen.calls.push({ method: 'fs.list', params: { folder } }); return answers.files?.[folder] ? Promise.resolve(answers.files[folder]) : Promise.reject(new Error('Permission denied')); }, exec: (program, args) => { seen.calls.push({ method: program, params: args }); return Promise.resolve(answers[program] ?? { code: 1, stderr: 'no such program' }); } }
+		fs: {
+			list(folder) {
+				seen.calls.push({ method: 'fs.list', params: { folder } });
+
+				return denied('file', 'list', { path: folder }) ?? (answers.files?.[folder] ? Promise.resolve(answers.files[folder]) : Promise.reject(new Error('Resource not found')));
+			},
+			exec(program, args) {
+				seen.calls.push({ method: program, params: args });
+
+				return denied('file', 'exec', { command: program, params: args }) ?? Promise.resolve(answers[program] ?? { code: 1, stderr: 'no such program' });
+			}
+		}
 	};
 	const window = {
 		location: { hash: '' }, addEventListener() {}, setTimeout: () => 0, clearTimeout() {}

@@ -5,9 +5,11 @@
 const assert = require('node:assert');
 const test = require('node:test');
 
-const { METHODS, VIEWS, answers, may: rights } = require('../given.js');
-const { browser } = require('../harness.js');
+const { ROLES, guard, pages } = require('../access.js');
+const { METHODS, answers } = require('../given.js');
+const { answer, browser } = require('../harness.js');
 const { pressAll, settle } = require('../press.js');
+const { serve } = require('../standin/server.js');
 
 test('roles have the buttons they may use and no others', async () => {
 	const labels = async (role, name) => {
@@ -29,11 +31,16 @@ test('roles have the buttons they may use and no others', async () => {
 		assert.strictEqual((await labels(role, name)).has(label), there, role + ', ' + name + ', ' + label);
 });
 
-for (const [ role, pages ] of [ [ 'helper', [ 'overview', 'clients', 'log' ] ], [ 'teacher', [ 'overview', 'clients', 'people', 'log' ] ], [ 'administrator', VIEWS ] ])
-	for (const name of pages)
+for (const role of ROLES)
+	for (const name of pages(role))
 		test('rpcd lets through whatever the page asks: ' + name + ' for the ' + role, async () => {
+			const { refuses, fetches } = guard(role);
 			const given = answers(role);
-			const page = browser(given, rights(role));
+
+			given['/usr/bin/bramble'] = { code: 0, stdout: JSON.stringify(answer('takeover')) };
+			given.files = { '/mnt/sda1': [ { name: 'bramble-2026-11-27.tar', type: 'file', size: 5e9, mtime: 1795782000 }, { name: 'bramble-image-trixie-1.tar.zst', type: 'file', size: 5e9, mtime: 1795782000 } ] };
+
+			const page = browser(given, refuses);
 			const node = await page.open('bramble.' + name);
 
 			node.view.more?.();
@@ -42,27 +49,60 @@ for (const [ role, pages ] of [ [ 'helper', [ 'overview', 'clients', 'log' ] ], 
 			await pressAll(page, node);
 			assert.deepStrictEqual(page.seen.refused, []);
 			assert.ok(page.seen.calls.length > 1);
+
+			/* Nor does it lead where LuCI would show a refusal, or offer a file that cannot be fetched. */
+			const links = node.all((one) => one.attributes.href?.includes('/admin/')).map((one) => one.attributes.href.match(/bramble\/(\w+)/)?.[1]);
+			const files = page.document.sent.map((form) => form.children.find((one) => one.attributes.name == 'path').attributes.value);
+
+			assert.deepStrictEqual(links.filter((link) => !pages(role).includes(link)), []);
+			assert.deepStrictEqual(files.filter((file) => !fetches(file)), []);
+			assert.strictEqual(files.length > 0, [ 'images', 'files' ].includes(name));
 		});
 
-test('rpcd refuses what a role is not for, whatever a page shows', async () => {
-	for (const role of [ 'helper', 'teacher', 'administrator' ]) {
-		const page = browser({}, rights(role));
-		const api = page.load('bramble.api');
-		const roles = { helper: [ 'helper' ], teacher: [ 'helper', 'teacher' ], administrator: [ 'helper', 'teacher', 'administrator' ] }[role];
+for (const role of ROLES)
+	test('every method that is not for the ' + role + ' is refused when it is called, and every other one is not', async () => {
+		const site = await serve(() => ({}));
+		const ask = (object, method, params) => fetch(site.url + '/ubus/?role=' + role, { method: 'POST', body: JSON.stringify({ object, method, params }) }).then((reply) => reply.json());
+		const roles = ROLES.slice(0, ROLES.indexOf(role) + 1);
+		const ours = role == 'administrator';
 
-		for (const method of METHODS) {
-			const name = method.name.replace(/_(\w)/g, (whole, letter) => letter.toUpperCase());
+		try {
+			for (const method of METHODS)
+				assert.strictEqual((await ask('bramble', method.name, {})).code ?? 0, roles.includes(method.role) ? 0 : -32002, method.name);
 
-			if (!api[name])
-				continue;
+			assert.deepStrictEqual(site.refused.length, METHODS.filter((method) => !roles.includes(method.role)).length);
 
-			const { code } = await api[name]({}).then(() => ({}), (error) => error);
+			/* What the pages ask of the router itself. */
+			for (const [ object, method, params, code ] of [
+				[ 'uci', 'get', { config: 'bramble' }, 6 ],
+				[ 'uci', 'set', { config: 'bramble' }, -32002 ],
+				[ 'uci', 'apply', {}, -32002 ],
+				[ 'luci', 'getMountPoints', {}, -32002 ],
+				[ 'rc', 'init', { name: 'bramble', action: 'stop' }, -32002 ],
+				[ 'file', 'exec', { command: '/usr/bin/bramble', params: [ 'takeover', '--dry-run', '--json' ] }, -32002 ]
+			])
+				assert.strictEqual((await ask(object, method, params)).code ?? 0, ours ? 0 : code, object + '.' + method);
 
-			assert.strictEqual(code, roles.includes(method.role) ? 'not_running' : 'not_allowed', role + ', ' + method.name);
+			/* And what nobody but root may. */
+			for (const [ object, method, params, code ] of [
+				[ 'file', 'exec', { command: '/usr/bin/bramble', params: [ 'account', 'list' ] }, ours ? 6 : -32002 ],
+				[ 'file', 'read', { path: '/etc/shadow' }, -32002 ],
+				[ 'uci', 'set', { config: 'network' }, ours ? 6 : -32002 ],
+				[ 'uci', 'get', { config: 'rpcd' }, 6 ],
+				[ 'system', 'reboot', {}, -32002 ]
+			])
+				assert.strictEqual((await ask(object, method, params)).code, code, object + '.' + method);
 		}
+		finally {
+			await site.stop();
+		}
+	});
 
-		assert.strictEqual(page.seen.refused.length > 0, role != 'administrator');
-	}
+test('a refusal of rpcd is told in plain words', async () => {
+	const api = browser({}, guard('helper').refuses).load('bramble.api');
+
+	await assert.rejects(api.clientForget({ client: 'lab-01' }), { code: 'not_allowed', message: 'You are not allowed to do this.' });
+	await assert.rejects(api.overview(), { code: 'not_running' });
 });
 
 test('whoever may not change the configuration has nothing to save', async () => {

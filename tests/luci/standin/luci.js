@@ -70,7 +70,7 @@
 	const ask = (object, method, params) => fetch('/ubus/' + location.search, { method: 'POST', body: JSON.stringify({ object, method, params }) })
 		.then((reply) => reply.json()).then((reply) => {
 			if (reply.code)
-				throw new Error('RPC call to %s/%s failed with error %d: %s'.format(object, method, reply.code, reply.message));
+				throw new Error('RPC call to %s/%s failed with %s %d: %s'.format(object, method, reply.code < 0 ? 'error' : 'ubus code', reply.code, reply.message));
 
 			return reply.result;
 		});
@@ -145,17 +145,17 @@
 		changes: { apply() {} }
 	};
 
-	let config = {};
+	const config = {}, staged = new Set();
 
 	const uci = {
-		load: () => ask('uci', 'get', {}).then((values) => { config = values; }),
+		load: (file) => ask('uci', 'get', { config: file }).then((values) => { config[file] = values; }),
 		unload() {},
-		changes: () => Promise.resolve({}),
-		save: () => ask('uci', 'set', config),
-		apply: () => Promise.resolve(),
+		changes: () => ask('uci', 'changes', {}),
+		save: () => Promise.all([ ...staged ].map((file) => ask('uci', 'set', { config: file, values: config[file] }))).then(() => staged.clear()),
+		apply: () => ask('uci', 'apply', {}),
 		get: (file, section, option) => (option ? config[file]?.[section]?.[option] : config[file]?.[section] && '1'),
-		set(file, section, option, value) { ((config[file] ??= {})[section] ??= { '.name': section })[option] = value; },
-		add(file, kind, name) { (config[file] ??= {})[name] = { '.name': name, '.type': kind }; return name; },
+		set(file, section, option, value) { staged.add(file); ((config[file] ??= {})[section] ??= { '.name': section })[option] = value; },
+		add(file, kind, name) { staged.add(file); (config[file] ??= {})[name] = { '.name': name, '.type': kind }; return name; },
 		sections: (file, kind) => Object.values(config[file] ?? {}).filter((one) => !kind || one['.type'] == kind)
 	};
 
@@ -224,7 +224,7 @@
 		baseclass: { extend }, view: { extend }, rpc, ui, uci, form,
 		poll: { add(work, seconds) { work(); setInterval(work, 1000 * seconds); } },
 		fs: {
-			exec: (program, args) => ask('file', 'exec', { program, args }),
+			exec: (program, args) => ask('file', 'exec', { command: program, params: args }),
 			list: (folder) => ask('file', 'list', { path: folder }).then((reply) => reply.entries)
 		}
 	};

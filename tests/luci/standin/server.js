@@ -1,18 +1,22 @@
 'use strict';
 
-/* Serves the pages, unmodified, with the stand-in for LuCI around them and the recorded answers of the daemon behind. */
+/* Serves the pages, unmodified, with the stand-in for LuCI around them and the recorded answers of the daemon behind. Between
+   them stands the access list, as uhttpd and rpcd keep it: who asks is the role in the address, `?role=helper`. */
 
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 
+const { guard } = require('../access.js');
 const { ROOT } = require('../harness.js');
 
 const HTDOCS = path.join(ROOT, 'luci-app/htdocs');
 const TYPES = { '.js': 'text/javascript', '.css': 'text/css' };
 
-/* `reply` answers a call: a value, null where there is no such thing, or what `{ code, message }` says went wrong. */
+/* `reply` answers a call that was let through: a value, or nothing where there is no such object. `refused`, in what comes back,
+   has the calls that were not. */
 async function serve(reply) {
+	const refused = [];
 	const server = http.createServer((request, response) => {
 		const url = new URL(request.url, 'http://router');
 		const send = (type, body, code) => {
@@ -26,9 +30,13 @@ async function serve(reply) {
 			request.on('data', (piece) => { body += piece; });
 			request.on('end', () => {
 				const { object, method, params } = JSON.parse(body);
-				const result = reply(object, method, params, url.searchParams);
+				const refusal = guard(url.searchParams.get('role') ?? 'administrator').refuses(object, method, params);
+				const result = refusal ? undefined : reply(object, method, params);
 
-				send('application/json', JSON.stringify(result === undefined ? { code: -32000, message: 'Object not found' } : { result }));
+				if (refusal)
+					refused.push([ object, method ].join('.'));
+
+				send('application/json', JSON.stringify(refusal ?? (result === undefined ? { code: -32000, message: 'Object not found' } : { result })));
 			});
 
 			return;
@@ -49,7 +57,7 @@ async function serve(reply) {
 
 	await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 
-	return { url: 'http://127.0.0.1:' + server.address().port, stop: () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }) };
+	return { refused, url: 'http://127.0.0.1:' + server.address().port, stop: () => new Promise((resolve) => { server.close(resolve); server.closeAllConnections(); }) };
 }
 
 module.exports = { serve };
