@@ -36,6 +36,7 @@ class Element {
 	get children() { return this.childNodes.filter((node) => node instanceof Element); }
 	get firstElementChild() { return this.children[0] ?? null; }
 	get nextSibling() { const all = this.parentNode?.childNodes ?? []; return all[all.indexOf(this) + 1] ?? null; }
+	get isConnected() { return this.parentNode ? this.parentNode.isConnected : !this.closed; }
 	get textContent() { return this.childNodes.map((node) => node.textContent).join(' '); }
 	get value() { return this.typed ?? this.attributes.value ?? (this.tagName == 'TEXTAREA' ? this.textContent : this.tagName == 'SELECT' ? this.chosen() : ''); }
 	set value(text) { this.typed = text; }
@@ -120,7 +121,7 @@ class Element {
 function browser(answers = {}, refuses = () => null) {
 	const seen = { refused: [], calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
-	const document = { body, sent: [], hidden: false, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
+	const document = { body, sent: [], hidden: false, createTextNode: (text) => new Text(text), listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
 
 	Element.prototype.ownerDocument = document;
 
@@ -210,13 +211,17 @@ function browser(answers = {}, refuses = () => null) {
 		return Promise.resolve(run.apply(context, args.concat(more)));
 	};
 
+	/* A dialog that is replaced is not in the page any more. */
+	const close = () => { const open = seen.modals[seen.modals.length - 1]; if (open) open.node.closed = true; };
+
 	const ui = {
 		createHandlerFn: handler,
 		showModal(title, nodes) {
 			sink('title of a dialog', title);
+			close();
 			seen.modals.push({ title: E('h4', {}, title).textContent, node: E('div', {}, nodes) });
 		},
-		hideModal() { seen.modals.push(null); },
+		hideModal() { close(); seen.modals.push(null); },
 		addNotification(title, nodes, kind) {
 			sink('title of a notice', title);
 			seen.notices.push({ text: E('div', {}, nodes).textContent, kind });

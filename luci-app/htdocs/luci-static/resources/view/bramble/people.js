@@ -162,17 +162,17 @@ return view.extend({
 			'selected': value == this.query['class'] ? '' : null
 		}, [ label ])));
 		show.fill(this.groups, [
-			api.may('class_add') ? E('div', { 'class': 'bramble-tools' }, [ act.button(_('Add…'), () => accounts.addClass(done), 'add') ]) : '',
+			api.may('class_add') ? E('div', { 'class': 'bramble-tools' }, [ act.button(_('Add…'), () => accounts.addClass(done), 'add', { 'data-key': 'class-add' }) ]) : '',
 			show.table([ _('Class'), _('Members'), _('Space for files'), _('Note'), '' ], this.classes.map((one) => [
 				one.name,
 				show.number(one.members),
 				one.quota == null ? '' : show.size(one.quota),
 				one.note,
 				[
-					api.may('class_set') ? act.button(_('Edit…'), () => accounts.editClass(one, done), 'edit') : '',
-					api.may('class_move') ? act.button(_('Move everybody…'), () => accounts.moveClass(one, this.classes, done)) : '',
-					api.may('account_password') ? act.button(_('New passwords…'), () => accounts.resetClass(one, done)) : '',
-					api.may('class_remove') ? act.button(_('Remove…'), () => accounts.removeClass(one, done), 'remove') : ''
+					api.may('class_set') ? act.button(_('Edit…'), () => accounts.editClass(one, done), 'edit', { 'data-key': 'class-edit-' + one.name }) : '',
+					api.may('class_move') ? act.button(_('Move everybody…'), () => accounts.moveClass(one, this.classes, done), 'action', { 'data-key': 'class-move-' + one.name }) : '',
+					api.may('account_password') ? act.button(_('New passwords…'), () => accounts.resetClass(one, done), 'action', { 'data-key': 'class-passwords-' + one.name }) : '',
+					api.may('class_remove') ? act.button(_('Remove…'), () => accounts.removeClass(one, done), 'remove', { 'data-key': 'class-remove-' + one.name }) : ''
 				]
 			]), _('There is no class yet.'))
 		]);
