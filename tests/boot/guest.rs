@@ -13,8 +13,17 @@ use bramble::types::MacAddr;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// Longest wait for one thing on a console; a boot takes 25 s here, five times that on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Longest wait for one thing; a boot takes 25 s here, ten times that on a machine that does much else.
+pub const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Waits until `is` holds.
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is() {
+        assert!(begin.elapsed() < PATIENCE, "not seen in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// What a boot of the guest needs.
 pub struct Boot<'a> {

@@ -3,23 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, eventually};
 use crate::people::initrd;
 use crate::room::{CLIENT, Room, SECOND, needs};
 
 const ANNA: &str = "annas own password";
 const BERTA: &str = "bertas own password";
-
-/// Waits until `is` holds.
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < Duration::from_mins(2), "not seen in time: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
 
 fn asked(room: &Room, client: &str, field: &str) -> String {
     let told: serde_json::Value =

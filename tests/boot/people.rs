@@ -5,9 +5,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, eventually};
 use crate::room::{CLIENT, Room, SECOND, made, needs, release};
 use crate::sha256;
 
@@ -207,11 +206,7 @@ fn crash(room: &mut Room, guest: &mut Guest) {
     guest.output("exec 8<file");
     guest.type_line(WRITE);
     let big = room.data().join("homes/anna/big");
-    let begin = Instant::now();
-    while fs::metadata(&big).map_or(0, |about| about.len()) < 1_000_000 {
-        assert!(begin.elapsed() < Duration::from_mins(1), "the file does not grow");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually("the file grows", || fs::metadata(&big).map_or(0, |about| about.len()) >= 1_000_000);
     room.stop();
     let there = fs::metadata(&big).expect("a file").len();
     assert!(there < expected.len().try_into().expect("fits"), "it was still being written");

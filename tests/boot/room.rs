@@ -7,14 +7,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use bramble::sim::net::{Lab, Machine};
 use bramble::types::MacAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::guest::{Boot, Guest};
+use crate::guest::{Boot, Guest, eventually};
 use crate::harness;
 
 pub const CLIENT: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
@@ -145,11 +144,9 @@ impl Room {
     }
 
     fn wait_until_ready(&self) {
-        let begin = Instant::now();
-        while !self.command(&["status"]).output().expect("bramble runs").status.success() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "the daemon does not get ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually("the daemon is ready", || {
+            self.command(&["status"]).output().expect("bramble runs").status.success()
+        });
     }
 
     pub fn command(&self, args: &[&str]) -> std::process::Command {
@@ -304,11 +301,7 @@ impl Room {
         let before = loaded();
         let daemon = Pid::from_raw(i32::try_from(self.daemon.id()).expect("a process number fits"));
         kill(daemon, Signal::SIGHUP).expect("it is running");
-        let begin = Instant::now();
-        while loaded() == before {
-            assert!(begin.elapsed() < Duration::from_secs(30), "the daemon does not read its configuration");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually("the daemon has read its configuration", || loaded() != before);
     }
 
     /// The daemon is gone until [`Self::start_again`].

@@ -11,6 +11,7 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::guest::{PATIENCE, eventually};
 use crate::room::{Room, needs};
 
 /// Types `lines` into a shell without a terminal.
@@ -48,7 +49,7 @@ impl Sitting {
         let begin = Instant::now();
         while !self.shown.contains(wanted) {
             assert!(
-                begin.elapsed() < Duration::from_mins(1),
+                begin.elapsed() < PATIENCE,
                 "`{wanted}` did not appear in:\n{}",
                 self.shown
             );
@@ -79,14 +80,6 @@ fn at_work(mark: &str) -> usize {
             std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|line| line.contains(mark))
         })
         .count()
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]
@@ -188,11 +181,11 @@ fn a_terminal_one_at_a_time_and_whatever_ends_it() {
 
         // The person's connection to the router ends, in the worst way.
         sitting.type_line("sleep 4242 & sleep 4243");
-        until("it sleeps", || at_work("4242") > 0 && at_work("4243") > 0);
+        eventually("it sleeps", || at_work("4242") > 0 && at_work("4243") > 0);
         kill(Pid::from_raw(sitting.child.id().cast_signed()), Signal::SIGKILL).expect("killed");
-        until("everything inside ends", || at_work("4242") + at_work("4243") == 0);
+        eventually("everything inside ends", || at_work("4242") + at_work("4243") == 0);
         sitting.child.wait().expect("it ended");
-        until("the draft is free", || {
+        eventually("the draft is free", || {
             !room.bramble(&["image", "show", "debian"]).contains("A shell is open")
         });
 
@@ -200,7 +193,7 @@ fn a_terminal_one_at_a_time_and_whatever_ends_it() {
         sitting.expect("(draft of debian)root@");
         sitting.type_line("sleep 4244 & exit 5");
         assert_eq!(sitting.child.wait().expect("it ended").code(), Some(5));
-        until("what was left behind ends", || at_work("4244") == 0);
+        eventually("what was left behind ends", || at_work("4244") == 0);
         let published = room.bramble(&["image", "publish", "debian"]);
         assert!(published.contains("`debian@2` is published"), "{published}");
         assert!(!room.data().join("images/debian/2/usr/sbin/policy-rc.d").exists());
@@ -234,21 +227,21 @@ fn a_command_is_a_job_with_its_output() {
 
         // Cancelled: what runs is ended, and the job says what that means.
         room.bramble(&["image", "run", "--detach", "debian", "--", "sleep 4245; echo never"]);
-        until("it runs", || at_work("4245") > 0);
+        eventually("it runs", || at_work("4245") > 0);
         let list: serde_json::Value =
             serde_json::from_str(&room.bramble(&["--json", "job", "list"])).expect("JSON");
         let job = list.pointer("/jobs/0/id").and_then(serde_json::Value::as_u64).expect("a job").to_string();
         room.bramble(&["job", "cancel", &job]);
-        until("it ends", || at_work("4245") == 0);
-        until("the job is over", || {
+        eventually("it ends", || at_work("4245") == 0);
+        eventually("the job is over", || {
             room.bramble(&["job", "show", &job]).contains("what it did until then is in the draft")
         });
 
         // The daemon is killed: so is everything inside, and the draft is still a draft.
         room.bramble(&["image", "run", "--detach", "debian", "--", "sleep 4246"]);
-        until("it runs", || at_work("4246") > 0);
+        eventually("it runs", || at_work("4246") > 0);
         room.kill_and_restart();
-        until("it ended with the daemon", || at_work("4246") == 0);
+        eventually("it ended with the daemon", || at_work("4246") == 0);
         let said = run(&room, &["id", "-u"]);
         assert_eq!(text(&said), "0\n");
     });
