@@ -48,11 +48,7 @@ impl Sitting {
     fn expect(&mut self, wanted: &str) {
         let begin = Instant::now();
         while !self.shown.contains(wanted) {
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "`{wanted}` did not appear in:\n{}",
-                self.shown
-            );
+            assert!(begin.elapsed() < PATIENCE, "`{wanted}` did not appear in:\n{}", self.shown);
             let mut fds = [nix::poll::PollFd::new(
                 std::os::fd::AsFd::as_fd(&self.terminal),
                 nix::poll::PollFlags::POLLIN,
