@@ -12,7 +12,7 @@ use crate::proto::agent::health::Health as AgentHealth;
 pub use crate::service::accounts::import::{Fate, LineFate};
 pub use crate::service::accounts::steps::{Outcome, Step};
 pub use crate::service::boots::{Boot, RoomBoots};
-use crate::service::events::Event;
+use crate::service::events::{Event, Weight};
 use crate::service::health::ServiceHealth;
 pub use crate::service::homes::{Attic, HomeUsage};
 pub use crate::service::images::catalogue::{News, Offer, Source as CatalogueSource};
@@ -227,6 +227,8 @@ impl From<&Problem> for ProblemAt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
     pub events: Vec<ClientEvent>,
+    /// There are older ones of this kind.
+    pub more: bool,
 }
 
 /// One line of a timeline and whose it is.
@@ -234,6 +236,7 @@ pub struct Events {
 pub struct ClientEvent {
     pub client: MacAddr,
     pub name: HostName,
+    pub weight: Weight,
     #[serde(flatten)]
     pub line: Line,
 }

@@ -16,7 +16,7 @@ use crate::config::Modes;
 use crate::service::boots::of_room;
 use crate::service::clients::Known;
 use crate::service::eeprom::State as RolloutState;
-use crate::service::events::{Event, Events as Timelines};
+use crate::service::events::{Event, Events as Timelines, Weight};
 use crate::service::images::Images;
 use crate::service::room::agents::Agents;
 use crate::service::room::vitals::Vital;
@@ -76,16 +76,29 @@ impl Api {
         let count = args.number("count")?.unwrap_or(EVENTS).min(EVENTS_MOST);
         let names: HashMap<MacAddr, HostName> =
             self.clients.all().into_iter().map(|known| (known.mac, known.name)).collect();
-        let latest = self.events.latest(usize::try_from(count).unwrap_or(usize::MAX));
+        let name = |client: MacAddr| {
+            names.get(&client).cloned().unwrap_or_else(|| crate::service::clients::default_name(client))
+        };
+        let lower = |text: Option<String>| text.map(|text| text.to_ascii_lowercase());
+        let (client, account) = (lower(args.get("client")?), lower(args.get("account")?));
+        let (least, before): (Option<Weight>, Option<Moment>) = (args.get("least")?, args.get("before")?);
+        let wanted = |mac: MacAddr, event: &Event| {
+            let has = |text: &str, part: &String| text.to_ascii_lowercase().contains(part);
+            client.as_ref().is_none_or(|part| has(name(mac).as_str(), part) || has(&mac.to_string(), part))
+                && account
+                    .as_ref()
+                    .is_none_or(|part| event.what.account().is_some_and(|of| has(of.as_str(), part)))
+                && least.is_none_or(|least| event.what.weight() >= least)
+                && before.is_none_or(|before| event.at < before)
+        };
+        let (latest, more) = self.events.latest(usize::try_from(count).unwrap_or(usize::MAX), wanted);
         let events = latest.into_iter().map(|(client, event)| ClientEvent {
             client,
-            name: names
-                .get(&client)
-                .cloned()
-                .unwrap_or_else(|| crate::service::clients::default_name(client)),
+            name: name(client),
+            weight: event.what.weight(),
             line: Line::from(event),
         });
-        Ok(Events { events: events.collect() })
+        Ok(Events { events: events.collect(), more })
     }
 
     /// Whom the argument `client` means.

@@ -118,7 +118,13 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "events",
         access: Access::Read,
-        params: &[may("count", Kind::Number, "how many at most, newest last; 50 unless told")],
+        params: &[
+            may("count", Kind::Number, "how many, newest last; 50 unless told, and at most 1000"),
+            may("client", Kind::Text, "only of clients with this in their name or hardware address"),
+            may("account", Kind::Text, "only what is about accounts with this in their name"),
+            may("least", Kind::Text, "only what weighs as much: `detail`, `matter` or `trouble`"),
+            may("before", Kind::Number, "only what is older: a time as `at` of an event has it"),
+        ],
         help: "What the clients did last",
     },
     Method {

@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -47,7 +48,7 @@ use crate::api::Refusal;
 use crate::api::answer;
 use crate::config;
 use crate::sys::terminal;
-use crate::types::{HostName, ImageRef, RoomName, UserName, chain};
+use crate::types::{HostName, ImageRef, Moment, RoomName, UserName, chain};
 
 /// Where the configuration is unless told otherwise.
 pub const CONFIG: &str = "/etc/config/bramble";
@@ -104,11 +105,7 @@ pub enum Command {
     /// Show what runs, what it serves and what needs attention
     Status,
     /// Show what the clients did last
-    Events {
-        /// How many lines
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        count: u64,
-    },
+    Events(Filter),
     /// Clients: the Pis of this network
     #[command(subcommand)]
     Client(ClientCommand),
@@ -164,6 +161,26 @@ pub enum Command {
         /// BusyBox's ash cannot be taught to complete
         shell: Shell,
     },
+}
+
+/// Which of the events are shown.
+#[derive(Debug, Args, Serialize)]
+pub struct Filter {
+    /// How many lines
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub count: u64,
+    /// Only of clients with this in their name or hardware address
+    #[arg(long, value_name = "PART")]
+    pub client: Option<String>,
+    /// Only what is about accounts with this in their name
+    #[arg(long, value_name = "PART")]
+    pub account: Option<String>,
+    /// Only what weighs as much: every step, what matters, or trouble
+    #[arg(long, value_parser = ["detail", "matter", "trouble"])]
+    pub least: Option<String>,
+    /// Only what is older, such as "2026-11-23 17:04:05", in UTC as the lines have it, or the number that `--json` shows
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<Moment>,
 }
 
 /// Shells that can be taught to complete a command line.
@@ -368,7 +385,9 @@ pub fn run(cli: &Cli, serve: impl FnOnce(&Serve) -> ExitCode) -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status => ask(cli, "status", &json!({}), show::status),
-        Command::Events { count } => ask(cli, "events", &json!({ "count": count }), show::events),
+        Command::Events(filter) => {
+            ask(cli, "events", &json!(filter), |events, width| show::events(events, filter, width))
+        }
         Command::Client(command) => client(cli, command),
         Command::Room(command) => actions::room(cli, command),
         Command::Plan { room, clients } => {

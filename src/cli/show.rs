@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::Filter;
 use super::text::{span, table, wrap};
 use crate::api::answer::{
     Client, ClientDetail, ClientVerdict, Clients, Events, Forgotten, JobStatus, Jobs, Line, Started, Status,
@@ -193,10 +194,17 @@ pub(super) fn said(line: &ConsoleLine) -> String {
     format!("> {}", line.line)
 }
 
-pub fn events(events: &Events, width: usize) -> String {
-    if events.events.is_empty() {
-        return "No client has done anything since Bramble was started.\n".to_owned();
-    }
+pub fn events(events: &Events, filter: &Filter, width: usize) -> String {
+    let Some(oldest) = events.events.first() else {
+        let Filter { client, account, least, before, .. } = filter;
+        let all = client.is_none() && account.is_none() && least.is_none() && before.is_none();
+        let nothing = if all {
+            "No client has done anything since Bramble was started."
+        } else {
+            "Nothing of this kind has happened."
+        };
+        return format!("{nothing}\n");
+    };
     let line = |event: &crate::api::answer::ClientEvent| {
         let times = if event.line.event.times > 1 {
             format!(", {} times", event.line.event.times)
@@ -209,7 +217,13 @@ pub fn events(events: &Events, width: usize) -> String {
             width,
         )
     };
-    events.events.iter().map(line).collect()
+    let mut text: String = events.events.iter().map(line).collect();
+    if events.more {
+        // Several happen in one second, which is all that a line shows of it.
+        let at = oldest.line.event.at.millis();
+        text += &wrap("", &format!("There are older ones: `--before {at}`."), width);
+    }
+    text
 }
 
 pub fn adopted(detail: &ClientDetail, width: usize) -> String {

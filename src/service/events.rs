@@ -17,7 +17,7 @@ use portable_atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
-pub use self::happening::{FileOutcome, Happening};
+pub use self::happening::{FileOutcome, Happening, Weight};
 use super::boots::{Boot, Boots};
 use crate::store::events::{BootRow, EventRow};
 use crate::store::{Store, StoreError};
@@ -187,17 +187,25 @@ impl Events {
         self.lock().rings.get(&client).map(|ring| ring.link).unwrap_or_default()
     }
 
-    /// The newest `count` events over all clients, oldest first.
-    pub fn latest(&self, count: usize) -> Vec<(MacAddr, Event)> {
+    /// Of the events over all clients that are `wanted` the newest `count`, oldest first, and whether there are older ones. What
+    /// happened at the same moment as the oldest of them is with it, so that a caller may go on before that moment.
+    pub fn latest(
+        &self,
+        count: usize,
+        wanted: impl Fn(MacAddr, &Event) -> bool,
+    ) -> (Vec<(MacAddr, Event)>, bool) {
         let inner = self.lock();
         let mut all: Vec<(MacAddr, &Event)> = inner
             .rings
             .iter()
             .flat_map(|(mac, ring)| ring.events.iter().map(|event| (*mac, event)))
+            .filter(|(mac, event)| wanted(*mac, event))
             .collect();
         all.sort_by_key(|(mac, event)| (event.at, *mac));
         let skip = all.len().saturating_sub(count);
-        all.into_iter().skip(skip).map(|(mac, event)| (mac, event.clone())).collect()
+        let oldest = all.get(skip).map(|(_, event)| event.at);
+        let skip = all.iter().take(skip).take_while(|(_, event)| Some(event.at) != oldest).count();
+        (all.into_iter().skip(skip).map(|(mac, event)| (mac, event.clone())).collect(), skip > 0)
     }
 
     /// Drops the timeline of `client`, here and in the store.

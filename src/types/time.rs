@@ -1,6 +1,7 @@
 //! Points in time and durations as people write them.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,34 @@ impl fmt::Display for Moment {
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
         write!(f, "{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
+    }
+}
+
+/// The text was not a point in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time; write day and time of day in UTC, such as `2026-11-23 17:04:05`")]
+pub struct BadMoment(String);
+
+/// Reads what `Display` writes, with a blank or a `T` in between, or a bare number as programs send it: milliseconds since 1970.
+impl FromStr for Moment {
+    type Err = BadMoment;
+
+    fn from_str(text: &str) -> Result<Self, BadMoment> {
+        let bad = || BadMoment(text.chars().take(40).collect());
+        if let Ok(millis) = text.parse() {
+            return Ok(Self::from_millis(millis));
+        }
+        let (date, clock) = text.split_once([' ', 'T']).ok_or_else(bad)?;
+        let end_of_day = parse_date(date).map_err(|_| bad())?;
+        let parts: Vec<i64> = clock
+            .split(':')
+            .map(|part| {
+                part.parse().ok().filter(|_| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()))
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(bad)?;
+        let &[hours @ 0..24, minutes @ 0..60, seconds @ 0..60] = parts.as_slice() else { return Err(bad()) };
+        Ok(Self::from_secs(end_of_day.secs() - 86_399 + hours * 3600 + minutes * 60 + seconds))
     }
 }
 
@@ -186,6 +215,20 @@ mod tests {
         ];
         for (secs, text) in rows {
             assert_eq!(Moment::from_secs(secs).to_string(), text);
+            if secs >= 0 {
+                assert_eq!(text.parse(), Ok(Moment::from_secs(secs)));
+                assert_eq!(text.replace(' ', "T").parse(), Ok(Moment::from_secs(secs)));
+            }
         }
+        assert_eq!("1795453445123".parse(), Ok(Moment::from_millis(1_795_453_445_123)));
+        for text in
+            ["", "2026-11-23", "2026-11-23 24:00:00", "2026-11-23 1:2:3", "2026-11-23 17:04", "yesterday"]
+        {
+            assert_eq!(text.parse::<Moment>(), Err(BadMoment(text.to_owned())));
+        }
+        assert_eq!(
+            BadMoment("noon".to_owned()).to_string(),
+            "`noon` is not a time; write day and time of day in UTC, such as `2026-11-23 17:04:05`"
+        );
     }
 }

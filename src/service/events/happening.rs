@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -85,7 +86,68 @@ pub enum FileOutcome {
     Refused,
 }
 
+/// How much it matters to a person who looks for what went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// One of the many steps of every boot.
+    Detail,
+    /// How far a client came, and who sat there.
+    Matter,
+    /// Something went wrong.
+    Trouble,
+}
+
+/// The text was not a weight.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is none of `detail`, `matter` and `trouble`")]
+pub struct BadWeight(String);
+
+impl FromStr for Weight {
+    type Err = BadWeight;
+
+    fn from_str(text: &str) -> Result<Self, BadWeight> {
+        match text {
+            "detail" => Ok(Self::Detail),
+            "matter" => Ok(Self::Matter),
+            "trouble" => Ok(Self::Trouble),
+            _ => Err(BadWeight(text.chars().take(limits::NAME_SHOWN).collect())),
+        }
+    }
+}
+
 impl Happening {
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::Refused { .. } | Self::LoginRefused { .. } | Self::HomeFull { .. } => Weight::Trouble,
+            // Of the agent's steps the last one matters, and what went wrong.
+            Self::Agent { phase, .. } => match phase.as_str() {
+                "trouble" | "failed" => Weight::Trouble,
+                "handover" | "off" => Weight::Matter,
+                _ => Weight::Detail,
+            },
+            Self::File { outcome: FileOutcome::Silent, .. } => Weight::Trouble,
+            Self::Discover { .. } | Self::Offer { .. } | Self::File { .. } => Weight::Detail,
+            Self::Lease { .. }
+            | Self::Mount { .. }
+            | Self::LoggedIn { .. }
+            | Self::LoggedOut { .. }
+            | Self::ScreenSeen { .. }
+            | Self::ScreenLeft { .. } => Weight::Matter,
+        }
+    }
+
+    /// Whose account it is about.
+    pub const fn account(&self) -> Option<&UserName> {
+        match self {
+            Self::LoggedIn { user, .. }
+            | Self::LoggedOut { user, .. }
+            | Self::LoginRefused { user, .. }
+            | Self::HomeFull { user } => Some(user),
+            _ => None,
+        }
+    }
+
     /// The word for programs; the tag of the JSON form.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -126,13 +188,7 @@ impl Happening {
 
     /// Whether it is about who logged in, or tried to: what is forgotten with the history of sessions.
     pub(super) const fn names_somebody(&self) -> bool {
-        matches!(
-            self,
-            Self::LoggedIn { .. }
-                | Self::LoggedOut { .. }
-                | Self::LoginRefused { .. }
-                | Self::HomeFull { .. }
-        )
+        self.account().is_some()
     }
 
     /// Whether it is the same as `earlier` once more. How far a transfer came before it broke off makes no other event of it.
@@ -259,5 +315,33 @@ mod tests {
         for (what, says) in rows {
             assert_eq!(what.to_string(), says);
         }
+    }
+
+    #[test]
+    fn every_happening_has_its_weight() {
+        let phase = |phase: &str| Happening::Agent { phase: phase.to_owned(), message: String::new() };
+        let user: UserName = "amira".parse().expect("a name");
+        let rows = [
+            (Happening::Discover { stage: Stage::Rom }, Weight::Detail),
+            (file("recovery.elf", FileOutcome::Missing), Weight::Detail),
+            (phase("overlay"), Weight::Detail),
+            (Happening::Lease { ip: IP, stage: Stage::Rom }, Weight::Matter),
+            (phase("handover"), Weight::Matter),
+            (phase("off"), Weight::Matter),
+            (Happening::Refused { reason: "the pool is full".to_owned() }, Weight::Trouble),
+            (file("start4.elf", FileOutcome::Silent), Weight::Trouble),
+            (phase("failed"), Weight::Trouble),
+            (phase("trouble"), Weight::Trouble),
+            (Happening::HomeFull { user }, Weight::Trouble),
+        ];
+        for (what, weight) in rows {
+            assert_eq!(what.weight(), weight, "{what}");
+            let word = serde_json::to_value(weight).expect("a word");
+            assert_eq!(word.as_str().map(str::parse), Some(Ok(weight)));
+        }
+        assert_eq!(
+            "grave".parse::<Weight>().expect_err("no weight").to_string(),
+            "`grave` is none of `detail`, `matter` and `trouble`"
+        );
     }
 }

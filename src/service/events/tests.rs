@@ -34,7 +34,34 @@ fn what_repeats_itself_is_counted() {
     let [first, second] = timeline.as_slice() else { panic!("{timeline:?}") };
     assert_eq!((first.at, first.last_at, first.times), (at(0), at(4), 5));
     assert_eq!((second.at, second.times), (at(9), 1));
-    assert_eq!(events.latest(1), [(PI, second.clone())]);
+    assert_eq!(events.latest(1, |_, _| true), (vec![(PI, second.clone())], true));
+}
+
+#[test]
+fn who_reads_backwards_misses_nothing_and_reads_nothing_twice() {
+    let events = Events::default();
+    let other = MacAddr::new([0xdc, 0xa6, 0x32, 9, 9, 9]);
+    for n in 0..40 {
+        // Several at the same moment, and of two clients.
+        let client = if n % 3 == 0 { other } else { PI };
+        events.record(client, at(n / 4), agent(&n.to_string()));
+        events.record(client, at(n / 4), Happening::Offer { ip: IP });
+    }
+    let wanted = |before: Moment| {
+        move |_: MacAddr, event: &Event| event.at < before && event.what.weight() >= Weight::Trouble
+    };
+    let (mut pages, mut before) = (Vec::new(), at(1000));
+    loop {
+        let (page, more) = events.latest(5, wanted(before));
+        before = page.first().expect("there are older ones").1.at;
+        pages.push(page);
+        if !more {
+            break;
+        }
+    }
+    let all: Vec<(MacAddr, Event)> = pages.into_iter().rev().flatten().collect();
+    assert_eq!(all.len(), 40, "{all:?}");
+    assert_eq!(events.latest(1000, wanted(at(1000))), (all, false));
 }
 
 #[test]
