@@ -166,6 +166,16 @@ fn every_module_has_a_layer() {
     }
 }
 
+/// `cargo update` would bring them back.
+#[test]
+fn no_tables_of_unicode_for_host_names() {
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("there");
+    assert!(
+        !lock.contains("name = \"icu_"),
+        "tables of Unicode are in Cargo.lock; run `cargo update -p idna_adapter --precise 1.0.0` (README, Dependencies)"
+    );
+}
+
 #[test]
 fn the_test_itself_can_fail() {
     let dir = tempfile::tempdir().expect("a scratch folder");
