@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::manage::{EditError, Search, Slip};
-use super::sheet::{Column, Sheet, SheetLine, login_name};
+use super::sheet::{Column, Sheet, SheetLine, as_text, login_name};
 use super::{Accounts, check_new, generate, is_taken_by_systems, password};
 use crate::service::jobs::{Cancelled, Task, Unit};
 use crate::store::accounts::{AccountChange, AccountRow, AccountStep, NewAccount};
@@ -260,7 +260,8 @@ impl Accounts {
         lock(&self.0.imports).retain(|(_, at, _)| now.since(*at) < limits::IMPORTS_KEPT_FOR);
     }
 
-    /// All accounts, or those of a class, as a list that [`Self::plan`] reads. It has no passwords.
+    /// All accounts, or those of a class, as a list that [`Self::plan`] reads. It has no passwords, and no cell that a
+    /// spreadsheet takes for a formula.
     pub fn export(&self, class: Option<&ClassName>) -> Result<String, EditError> {
         let accounts = match class {
             Some(class) => self.members(class)?,
@@ -268,7 +269,9 @@ impl Accounts {
         };
         let mut writer = csv::WriterBuilder::new().delimiter(b';').from_writer(Vec::new());
         let mut put = |cells: [&str; 6]| {
-            writer.write_record(cells).expect("a list in memory takes every record of six cells");
+            writer
+                .write_record(cells.map(|cell| as_text(cell).into_owned()))
+                .expect("a list in memory takes every record of six cells");
         };
         put(["name", "full name", "class", "role", "note", "expires"]);
         for account in &accounts {

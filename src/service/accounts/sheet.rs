@@ -4,6 +4,7 @@
 //! tabs; columns in any order under plain words in English, German or French. What cannot be understood is said, never
 //! guessed: a column of another name is ignored and named.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -230,10 +231,30 @@ pub fn read(text: &str) -> Result<Sheet, BadSheet> {
         if sheet.lines.len() >= limits::SHEET_LINES {
             return Err(BadSheet::TooLong);
         }
-        let cells = columns.iter().zip(&record).filter_map(|(column, cell)| Some(((*column)?, short(cell))));
+        let cells = columns.iter().zip(&record).filter_map(|(column, cell)| {
+            let column = (*column)?;
+            Some((column, short(meant(column, cell))))
+        });
         sheet.lines.push(SheetLine { number, cells: cells.collect() });
     }
     if columns.is_none() { Err(BadSheet::Empty) } else { Ok(sheet) }
+}
+
+/// A cell as it is written: what a spreadsheet would calculate gets the apostrophe that makes it a text there. Without it a
+/// full name such as `=HYPERLINK(…)` acts on the computer of whoever opens the list. [`read`] takes the apostrophe away.
+pub fn as_text(cell: &str) -> Cow<'_, str> {
+    if is_formula(cell) { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) }
+}
+
+/// Whether a spreadsheet would calculate it, or would but for apostrophes.
+fn is_formula(cell: &str) -> bool {
+    cell.trim_start_matches('\'').starts_with(['=', '+', '-', '@'])
+}
+
+/// What [`as_text`] was given. A password is what stands there.
+fn meant(column: Column, cell: &str) -> &str {
+    let is_marked = column != Column::Password && is_formula(cell);
+    cell.strip_prefix('\'').filter(|_| is_marked).unwrap_or(cell)
 }
 
 /// Counts lines, which end with LF, CR LF or CR.
@@ -410,6 +431,22 @@ mod tests {
     }
 
     #[test]
+    fn no_cell_is_a_formula_and_each_is_read_as_it_was() {
+        let cells = ["=1+1", "+49 30 1234", "-x", "@sum", "'=x", "''=x", "'quoted'", "a=b", "'", ""];
+        let written = cells.map(as_text);
+        assert_eq!(
+            written,
+            ["'=1+1", "'+49 30 1234", "'-x", "'@sum", "''=x", "'''=x", "'quoted'", "a=b", "'", ""]
+        );
+        for (cell, text) in cells.iter().zip(&written) {
+            assert_eq!(meant(Column::Note, text), *cell);
+        }
+        let list = read("name;note;password\nanna;'=1;'=1\n").expect("a list");
+        assert_eq!(list.lines[0].get(Column::Note), Some("=1"));
+        assert_eq!(list.lines[0].get(Column::Password), Some("'=1"), "a password is what stands there");
+    }
+
+    #[test]
     fn what_is_no_list_of_people_is_refused_with_the_reason() {
         #[rustfmt::skip]
         let rows = [
@@ -488,7 +525,7 @@ mod tests {
             for ([name, note], line) in rows.iter().zip(&sheet.lines) {
                 let name = format!("x{name}");
                 prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), name.trim());
-                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
+                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), meant(Column::Note, note.trim()));
             }
         }
 
@@ -529,7 +566,7 @@ mod tests {
                 let name = format!("x{name}");
                 prop_assert_eq!(line.get(Column::FullName).unwrap_or_default(), name.trim());
                 prop_assert_eq!(line.get(Column::Class).unwrap_or_default(), class);
-                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), note.trim());
+                prop_assert_eq!(line.get(Column::Note).unwrap_or_default(), meant(Column::Note, note.trim()));
             }
         }
 
