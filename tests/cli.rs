@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 mod cli {
+    pub mod accounts;
+    pub mod clients;
     pub mod images;
 }
 

@@ -10,7 +10,7 @@ use super::text::{table, wrap};
 use super::{Cli, CliError, actions, ask};
 use crate::api::answer::{ModeSet, ScreenAllowed, ScreenOpened, Screens};
 use crate::service::room::screens::Stage;
-use crate::types::{Mode, PageUrl, RoomName};
+use crate::types::{Mode, RoomName};
 
 #[derive(Debug, Args)]
 pub struct RoomMode {
@@ -20,9 +20,9 @@ pub struct RoomMode {
     /// How long a guest may stay, or after how long without a key a kiosk begins anew; 0 for no limit
     #[arg(long)]
     minutes: Option<u32>,
-    /// What a kiosk shows
+    /// What a kiosk shows; `none` takes it away
     #[arg(long, value_name = "URL")]
-    page: Option<PageUrl>,
+    page: Option<String>,
     /// A class that takes part in an exam; may be given several times
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<String>,
@@ -40,9 +40,9 @@ pub struct ClientMode {
     client: String,
     /// login, guest, kiosk or exam; or room, to be used as its room is
     mode: String,
-    /// What it shows as a kiosk
+    /// What it shows as a kiosk; `none` for the page of its room
     #[arg(long, value_name = "URL")]
-    page: Option<PageUrl>,
+    page: Option<String>,
 }
 
 #[derive(Debug, Args)]

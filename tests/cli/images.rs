@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{PROGRAM, Site, text};
 
 /// As much of a system as an import asks for.
-fn system(site: &Site) -> PathBuf {
+pub fn system(site: &Site) -> PathBuf {
     let tree = site.path("tree");
     for folder in ["etc", "sbin", "bin"] {
         fs::create_dir_all(tree.join(folder)).expect("made");
