@@ -106,7 +106,7 @@ fn shape(value: &Value) -> Shape {
     }
 }
 
-/// The shape of both: what is null in one may be anything, and a list's members may have keys of their own.
+/// The shape of both members of a list: what is null in one may be something in the other, and each may have keys of its own.
 fn merge(one: Shape, other: Shape) -> Shape {
     match (one, other) {
         (Shape::Null, other) => other,
@@ -122,10 +122,9 @@ fn merge(one: Shape, other: Shape) -> Shape {
     }
 }
 
-/// What is in one shape and not in the other, by its path.
+/// What is in one shape and not in the other, by its path; what is null in one is null in the other.
 fn differences(path: &str, one: &Shape, other: &Shape, found: &mut Vec<String>) {
     match (one, other) {
-        (Shape::Null, _) | (_, Shape::Null) => {}
         (Shape::List(one), Shape::List(other)) => differences(&format!("{path}[]"), one, other, found),
         (Shape::Object(one), Shape::Object(other)) => {
             for key in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
@@ -225,11 +224,15 @@ fn the_pages_are_tested_with_what_the_daemon_answers() {
 #[test]
 fn a_difference_of_shape_is_found() {
     let one = json!({ "a": [{ "b": 1 }, { "b": null, "c": "x" }], "d": null });
-    let same = json!({ "a": [{ "b": 7, "c": "y" }], "d": { "e": 1 } });
+    let same = json!({ "a": [{ "b": 7, "c": "y" }], "d": null });
     let other = json!({ "a": [{ "b": "1" }], "d": 3, "f": 1 });
     let mut found = Vec::new();
     differences("x", &shape(&one), &shape(&same), &mut found);
     assert_eq!(found, Vec::<String>::new());
     differences("x", &shape(&one), &shape(&other), &mut found);
-    assert_eq!(found, ["x.a[].b", "x.a[].c", "x.f"]);
+    assert_eq!(found, ["x.a[].b", "x.a[].c", "x.d", "x.f"]);
+    found.clear();
+    let empty = json!({ "a": [], "d": null });
+    differences("x", &shape(&one), &shape(&empty), &mut found);
+    assert_eq!(found, ["x.a[]"], "an empty list says nothing about its members");
 }
