@@ -48,6 +48,7 @@ fn schema_for_pages() -> String {
                     let words: Vec<String> = words.iter().map(|word| text(word)).collect();
                     format!("kind: 'choice', choices: [ {} ]", words.join(", "))
                 }
+                Kind::Bool => "kind: 'bool'".to_owned(),
                 Kind::Number { min, max } => format!("kind: 'number', min: {min}, max: {max}"),
                 other => {
                     let name = format!("{other:?}");
@@ -59,18 +60,20 @@ fn schema_for_pages() -> String {
                 }
             };
             let default = match option.default {
-                Absent::Required => "required: true".to_owned(),
-                Absent::Unset => "required: false".to_owned(),
-                Absent::Value(value) => format!("default: {}", text(value)),
+                Absent::Required => ", required: true".to_owned(),
+                Absent::Unset => String::new(),
+                Absent::Value(value) => format!(", default: {}", text(value)),
+            };
+            // Nobody types these.
+            let example = match option.kind {
+                Kind::Bool | Kind::OneOf(_) => String::new(),
+                kind => format!(", example: {}", text(kind.example())),
             };
             let list = if option.list { ", list: true" } else { "" };
             let comma = if n + 1 < section.options.len() { "," } else { "" };
-            let (name, example, help) = (text(option.name), text(option.kind.example()), text(option.help));
-            writeln!(
-                out,
-                "\t\t\t{{ name: {name}, {kind}{list}, {default}, example: {example}, help: _({help}) }}{comma}"
-            )
-            .expect("writing to a String cannot fail");
+            let (name, help) = (text(option.name), text(option.help));
+            writeln!(out, "\t\t\t{{ name: {name}, {kind}{list}{default}{example}, help: _({help}) }}{comma}")
+                .expect("writing to a String cannot fail");
         }
         out.push_str(if n + 1 < SECTIONS.len() { "\t\t] },\n" } else { "\t\t] }\n" });
     }

@@ -131,7 +131,7 @@ test('every page of the menu is there, and only for those who may call what it l
 test('the groups that the README gives show each role its pages', () => {
 	assert.deepStrictEqual([ 'administrator', 'teacher', 'helper' ].map(pages), [
 		[ 'overview', 'clients', 'images', 'people', 'files', 'settings', 'setup', 'log' ],
-		[ 'overview', 'clients', 'people', 'log' ],
+		[ 'overview', 'clients', 'people', 'files', 'log' ],
 		[ 'overview', 'clients', 'log' ]
 	]);
 });
@@ -158,7 +158,7 @@ test('every option of the schema has a label, every choice its words, every sect
 	}
 
 	const config = { bramble: {}, network: {} };
-	const given = { 'session.access': { ubus: { bramble: [ 'client_adopt' ] } }, uci: config };
+	const given = { 'session.access': { ubus: { bramble: [ 'client_adopt', 'home_backup' ] } }, uci: config };
 
 	for (const name of [ 'client_list', 'share_list', 'home_usage', 'job_list' ])
 		given[name] = answer(name);

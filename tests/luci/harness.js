@@ -36,7 +36,7 @@ class Element {
 	get children() { return this.childNodes.filter((node) => node instanceof Element); }
 	get firstElementChild() { return this.children[0] ?? null; }
 	get nextSibling() { const all = this.parentNode?.childNodes ?? []; return all[all.indexOf(this) + 1] ?? null; }
-	get isConnected() { return this.parentNode ? this.parentNode.isConnected : !this.closed; }
+	get isConnected() { return this.parentNode ? this.parentNode.isConnected : !this.replaced; }
 	get textContent() { return this.childNodes.map((node) => node.textContent).join(' '); }
 	get value() { return this.typed ?? this.attributes.value ?? (this.tagName == 'TEXTAREA' ? this.textContent : this.tagName == 'SELECT' ? this.chosen() : ''); }
 	set value(text) { this.typed = text; }
@@ -121,7 +121,7 @@ class Element {
 function browser(answers = {}, refuses = () => null) {
 	const seen = { refused: [], calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
-	const document = { body, sent: [], hidden: false, createTextNode: (text) => new Text(text), listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
+	const document = { body, sent: [], hidden: false, createTextNode: (text) => new Text(text), querySelectorAll: (selector) => seen.page?.querySelectorAll(selector) ?? [], querySelector: (selector) => document.querySelectorAll(selector)[0] ?? null, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
 
 	Element.prototype.ownerDocument = document;
 
@@ -211,23 +211,34 @@ function browser(answers = {}, refuses = () => null) {
 		return Promise.resolve(run.apply(context, args.concat(more)));
 	};
 
-	/* A dialog that is replaced is not in the page any more. */
-	const close = () => { const open = seen.modals[seen.modals.length - 1]; if (open) open.node.closed = true; };
-
 	const ui = {
 		createHandlerFn: handler,
 		showModal(title, nodes) {
 			sink('title of a dialog', title);
-			close();
+			const before = seen.modals.filter((one) => one).pop();
+
+			/* It is in the place of the one before it, which stays there unseen until then. */
+			if (before)
+				before.node.replaced = true;
+
 			seen.modals.push({ title: E('h4', {}, title).textContent, node: E('div', {}, nodes) });
+			body.classList.add('modal-overlay-active');
 		},
-		hideModal() { close(); seen.modals.push(null); },
+		hideModal() { seen.modals.push(null); body.classList.remove('modal-overlay-active'); },
 		addNotification(title, nodes, kind) {
 			sink('title of a notice', title);
 			seen.notices.push({ text: E('div', {}, nodes).textContent, kind });
 		},
 		addTimeLimitedNotification(title, nodes, hold, kind) { ui.addNotification(title, nodes, kind); },
-		tabs: { initTabGroup(panes) { for (const pane of panes) sink('tab', pane.getAttribute('data-tab-title')); } },
+		tabs: {
+			initTabGroup(panes) {
+				if (!panes[0].parentNode.parentNode)
+					throw new Error('tabs are begun before what holds them is in the page');
+
+				for (const pane of panes)
+					sink('tab', pane.getAttribute('data-tab-title'));
+			}
+		},
 		changes: { apply() { seen.applied++; } }
 	};
 
@@ -368,7 +379,7 @@ function browser(answers = {}, refuses = () => null) {
 	/* Loads a view and draws it, as LuCI does. */
 	async function open(name) {
 		const view = load('view.' + name);
-		const node = await view.render(await view.load());
+		const node = seen.page = await view.render(await view.load());
 
 		return Object.assign(node, { view });
 	}

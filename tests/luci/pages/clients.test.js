@@ -14,8 +14,8 @@ test('a client in detail: why it does not boot, its boots step by step, how it i
 	const detail = given.client_get;
 
 	detail.health = { at: detail.now, uptime_s: 600, clock: detail.now, temperature_mc: 61500, throttled: 0, memory_kb: 4000000, available_kb: 3000000,
-		load_centi: 42, link_mbit: 100, root_us: 850, home_us: null, kernel: '6.12.34', eeprom: null };
-	detail.history = [ 50000, 61500 ].map((temperature) => ({ at: detail.now, temperature_mc: temperature, available_kb: 1, load_centi: 1, root_us: 800 }));
+		load_centi: 42, link_mbit: 100, root_us: 850, home_us: 1900, kernel: '6.12.34', eeprom: null };
+	detail.history = [ 50000, 61500 ].map((temperature) => ({ at: detail.now, temperature_mc: temperature, available_kb: 1, load_centi: 1, root_us: 800, home_us: temperature / 10 }));
 	detail.verdicts = answer('overview').whole.seats.flatMap((seat) => seat.verdicts).slice(0, 1);
 	detail.console = [ { at: detail.now, line: 'Net: IP1 0' } ];
 
@@ -28,7 +28,7 @@ test('a client in detail: why it does not boot, its boots step by step, how it i
 	await settle();
 	assert.ok(detail.verdicts.length);
 
-	for (const text of [ detail.verdicts[0].sentence, 'kernel running', 'until people can log in', '62°C', '50°C to 62°C', '100 Mbit/s', '6.12.34', 'Net: IP1 0' ])
+	for (const text of [ detail.verdicts[0].sentence, 'kernel running', 'until people can log in', '62°C', '50°C to 62°C', '100 Mbit/s', '0.9 ms', 'Answer for homes', '1.9 ms', '5 ms to 6.2 ms', '6.12.34', 'Net: IP1 0' ])
 		assert.ok(node.textContent.includes(text), text + ' is not in: ' + node.textContent.slice(-3000));
 });
 
@@ -274,6 +274,10 @@ test('the table for a spreadsheet holds no formula', () => {
 	const csv = rooms.csv([ { name: '=cmd()', room: 'a,b', model: 'say "x"', mac: '+1', state: '@x' } ]);
 
 	assert.strictEqual(csv.split('\r\n')[1], '\'=cmd(),"a,b",,\'+1,,,"say ""x""",,\'@x');
+
+	/* And each is read as it was. */
+	for (const text of [ '=cmd()', '+1', '-1', '@x', '\'=x', '\'\'@x', '\'quoted\'', 'a=b', 'say "x", then; y' ])
+		assert.strictEqual(rooms.read(rooms.csv([ { name: 'lab-01', mac: 'dc:a6:32:01:02:03', model: text } ]))[0].model, text);
 });
 
 test('a list of clients is read as it was written, and adopted one by one', async () => {

@@ -202,7 +202,7 @@ test('what a command prints is shown until it ends, and how it ended', async () 
 		const parts = [ { text: 'Reading…\n', next: 10, over: false, code: null }, Object.assign({ text: 'Ready\n', next: 16 }, last) ];
 		const later = [];
 
-		page.window.setTimeout = (work) => later.push(work);
+		page.window.setTimeout = (work, wait) => wait && later.push(work);
 		given.job_output = ({ from }) => (from == 0 ? parts[0] : parts[1]);
 
 		for (const step of [ VERSIONS, 'Run a command…', { command: '<b>x</b>' } ])
@@ -224,7 +224,7 @@ test('what a command prints is shown until it ends, and how it ended', async () 
 	const node = await page.open('bramble.images');
 	const later = [];
 
-	page.window.setTimeout = (work) => later.push(work);
+	page.window.setTimeout = (work, wait) => wait && later.push(work);
 
 	for (const step of [ VERSIONS, 'Run a command…', {} ])
 		await press(page, node, step).then(settle).then(settle);

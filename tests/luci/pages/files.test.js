@@ -20,6 +20,38 @@ test('an action that fails says so', async () => {
 	assert.deepStrictEqual(page.seen.notices, [ { text: 'too many jobs are waiting', kind: 'danger' } ]);
 });
 
+test('a teacher sees which shares there are and for whom, and how much everybody keeps', async () => {
+	const given = answers('teacher');
+
+	given.share_list.shares[1].problem = 'the folder is gone';
+
+	const node = await browser(given).open('bramble.files');
+	const [ homework, materials ] = given.share_list.shares;
+
+	assert.deepStrictEqual([ homework.access, materials.access ], [ 'handin', 'read' ]);
+
+	for (const text of [ homework.name, 'hand in', homework.classes[0], materials.name, 'everybody', 'the folder is gone', given.home_usage.homes[0].name, '72 kB' ])
+		assert.ok(node.textContent.includes(text), text + ' is not in ' + node.textContent);
+});
+
+test('the table of shares has the words of the form, and says whom none is for', async () => {
+	const given = answers();
+
+	Object.assign(given.uci.bramble, {
+		homework: { '.name': 'homework', '.type': 'share', access: 'handin', 'class': [ 'class-7b', 'chess' ] },
+		materials: { '.name': 'materials', '.type': 'share' }
+	});
+
+	const page = browser(given);
+
+	await page.open('bramble.files');
+
+	const [ { fields } ] = page.seen.maps[0].sections;
+	const shown = (name, section) => page.E('td', {}, fields.find((field) => field.name == name).textvalue(section)).textContent;
+
+	assert.deepStrictEqual([ shown('access', 'homework'), shown('class', 'homework'), shown('access', 'materials'), shown('class', 'materials') ], [ 'hand in', 'class-7b, chess', 'read', 'everybody' ]);
+});
+
 test('backups on disks are found, fetched as they are, and restored after a question', async () => {
 	const given = answers();
 

@@ -189,3 +189,41 @@ test('the last day of an account is the same day wherever one looks from', () =>
 			process.env.TZ = zone;
 	}
 });
+
+test('a thousand accounts cost one question and fifty rows, whatever is looked for', async () => {
+	const given = answers();
+	const [ one ] = given.account_list.accounts;
+	const all = Array.from({ length: 1000 }, (none, n) => Object.assign({}, one, { name: 'pupil-' + n, full_name: 'Person ' + n }));
+
+	given.account_list = ({ search, offset, limit }) => {
+		const found = all.filter((account) => account.name.includes(search ?? ''));
+
+		return { now: 1, elsewhere: false, total: found.length, offset: offset ?? 0, accounts: found.slice(offset ?? 0, (offset ?? 0) + limit) };
+	};
+
+	const page = browser(given);
+	const waiting = new Set();
+	const node = await page.open('bramble.people');
+	const asked = () => page.seen.calls.filter((call) => call.method == 'account_list').map((call) => call.params);
+	const rows = () => node.all((each) => (each.attributes['data-key'] ?? '').startsWith('edit-')).length;
+
+	page.window.setTimeout = (work, wait) => { if (wait) waiting.add(work); return work; };
+	page.window.clearTimeout = (work) => waiting.delete(work);
+	assert.deepStrictEqual([ asked(), rows() ], [ [ { limit: 50 } ], 50 ]);
+	assert.ok(node.textContent.includes('1 to 50 of 1,000'));
+	await page.tick();
+	await page.tick();
+	assert.strictEqual(asked().length, 1, 'a poll does not ask for them');
+	await button(node, 'Next').click();
+	assert.deepStrictEqual([ asked().slice(1), rows() ], [ [ { search: '', 'class': '', role: '', limit: 50, offset: 50 } ], 50 ]);
+
+	/* Whoever types asks once, when they have done. */
+	const field = node.all((each) => each.attributes.type == 'search')[0];
+
+	for (const text of [ '7', '77', '777' ])
+		await field.fire('input', { target: { value: text } });
+
+	assert.deepStrictEqual([ asked().length, waiting.size ], [ 2, 1 ]);
+	await Promise.all([ ...waiting ].map((work) => work()));
+	assert.deepStrictEqual([ asked().slice(2), rows() ], [ [ { search: '777', 'class': '', role: '', limit: 50, offset: 0 } ], 1 ]);
+});

@@ -86,7 +86,10 @@
 			.then((reply) => (expect ? Object.entries(expect).map(([ name, none ]) => reply?.[name] ?? none)[0] : reply))
 	};
 
-	const overlay = E('div', { 'id': 'modal_overlay', 'hidden': '' }, []);
+	const overlay = E('div', { 'id': 'modal_overlay', 'tabindex': '0', 'hidden': '', 'keydown': (ev) => {
+		if (ev.key == 'Escape')
+			overlay.querySelector('.right > button, .right > .btn, .button-row > .btn')?.click();
+	} }, []);
 
 	const ui = {
 		createHandlerFn: (context, work, ...args) => function(...more) {
@@ -107,11 +110,12 @@
 			overlay.replaceChildren(modal);
 			overlay.removeAttribute('hidden');
 			document.body.classList.add('modal-overlay-active');
+			overlay.focus();
 
 			return modal;
 		},
 		hideModal() {
-			overlay.replaceChildren();
+			/* What was in it stays there, unseen. */
 			overlay.setAttribute('hidden', '');
 			document.body.classList.remove('modal-overlay-active');
 		},
@@ -138,7 +142,8 @@
 
 				/* As in LuCI, the title of a tab is markup. */
 				list.forEach((pane) => menu.appendChild(E('li', {}, [ E('a', { 'href': '#', 'click': (ev) => { ev.preventDefault(); show(pane); } }, pane.getAttribute('data-tab-title')) ])));
-				list[0].parentNode.insertBefore(menu, list[0]);
+				/* Before what holds the panes: that has to be in the page already. */
+				list[0].parentNode.parentNode.insertBefore(menu, list[0].parentNode);
 				show(list[0]);
 			}
 		},
@@ -196,7 +201,7 @@
 			const shown = this.fields.filter((field) => !field.modalonly);
 
 			node.appendChild(E('table', { 'class': 'table' }, [ E('tr', { 'class': 'tr table-titles' }, shown.map((field) => E('th', { 'class': 'th' }, field.label))) ]
-				.concat(uci.sections(file, this.kind).map((one) => E('tr', { 'class': 'tr', 'title': this.modaltitle?.(one['.name']) }, shown.map((field) => E('td', { 'class': 'td' }, [ String(one[field.name] ?? '') ])))))));
+				.concat(uci.sections(file, this.kind).map((one) => E('tr', { 'class': 'tr', 'title': this.modaltitle?.(one['.name']) }, shown.map((field) => E('td', { 'class': 'td' }, field.textvalue?.(one['.name']) ?? '%h'.format(one[field.name] ?? '')))))));
 
 			return node;
 		}

@@ -1,6 +1,5 @@
 'use strict';
 'require baseclass';
-'require ui';
 'require bramble.api as api';
 'require bramble.act as act';
 'require bramble.jobs as jobs';
@@ -195,7 +194,7 @@ return baseclass.extend({
 	/* New passwords, which nobody can look up later; `trouble` is what kept the rest from being made. */
 	passwords(accounts, pages, trouble) {
 		if (accounts.length == 0) {
-			ui.hideModal();
+			act.hide();
 
 			return;
 		}

@@ -15,6 +15,20 @@ function notice(text, kind) {
 		ui.addNotification(null, nodes, kind);
 }
 
+/* What was pressed last on the page, and gets the keyboard back: LuCI takes it from a button that is pressed, and leaves it
+   nowhere when a dialog closes. */
+let pressed = null;
+
+const isOpen = () => document.body.classList.contains('modal-overlay-active');
+
+function giveBack() {
+	const key = pressed?.getAttribute('data-key');
+	/* The page may have been drawn anew meanwhile. */
+	const again = key == null ? null : [ ...document.querySelectorAll('[data-key]') ].find((one) => one.getAttribute('data-key') === key);
+
+	(pressed?.isConnected ? pressed : again ?? document.querySelector('.bramble h2'))?.focus();
+}
+
 /* Work may throw at once or later: both are one here. */
 function attempt(work) {
 	return new Promise((resolve) => resolve(work()));
@@ -79,12 +93,27 @@ return baseclass.extend({
 		return E('button', Object.assign({
 			'type': 'button',
 			'class': 'btn cbi-button cbi-button-' + (kind ?? 'action'),
-			'click': ui.createHandlerFn(this, (ev) => attempt(() => work(ev)).catch((error) => this.failed(error)))
+			'click': ui.createHandlerFn(this, (ev) => {
+				if (!isOpen())
+					pressed = ev.currentTarget;
+
+				return attempt(() => work(ev)).catch((error) => this.failed(error)).then(() => {
+					/* Once it can be pressed again. */
+					window.setTimeout(() => {
+						if (!isOpen() && document.activeElement === document.body)
+							giveBack();
+					}, 0);
+				});
+			})
 		}, attributes ?? {}), [ label ]);
 	},
 
 	/* The title goes in as a text, as everything else. */
 	modal(title, nodes) {
+		/* What has the keyboard has opened it, unless it was a button that spins. */
+		if (!isOpen() && document.activeElement && document.activeElement !== document.body)
+			pressed = document.activeElement;
+
 		const modal = ui.showModal([ title ], nodes);
 
 		/* The keyboard goes where the eyes are. */
@@ -95,12 +124,18 @@ return baseclass.extend({
 
 	hide() {
 		ui.hideModal();
+		giveBack();
+	},
+
+	/* Whether somebody can still see a node of a dialog. */
+	isShown(node) {
+		return isOpen() && node.isConnected;
 	},
 
 	/* The row that closes a dialog which only shows something. */
 	closing(more) {
 		return E('div', { 'class': 'right' }, [
-			E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Close') ])
+			E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': () => this.hide() }, [ _('Close') ])
 		].concat((more ?? []).flatMap((one) => [ ' ', one ])));
 	},
 
@@ -113,7 +148,7 @@ return baseclass.extend({
 		}, [ label ]);
 		const submit = ui.createHandlerFn(this, () => attempt(() => work(says)).then((keep) => {
 			if (keep !== false)
-				ui.hideModal();
+				this.hide();
 		}, (error) => {
 			says.replaceChildren(error?.message ?? String(error));
 		}));
@@ -130,7 +165,7 @@ return baseclass.extend({
 		}, body.concat([
 			says,
 			E('div', { 'class': 'right' }, [
-				E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Cancel') ]),
+				E('button', { 'type': 'button', 'class': 'btn cbi-button', 'click': () => this.hide() }, [ _('Cancel') ]),
 				' ',
 				go
 			])

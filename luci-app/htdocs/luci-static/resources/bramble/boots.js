@@ -100,7 +100,11 @@ return baseclass.extend({
 			return [];
 
 		const hot = range(samples, (one) => one.temperature_mc, degrees);
-		const slow = range(samples, (one) => one.root_us, milliseconds);
+		const trip = (of) => {
+			const slow = range(samples, (one) => one[of], milliseconds);
+
+			return now[of] == null ? null : [ milliseconds(now[of]), slow ? _('(%s lately)').format(slow) : '' ].join(' ');
+		};
 		const facts = [
 			[ _('Measured'), show.ago(now.at, asked) ],
 			[ _('Running for'), show.length(now.uptime_s) ],
@@ -108,7 +112,8 @@ return baseclass.extend({
 			[ _('Memory'), _('%s of %s free').format(show.size(now.available_kb * 1024), show.size(now.memory_kb * 1024)) ],
 			[ _('Load'), new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 }).format(now.load_centi / 100) ],
 			[ _('Cable'), now.link_mbit == null ? null : _('%s Mbit/s').format(show.number(now.link_mbit)) ],
-			[ _('Answer of the server'), now.root_us == null ? null : [ milliseconds(now.root_us), slow ? _('(%s lately)').format(slow) : '' ].join(' ') ],
+			[ _('Answer of the server'), trip('root_us') ],
+			[ _('Answer for homes'), trip('home_us') ],
 			[ _('Kernel'), now.kernel ],
 			[ _('Bootloader of'), now.eeprom == null ? null : show.day(now.eeprom) ]
 		].filter(([ , value ]) => value);

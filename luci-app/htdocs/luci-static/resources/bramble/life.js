@@ -148,7 +148,7 @@ return baseclass.extend({
 	output(job, title) {
 		const text = E('pre', { 'class': 'bramble-output', 'tabindex': '0', 'role': 'log' }, []), says = E('p', { 'role': 'status' }, [ _('running') ]);
 		const more = (from) => {
-			if (!text.isConnected)
+			if (!act.isShown(text))
 				return;
 
 			return api.jobOutput({ job: job, from: from }).then((answer) => {

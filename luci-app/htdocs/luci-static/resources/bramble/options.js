@@ -156,6 +156,9 @@ const EXPERT = [
 /* Shown in the table of a kind of section; everything else is in the dialog behind “Edit”. */
 const COLUMNS = [ 'room.image', 'client.mac', 'client.name', 'client.room', 'client.image', 'client.ip', 'share.access', 'share.class', 'schedule.day', 'schedule.time', 'schedule.action', 'schedule.room', 'subnet.network', 'subnet.subnet', 'subnet.router' ];
 
+/* What it means in a table that there is none. */
+const NONE = { 'share.class': _('everybody'), 'schedule.day': _('every day'), 'schedule.room': _('all clients') };
+
 const NAME = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const HOST = /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
 const IPV4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
@@ -274,6 +277,15 @@ return baseclass.extend({
 
 		for (const name of known?.[option.kind] ?? [])
 			field.value(name, name);
+
+		/* A table has the words that the form has, and not those of the file. */
+		if (option.kind != 'bool')
+			field.textvalue = (section_id) => {
+				const values = L.toArray(uci.get('bramble', section_id, option.name) ?? option['default']);
+
+				return [ values.length ? values.map((word) => option.choices ? this.choice(kind, option.name, word) : word).join(', ')
+					: E('em', {}, [ NONE['%s.%s'.format(kind, option.name)] ?? _('none') ]) ];
+			};
 
 		if (COLUMNS.indexOf('%s.%s'.format(kind, option.name)) < 0 && section.modaltitle !== undefined)
 			field.modalonly = true;

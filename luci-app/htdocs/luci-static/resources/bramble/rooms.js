@@ -24,7 +24,7 @@ return baseclass.extend({
 	/* The lines of a timeline, newest first. */
 	timeline(lines) {
 		return show.table([ _('When'), _('What happened'), '' ], lines.slice().reverse().map((line) => [
-			'%s %s'.format(show.day(line.at), show.clock(line.at)),
+			show.stamp(line.at),
 			line.says,
 			[
 				line.times > 1 ? show.badge(_('%s times').format(show.number(line.times)), 'off') : '',
@@ -153,7 +153,7 @@ return baseclass.extend({
 	read(text) {
 		const rows = text.replace(/\r\n?/g, '\n').split('\n').filter((line) => line.trim())
 			.map((line) => (line.match(/("([^"]|"")*"|[^,;]*)([,;]|$)/g) ?? []).slice(0, 12).map((cell) => cell.replace(/[,;]$/, '')
-				.replace(/^"([^]*)"$/, '$1').replace(/""/g, '"').replace(/^'/, '').trim()));
+				.replace(/^"([^]*)"$/, '$1').replace(/""/g, '"').replace(/^'(?='*[=+\-@])/, '').trim()));
 		const head = (rows.shift() ?? []).map((cell) => cell.toLowerCase());
 
 		if (head.indexOf('mac') < 0 || head.indexOf('name') < 0)
@@ -212,7 +212,7 @@ return baseclass.extend({
 	/* All clients as a table for a spreadsheet. A text that a spreadsheet would take for a formula is kept from it. */
 	csv(clients) {
 		const cell = (value) => {
-			const text = String(value ?? '').replace(/^([=+\-@])/, '\'$1');
+			const text = String(value ?? '').replace(/^(?='*[=+\-@])/, '\'');
 
 			return (/[",\n]/).test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
 		};

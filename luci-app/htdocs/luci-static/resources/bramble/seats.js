@@ -15,8 +15,6 @@ function who(seat) {
 }
 
 return baseclass.extend({
-	who: who,
-
 	/* What one client can be told. */
 	actions: [ 'message', 'lock', 'logout', 'identify', 'reboot', 'shutdown' ],
 

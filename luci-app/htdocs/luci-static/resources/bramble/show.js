@@ -41,11 +41,6 @@ function format(options, value) {
 }
 
 return baseclass.extend({
-	/* A node with text in it. */
-	text(tag, text, attributes) {
-		return E(tag, attributes ?? {}, [ text ?? '' ]);
-	},
-
 	style() {
 		return E('link', { 'rel': 'stylesheet', 'href': L.resource('bramble/style.css') });
 	},
@@ -62,6 +57,11 @@ return baseclass.extend({
 	/* The last day of something, which the daemon tells as its last moment in UTC: the same day wherever one looks from. */
 	lastDay(moment) {
 		return format({ dateStyle: 'medium', timeZone: 'UTC' }, moment);
+	},
+
+	/* To the second, in one line. */
+	stamp(moment) {
+		return E('span', { 'class': 'bramble-stamp' }, [ format({ dateStyle: 'medium', timeStyle: 'medium' }, moment) ]);
 	},
 
 	clock(moment) {
@@ -182,7 +182,7 @@ return baseclass.extend({
 	page(title, says, children) {
 		return E('div', { 'class': 'cbi-map bramble' }, [
 			this.style(),
-			E('h2', {}, [ title ]),
+			E('h2', { 'tabindex': '-1' }, [ title ]),
 			says ? E('div', { 'class': 'cbi-map-descr' }, [ says ]) : ''
 		].concat(children));
 	},

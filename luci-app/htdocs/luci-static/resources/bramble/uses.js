@@ -49,8 +49,6 @@ function places(seats) {
 }
 
 return baseclass.extend({
-	places: places,
-
 	mode(word) {
 		return MODES[word] ?? word;
 	},

@@ -10,37 +10,55 @@
 'require bramble.options as options';
 'require bramble.show as show';
 
-/* Shares and homes: shared folders as a form, how much everybody keeps, backups as tasks. */
+/* Shares and homes: shared folders, how much everybody keeps; for the administrator also shares as a form, and backups as
+   tasks. */
 
 const EVERY = 3;
 const SHOWN = 100;
 
 return view.extend({
 	load() {
-		return Promise.all([
-			api.shareList(), api.homeUsage(), api.jobList(), api.classList().catch(() => null), archives.backups(), api.loadRights(), uci.load('bramble')
-		]);
+		return api.loadRights().then(() => Promise.all([ api.shareList(), api.homeUsage() ].concat(api.may('home_backup')
+			? [ api.jobList(), api.classList().catch(() => null), archives.backups(), uci.load('bramble') ] : [])));
 	},
 
-	render([ shares, homes, tasks, classes, found ]) {
-		this.problems = E('div', {}, []);
+	render([ shares, homes, ...more ]) {
 		this.homes = E('div', {}, []);
+		this.search = '';
+		this.showHomes(homes);
+
+		const people = E('div', { 'data-tab': 'homes', 'data-tab-title': _('Homes') }, [ this.tools(), this.homes ]);
+
+		if (api.may('home_backup'))
+			return this.whole(shares, people, ...more);
+
+		/* Whoever only looks sees the shares as they are. */
+		const tabs = E('div', {}, [ E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.shares(shares) ]), people ]);
+
+		const page = show.page(_('Shares and homes'), null, [ tabs ]);
+
+		ui.tabs.initTabGroup(tabs.childNodes);
+
+		return page;
+	},
+
+	/* With everything that is changed here. */
+	whole(shares, people, tasks, classes, found) {
+		this.problems = E('div', {}, []);
 		this.tasks = E('div', {}, []);
 		this.kept = E('div', {}, []);
-		this.search = '';
 
 		const map = new form.Map('bramble', null, null);
 
 		options.addTable(map, 'share', options.known(null, classes));
 		this.showShares(shares);
-		this.showHomes(homes);
 		this.showTasks(tasks);
 		this.showArchives(found);
 
 		return map.render().then((node) => {
 			const tabs = E('div', {}, [
 				E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.problems, node ]),
-				E('div', { 'data-tab': 'homes', 'data-tab-title': _('Homes') }, [ this.tools(), this.homes ]),
+				people,
 				E('div', { 'data-tab': 'backup', 'data-tab-title': _('Backup') }, [ this.backup() ])
 			]);
 			const page = show.page(_('Shares and homes'), null, [ tabs, show.section(_('Tasks'), [ this.tasks ]) ]);
@@ -54,7 +72,16 @@ return view.extend({
 	},
 
 	addFooter() {
-		return this.saving(this.super('addFooter', []));
+		return this.saving ? this.saving(this.super('addFooter', [])) : E('div', {}, []);
+	},
+
+	shares(answer) {
+		return show.table([ _('Name'), options.label('share', 'access'), options.label('share', 'class'), '' ], answer.shares.map((share) => [
+			share.name,
+			options.choice('share', 'access', share.access),
+			share.classes.length ? share.classes.join(', ') : _('everybody'),
+			share.problem ?? ''
+		]), _('There is no share yet.'));
 	},
 
 	showShares(answer) {

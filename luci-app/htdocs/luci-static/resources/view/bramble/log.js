@@ -82,7 +82,7 @@ return view.extend({
 
 		show.fill(this.table, [
 			show.table([ _('When'), _('Client'), '', _('What happened') ], found.slice(0, SHOWN).map((event) => [
-				'%s %s'.format(show.day(event.at), show.clock(event.at)),
+				show.stamp(event.at),
 				event.name,
 				show.badge(KINDS[event.kind]?.[0] ?? event.kind, weight(event) == 2 ? 'stuck' : 'off'),
 				event.times > 1 ? _('%s (%s times)').format(event.says, show.number(event.times)) : event.says
