@@ -44,7 +44,7 @@ return baseclass.extend({
 	check: method('check'),
 	overview: method('overview', [ 'mark' ]),
 	takeover: method('takeover'),
-	events: method('events', [ 'count' ]),
+	events: method('events', [ 'count', 'client', 'account', 'least', 'before' ]),
 
 	clientList: method('client_list'),
 	clientGet: method('client_get', [ 'client' ]),

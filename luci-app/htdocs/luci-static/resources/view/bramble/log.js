@@ -5,89 +5,119 @@
 'require bramble.report as report';
 'require bramble.show as show';
 
-/* Log: what clients did and what was done to them, with filters; and a report for whoever helps. */
+/* Log: what clients did and what was done to them. The daemon looks for what is wanted and tells it in pieces; the newest
+   piece is asked for again only when something new has happened. And a report for whoever helps. */
 
 const EVERY = 5;
-const COUNT = 500;
-const SHOWN = 200;
+const PAGE = 100;
+const PAUSE = 300;
 
-/* How serious each kind of event is, and what it is called. */
 const KINDS = {
-	'discover': [ _('Address'), 0 ],
-	'offer': [ _('Address'), 0 ],
-	'lease': [ _('Address'), 1 ],
-	'refused': [ _('Address'), 2 ],
-	'file': [ _('File'), 0 ],
-	'mount': [ _('Root'), 1 ],
-	'agent': [ _('Agent'), 1 ],
-	'logged_in': [ _('Log-in'), 1 ],
-	'logged_out': [ _('Log-in'), 1 ],
-	'login_refused': [ _('Log-in'), 2 ]
+	'discover': _('Address'), 'offer': _('Address'), 'lease': _('Address'), 'refused': _('Address'),
+	'file': _('File'), 'mount': _('Root'), 'agent': _('Agent'),
+	'logged_in': _('Log-in'), 'logged_out': _('Log-in'), 'login_refused': _('Log-in')
 };
 
-function weight(event) {
-	/* Of the agent's steps the last one matters, and what went wrong. */
-	if (event.kind == 'agent')
-		return { 'trouble': 2, 'failed': 2, 'handover': 1, 'off': 1 }[event.phase] ?? 0;
-
-	return KINDS[event.kind]?.[1] ?? 1;
+/* Whether two are the same event, as far as it has gone. */
+function same(one, other) {
+	return one?.at === other?.at && one?.last_at === other?.last_at && one?.client === other?.client && one?.says === other?.says;
 }
 
 return view.extend({
 	load() {
-		return Promise.all([ api.events({ count: COUNT }), api.loadRights() ]);
+		this.query = { least: 'matter' };
+
+		return Promise.all([ this.ask(PAGE), api.loadRights() ]);
 	},
 
 	render([ answer ]) {
-		this.filter = { text: '', user: '', least: 1 };
-		this.table = E('div', {}, []);
+		let wait = null;
+
+		this.list = E('div', {}, []);
 
 		const field = (name, label) => E('input', {
 			'type': 'search', 'class': 'cbi-input-text', 'placeholder': label, 'aria-label': label,
-			'input': (ev) => this.change(name, ev.target.value.toLowerCase())
+			'input': (ev) => {
+				window.clearTimeout(wait);
+				wait = window.setTimeout(() => this.look(name, ev.target.value.trim()), PAUSE);
+			}
 		});
 		const page = show.page(_('Log'), null, [
 			E('div', { 'class': 'bramble-tools' }, [
-				field('text', _('Client')),
-				field('user', _('Account')),
-				E('select', { 'class': 'cbi-input-select', 'aria-label': _('How much'), 'change': (ev) => this.change('least', +ev.target.value) }, [
-					E('option', { 'value': '2' }, [ _('Only trouble') ]),
-					E('option', { 'value': '1', 'selected': '' }, [ _('What matters') ]),
-					E('option', { 'value': '0' }, [ _('Everything') ])
+				field('client', _('Client')),
+				field('account', _('Account')),
+				E('select', { 'class': 'cbi-input-select', 'aria-label': _('How much'), 'change': (ev) => this.look('least', ev.target.value) }, [
+					E('option', { 'value': 'trouble' }, [ _('Only trouble') ]),
+					E('option', { 'value': 'matter', 'selected': '' }, [ _('What matters') ]),
+					E('option', { 'value': 'detail' }, [ _('Everything') ])
 				]),
 				api.may('check') ? act.button(_('Report for a bug…'), () => this.report()) : ''
 			]),
-			this.table
+			this.list
 		]);
 
-		this.update(answer);
-		show.follow(page, EVERY, () => api.events({ count: COUNT }), (reply) => this.update(reply));
+		this.begin(answer);
+		show.follow(page, EVERY, () => this.news(), (draw) => draw?.());
 
 		return page;
 	},
 
-	change(name, value) {
-		this.filter[name] = value;
-		this.update(this.answer);
+	/* The newest events that are wanted, or those before a moment. */
+	ask(count, before) {
+		return api.events(Object.assign({ count: count, before: before == null ? undefined : String(before) }, this.query));
 	},
 
-	update(answer) {
-		const { text, user, least } = this.filter;
+	/* Asks with something changed; an answer that comes too late is left aside. */
+	look(name, value) {
+		const asked = this.query = Object.assign({}, this.query, { [name]: value || undefined });
 
-		this.answer = answer;
+		return this.ask(PAGE).then((answer) => {
+			if (asked === this.query)
+				this.begin(answer);
+		}).catch((error) => act.failed(error));
+	},
 
-		const found = answer.events.filter((event) => weight(event) >= least &&
-			(event.name.toLowerCase().indexOf(text) >= 0 || event.client.indexOf(text) >= 0) &&
-			(user == '' || (event.user ?? '').toLowerCase().indexOf(user) >= 0)).reverse();
+	/* The newest one; and if that is another one than before, the piece that it is in. */
+	news() {
+		const asked = this.query;
 
-		show.fill(this.table, [
-			show.table([ _('When'), _('Client'), '', _('What happened') ], found.slice(0, SHOWN).map((event) => [
+		return this.ask(1).then(({ events }) => same(events[events.length - 1], this.events[this.events.length - 1]) ? null
+			: this.ask(PAGE).then((answer) => () => asked === this.query ? this.add(answer) : null));
+	},
+
+	begin(answer) {
+		this.events = answer.events;
+		this.isMore = answer.more;
+		this.draw();
+	},
+
+	/* What was shown before it stays, if nothing is missing in between. */
+	add(answer) {
+		const [ first ] = answer.events;
+		const known = first && this.events.length && first.at <= this.events[this.events.length - 1].at;
+		const before = known ? this.events.filter((event) => event.at < first.at) : [];
+
+		this.begin({ events: before.concat(answer.events), more: before.length ? this.isMore : answer.more });
+	},
+
+	older() {
+		const asked = this.query;
+
+		return this.ask(PAGE, this.events[0]?.at).then((answer) => {
+			if (asked === this.query)
+				this.begin({ events: answer.events.concat(this.events), more: answer.more });
+		});
+	},
+
+	draw() {
+		show.fill(this.list, [
+			show.table([ _('When'), _('Client'), '', _('What happened') ], this.events.slice().reverse().map((event) => [
 				show.stamp(event.at),
 				event.name,
-				show.badge(KINDS[event.kind]?.[0] ?? event.kind, weight(event) == 2 ? 'stuck' : 'off'),
+				show.badge(KINDS[event.kind] ?? event.kind, event.weight == 'trouble' ? 'stuck' : 'off'),
 				event.times > 1 ? _('%s (%s times)').format(event.says, show.number(event.times)) : event.says
 			]), _('Nothing of this kind has happened.')),
-			found.length > SHOWN ? E('p', {}, [ _('%s more are not shown; filter them.').format(show.number(found.length - SHOWN)) ]) : ''
+			this.isMore ? E('div', { 'class': 'bramble-tools' }, [ act.button(_('Older…'), () => this.older(), 'neutral', { 'data-key': 'older' }) ]) : ''
 		]);
 	},
 
