@@ -72,6 +72,8 @@ const COMMANDS: &[(&str, Result<&[&str], &str>)] = &[
     ("image_rollback", Ok(&["image", "rollback"])),
     ("image_clone", Ok(&["image", "clone"])),
     ("image_export", Ok(&["image", "export"])),
+    ("image_exports", Ok(&["image", "exports"])),
+    ("image_export_remove", Ok(&["image", "exports"])),
     ("image_rename", Ok(&["image", "rename"])),
     ("image_pack", Ok(&["image", "pack"])),
     ("home_usage", Ok(&["home", "list"])),

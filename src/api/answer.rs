@@ -18,6 +18,7 @@ pub use crate::service::homes::{Attic, HomeUsage};
 pub use crate::service::images::catalogue::{News, Offer, Source as CatalogueSource};
 pub use crate::service::images::devices::{Device, DevicePartition};
 pub use crate::service::images::drafts::DraftSummary;
+pub use crate::service::images::exported::Export;
 pub use crate::service::images::library::VersionSummary;
 pub use crate::service::images::uploads::Upload;
 pub use crate::service::jobs::JobStatus;
@@ -765,6 +766,13 @@ pub struct DesktopOf {
 pub struct SettingOf {
     pub from: String,
     pub to: String,
+}
+
+/// Answer of `image_exports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exports {
+    /// Newest first.
+    pub exports: Vec<Export>,
 }
 
 /// Answer of `upload_list`.

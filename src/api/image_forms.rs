@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::accounts::switch;
-use super::answer::{Renamed, Started};
+use super::answer::{Export, Exports, Renamed, Started};
 use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
@@ -12,6 +12,7 @@ use crate::config::NfsBackend;
 use crate::config::edit::{Edit, rename_image};
 use crate::service::clients::Known;
 use crate::service::images::export::{ExportError, ExportRequest, Form};
+use crate::service::images::exported::ExportedError;
 use crate::service::images::pack::PackError;
 use crate::service::images::rename::RenameError;
 use crate::types::{ImageName, ImageRef, ImageVersion, chain};
@@ -30,6 +31,20 @@ impl Api {
             Err(ExportError::Library(error)) => Err(self.library_failed(error)),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    pub(super) fn image_exports(&self) -> Result<Exports, ApiError> {
+        Ok(Exports { exports: self.library.exports().map_err(|error| self.failed(&error))? })
+    }
+
+    pub(super) fn image_export_remove(&self, args: &Args) -> Result<Export, ApiError> {
+        let path: PathBuf = args.need("path")?;
+        self.library.delete_export(&path).map_err(|error| match error {
+            ExportedError::Unknown(_) | ExportedError::Another { .. } => {
+                ApiError::BadValue { field: "path", message: chain(&error) }
+            }
+            ExportedError::Delete { .. } | ExportedError::Store(_) => self.failed(&error),
+        })
     }
 
     pub(super) fn image_pack(&self, args: &Args) -> Result<Started, ApiError> {

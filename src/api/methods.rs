@@ -521,6 +521,18 @@ pub const METHODS: &[Method] = &[
         help: "Start writing a version to an archive that another Bramble imports; answers with a job",
     },
     Method {
+        name: "image_exports",
+        access: Access::Read,
+        params: &[],
+        help: "Archives that were made here and are there: of which version, where, when, and how long they are",
+    },
+    Method {
+        name: "image_export_remove",
+        access: Access::Write,
+        params: &[must("path", Kind::Text, "give the path of an export, as `image_exports` has it")],
+        help: "Delete an archive that was made here; answers with what it was",
+    },
+    Method {
         name: "image_rename",
         access: Access::Write,
         params: &[

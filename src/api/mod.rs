@@ -177,6 +177,8 @@ impl Api {
             "image_rollback" => value(self.image_rollback(&args)?),
             "image_clone" => value(self.image_clone(&args)?),
             "image_export" => value(self.image_export(&args)?),
+            "image_exports" => value(self.image_exports()?),
+            "image_export_remove" => value(self.image_export_remove(&args)?),
             "image_rename" => value(self.image_rename(&args)?),
             "image_pack" => value(self.image_pack(&args)?),
             "home_usage" => value(self.home_usage()?),

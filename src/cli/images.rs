@@ -13,7 +13,7 @@ use super::show::{list, or_nothing};
 use super::text::{table, wrap};
 use super::{Cli, CliError, ask, drafts, sources, start};
 use crate::api::answer::{
-    DraftSummary, Effect, ImageDetail, Images, Maintained, Removed, Renamed, VersionSummary,
+    DraftSummary, Effect, Export, Exports, ImageDetail, Images, Maintained, Removed, Renamed, VersionSummary,
 };
 use crate::service::images::files::{Bits, Owner, Wanted};
 use crate::types::{ByteSize, HostName, ImageName, ImageRef, RoomName};
@@ -152,6 +152,12 @@ pub enum ImageCommand {
         #[arg(long)]
         xz: bool,
     },
+    /// List the archives that were exported here and are there, or delete one
+    Exports {
+        /// Delete this one
+        #[arg(long, value_name = "ARCHIVE")]
+        delete: Option<PathBuf>,
+    },
     /// Give an image another name, also in the rooms and clients of the configuration
     Rename {
         image: ImageName,
@@ -252,6 +258,13 @@ pub(super) fn run(cli: &Cli, command: &ImageCommand) -> Result<ExitCode, CliErro
             }
             start(cli, "image_export", &params(&absolute(to)))
         }
+        ImageCommand::Exports { delete: None } => ask(cli, "image_exports", &json!({}), exports),
+        ImageCommand::Exports { delete: Some(path) } => {
+            ask(cli, "image_export_remove", &json!({ "path": absolute(path) }), |gone: &Export, width| {
+                let Export { path, image, bytes, .. } = gone;
+                wrap("", &format!("`{}` ({image}, {}) is deleted.", path.display(), ByteSize(*bytes)), width)
+            })
+        }
         ImageCommand::Rename { image, name } => {
             let params = json!({ "image": image, "name": name });
             ask(cli, "image_rename", &params, |renamed: &Renamed, width| wrap("", &renamed.says, width))
@@ -301,6 +314,22 @@ fn images(images: &Images, width: usize) -> String {
         .collect();
     let titles = ["IMAGE", "CURRENT", "VERSIONS", "DRAFT", "ARCH", "SIZE", "CLIENTS", "RELEASE"];
     table(&titles, &rows, &[0, 7], width)
+}
+
+fn exports(exports: &Exports, width: usize) -> String {
+    if exports.exports.is_empty() {
+        return wrap(
+            "",
+            "There is no export, or it is on a disk that is not plugged in; `bramble image export IMAGE FILE` makes one.",
+            width,
+        );
+    }
+    let row = |export: &Export| {
+        let Export { path, image, bytes, made_at } = export;
+        vec![image.to_string(), ByteSize(*bytes).to_string(), made_at.to_string(), path.display().to_string()]
+    };
+    let rows: Vec<_> = exports.exports.iter().map(row).collect();
+    table(&["IMAGE", "SIZE", "MADE (UTC)", "ARCHIVE"], &rows, &[0], width)
 }
 
 /// Of the trees, and of what is packed beside them.

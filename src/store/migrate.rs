@@ -63,6 +63,16 @@ pub const MIGRATIONS: &[Migration] = &[
                   PRIMARY KEY (client, began_at)
               ) STRICT, WITHOUT ROWID;",
     },
+    Migration {
+        name: "exports",
+        sql: "CREATE TABLE export (
+                  id       INTEGER PRIMARY KEY AUTOINCREMENT,
+                  path     TEXT NOT NULL UNIQUE,
+                  image    TEXT NOT NULL,
+                  version  INTEGER NOT NULL,
+                  made_at  INTEGER                    -- Unix milliseconds, UTC; NULL: it is not whole yet
+              ) STRICT;",
+    },
 ];
 
 const CATALOGUE: &str = "

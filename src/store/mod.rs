@@ -16,6 +16,7 @@ pub mod directory;
 pub mod drafts;
 pub mod eeproms;
 pub mod events;
+pub mod exports;
 pub mod homes;
 pub mod image_life;
 pub mod images;

@@ -620,6 +620,9 @@ pub const HTTP_HEAD: usize = 64 * 1024;
 /// Bytes of an upload in one call: coded in 64,000 letters they fit what uhttpd lets through from a browser.
 pub const UPLOAD_SLICE: usize = 48_000;
 
+/// Exported images that are remembered, the last ones: as many as anybody keeps on disks.
+pub const EXPORTS_KNOWN: u32 = 200;
+
 /// Uploads that may be under way, or waiting to be imported.
 pub const UPLOADS: usize = 4;
 

@@ -1,9 +1,10 @@
 //! Life of a large image: a draft and a publication of a tree of 100,000 files, against `cp -a` and `cp -al`.
 //!
-//! `cargo bench --bench draft [FILES]`, as root. A draft is a copy where the file system cannot share data (`cp -a` is the
-//! peer), a publication makes names for files that are there (`cp -al`). Both sides end with everything on the disk
-//! (`sync -f`). Five rounds, Bramble and its peer in turn; medians. The most memory the process ever had is its own number,
-//! because the peers are processes of their own.
+//! `cargo bench --bench draft [FILES [ROUNDS]]`, as root. A draft is a copy where the file system cannot share data (`cp -a`
+//! is the peer), a publication makes names for files that are there (`cp -al`). Both sides end with everything on the disk
+//! (`sync -f`). Three rounds, Bramble and its peer in turn; medians. One version more shares the files all the time, as in
+//! the life of any image that was published twice: so every file has two names. The most memory is that of Bramble alone,
+//! without the pages of the program's file: the peers are processes of their own, and the sample is made by another one.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
 
@@ -19,21 +20,29 @@ use bramble::service::images::publish::{Note, Publication, Skip};
 use bramble::service::jobs::{JobState, Jobs};
 use bramble::sim::sample::{Release, write_tree};
 use bramble::store::Store;
-use bramble::types::{ImageName, ImageRef, Moment};
+use bramble::types::{ByteSize, ImageName, ImageRef, Moment};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const FILES: usize = 100_000;
 /// Files in one folder.
 const FOLDER: usize = 200;
+/// Names the place to the process that makes the sample.
+const SAMPLE: &str = "BRAMBLE_BENCH_SAMPLE";
 
 fn main() {
-    let asked = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
-    let files = asked.unwrap_or(FILES);
+    if let Some(tree) = std::env::var_os(SAMPLE) {
+        let files = std::env::args().nth(1).and_then(|files| files.parse().ok()).expect("a number");
+        return make_tree(Path::new(&tree), files);
+    }
+    let mut asked = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
+    let (files, rounds) = (asked.next().unwrap_or(FILES), asked.next().unwrap_or(ROUNDS));
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-draft");
     let _ = std::fs::remove_dir_all(&work);
     let (data, source) = (work.join("data"), work.join("source"));
     std::fs::create_dir_all(&data).expect("a folder");
-    make_tree(&source, files);
+    let this = std::env::current_exe().expect("this program");
+    let made = Command::new(this).arg(files.to_string()).env(SAMPLE, &source).status().expect("started");
+    assert!(made.success(), "the sample was not made");
 
     let jobs_and_library = open(&data);
     let (library, jobs) = &jobs_and_library;
@@ -46,37 +55,46 @@ fn main() {
     done(library.import(request).expect("started"));
     std::fs::remove_dir_all(&source).expect("it was imported");
     let one = data.join("images/large/1");
+    let draft = library.draft_path(&name);
+    let publish = |host: &str| {
+        std::fs::write(draft.join("etc/hostname"), format!("{host}\n")).expect("written");
+        let publication =
+            Publication { name: name.clone(), note: Note::default(), skip: Skip::default(), desktop: None };
+        done(library.publish_draft(publication).expect("started"));
+    };
+    let of: ImageRef = "large@1".parse().expect("a version");
+    done(library.make_draft(&of).expect("started"));
+    publish("kept");
 
     let (mut drafts, mut copies, mut publications, mut links) = (vec![], vec![], vec![], vec![]);
-    for round in 0..ROUNDS {
-        let of: ImageRef = "large@1".parse().expect("a version");
+    for round in 0..rounds {
         drafts.push(timed(&data, || done(library.make_draft(&of).expect("started"))));
         copies.push(peer(&data, "-a", &one, &data.join("copy")));
 
-        let draft = library.draft_path(&name);
-        std::fs::write(draft.join("etc/hostname"), format!("round-{round}\n")).expect("written");
-        let publication =
-            Publication { name: name.clone(), note: Note::default(), skip: Skip::default(), desktop: None };
-        publications.push(timed(&data, || done(library.publish_draft(publication).expect("started"))));
+        publications.push(timed(&data, || publish(&format!("round-{round}"))));
         links.push(peer(&data, "-al", &one, &data.join("links")));
 
-        let version: ImageRef = format!("large@{}", round + 2).parse().expect("a version");
+        let version: ImageRef = format!("large@{}", round + 3).parse().expect("a version");
         done(library.remove(&version, &|_| Vec::new()).expect("removed").job);
     }
-    println!("{files} files, {} on the disk", bramble::types::ByteSize(size(&one)));
+    println!("{files} files, {} on the disk, {rounds} rounds", ByteSize(size(&one)));
     row("draft", drafts, "cp -a", copies);
     row("publish", publications, "cp -al", links);
-    println!("the most memory of all this: {}", bramble::types::ByteSize(peak()));
+    println!("the most memory of import, drafts and publications: {}", ByteSize(peak()));
     std::fs::remove_dir_all(&work).expect("cleaned up");
 }
 
 fn row(what: &str, ours: Vec<Duration>, peer: &str, theirs: Vec<Duration>) {
+    let all = |times: &[Duration]| {
+        times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect::<Vec<_>>().join(" ")
+    };
+    let rounds = format!("{} | {}", all(&ours), all(&theirs));
     let (ours, theirs) = (median(ours), median(theirs));
     println!(
-        "{what:8} bramble {:6.2} s   {peer:6} {:6.2} s   ratio {:.2}",
+        "{what:8} bramble {:6.2} s   {peer:6} {:6.2} s   {peer}/bramble {:.2}   rounds {rounds}",
         ours.as_secs_f64(),
         theirs.as_secs_f64(),
-        ours.as_secs_f64() / theirs.as_secs_f64()
+        theirs.as_secs_f64() / ours.as_secs_f64()
     );
 }
 
@@ -134,11 +152,14 @@ fn size(tree: &Path) -> u64 {
     text.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
-/// Most memory that this process had, in bytes (proc(5), `VmHWM`).
+/// Most memory that this process had, in bytes (proc(5), `VmHWM`), without pages of files (`RssFile`).
 fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let kib = |key: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the line");
+        line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().expect("a number")
+    };
+    kib("VmHWM").saturating_sub(kib("RssFile")) << 10
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

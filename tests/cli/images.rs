@@ -120,6 +120,16 @@ fn exports_are_a_catalogue() {
     let imported = site.told(&["image", "import", "school", "--name", "copy"]);
     assert!(imported.contains("`copy@1` is ready"), "{imported}");
     assert!(imported.contains("Note: it is school@1 as Bramble "), "{imported}");
+
+    let archive = shelf.join("school.tar.zst");
+    let told = site.told(&["image", "exports"]);
+    assert!(told.starts_with("IMAGE     SIZE"), "{told}");
+    assert!(told.contains("school@1") && told.contains(&archive.display().to_string()), "{told}");
+    let told = site.told(&["image", "exports", "--delete", archive.to_str().expect("UTF-8")]);
+    assert!(told.contains("(school@1, ") && told.ends_with(") is deleted.\n"), "{told}");
+    assert!(!archive.exists());
+    let told = site.told(&["image", "exports"]);
+    assert!(told.starts_with("There is no export, or it is on a disk that is not plugged in; "), "{told}");
 }
 
 /// What begins programs that no processor runs.

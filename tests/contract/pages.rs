@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bramble::api::answer::{Catalogue, Devices, JobOutput, Medium, ScreenOpened, Shell};
+use bramble::api::answer::{Catalogue, Devices, Exports, JobOutput, Medium, ScreenOpened, Shell};
 use bramble::api::methods::{Access, METHODS};
 use bramble::api::roles::{HELPER, TEACHER};
 use bramble::config::schema::{Absent, Kind, Naming, SECTIONS};
@@ -115,13 +115,14 @@ fn again<T: DeserializeOwned + Serialize>(answer: &Value) -> Value {
 /// are written by hand, and are what the daemon could answer, no key more and none less.
 #[test]
 fn answers_that_were_written_by_hand_are_answers() {
-    let list: [(&str, Again); 6] = [
+    let list: [(&str, Again); 7] = [
         ("image_catalogue", again::<Catalogue>),
         ("device_list", again::<Devices>),
         ("enrol_medium", again::<Medium>),
         ("job_output", again::<JobOutput>),
         ("screen_open", again::<ScreenOpened>),
         ("image_shell", again::<Shell>),
+        ("image_exports", again::<Exports>),
     ];
     for (name, again) in list {
         let path = format!("{}/tests/luci/answers/{name}.json", env!("CARGO_MANIFEST_DIR"));

@@ -464,3 +464,106 @@ proptest! {
         assert_same(&tree, &copy);
     }
 }
+
+#[test]
+fn exports_are_listed_and_deleted() {
+    let place = Place::new();
+    place.imported("trixie", &source(&place));
+    let (one, two) = (place.folder.path().join("one.tar.zst"), place.folder.path().join("two.tar.xz"));
+    exported(&place, "trixie", &one, Form::Zst);
+    exported(&place, "trixie", &two, Form::Xz);
+    let place = place.again();
+    let listed = |place: &Place| -> Vec<PathBuf> {
+        place.library.exports().expect("a list").into_iter().map(|export| export.path).collect()
+    };
+    let exports = place.library.exports().expect("a list");
+    let told: Vec<_> = exports
+        .iter()
+        .map(|export| (export.path.as_path(), export.image.to_string(), export.made_at, export.bytes))
+        .collect();
+    let length = |path: &Path| path.metadata().expect("there").len();
+    let row = |path| (path, "trixie@1".to_owned(), NOON, length(path));
+    assert_eq!(told, [row(two.as_path()), row(one.as_path())], "the newest first");
+    // A disk that is not plugged in is not forgotten.
+    let away = place.folder.path().join("away");
+    std::fs::rename(&one, &away).expect("moved");
+    assert_eq!(listed(&place), std::slice::from_ref(&two));
+    std::fs::rename(&away, &one).expect("moved back");
+
+    // Somebody put another file in its place.
+    std::fs::write(&one, "holiday pictures").expect("written");
+    let refused = place.library.delete_export(&one).expect_err("it is another file");
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "`{}` is not the export of `trixie@1` any more that Bramble made; nothing is deleted, delete it yourself if it is to go",
+            one.display()
+        )
+    );
+    assert_eq!(std::fs::read_to_string(&one).expect("there"), "holiday pictures");
+    let gone = place.library.delete_export(&two).expect("deleted");
+    assert_eq!(gone.path, two);
+    assert!(!two.exists());
+    assert_eq!(listed(&place), std::slice::from_ref(&one));
+    // What is not on record stays, whatever it says of itself.
+    exported(&place, "trixie", &two, Form::Zst);
+    let copied = place.folder.path().join("copied.tar.zst");
+    std::fs::copy(&two, &copied).expect("copied");
+    let refused = place.library.delete_export(&copied).expect_err("it was not made here");
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "`{}` is no export that Bramble made; `bramble image exports` shows those there are",
+            copied.display()
+        )
+    );
+    assert!(copied.exists());
+}
+
+/// Names the folder to the process that is killed while it exports.
+const CHILD: &str = "BRAMBLE_TEST_EXPORT_IN";
+
+#[test]
+fn what_a_killed_export_leaves_goes_at_the_next_start() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let folder = PathBuf::from(folder);
+        let (library, jobs, _) = super::support::open(&folder);
+        let to = folder.join("large.tar.zst");
+        let request = ExportRequest { image: "large".parse().expect("an image"), to, form: Form::Zst };
+        let end = jobs.wait(library.export(request, NOON).expect("started"));
+        unreachable!("it should have been killed: {end:?}");
+    }
+    let place = Place::new();
+    let system = source(&place);
+    sh(&system, "head -c 100M /dev/urandom > usr/large");
+    place.imported("large", &system);
+    let Place { folder, library, jobs, .. } = place;
+    jobs.close();
+    drop((library, jobs));
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["images::exports::what_a_killed_export_leaves_goes_at_the_next_start", "--exact"])
+        .env(CHILD, folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let part = folder.path().join("large.tar.zst.part");
+    while !part.metadata().is_ok_and(|about| about.len() > 0) {
+        assert!(child.try_wait().expect("asked").is_none(), "it ended before it was killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("waited for");
+    assert!(part.exists(), "this is what it is about");
+    let foreign = folder.path().join("film.tar.zst.part");
+    std::fs::write(&foreign, "half of it").expect("written");
+
+    let place = Place::open(folder);
+    place.wait_for_all();
+    assert!(!part.exists());
+    assert!(foreign.exists(), "somebody else's");
+    assert!(place.library.exports().expect("a list").is_empty());
+    exported(&place, "large", &place.folder.path().join("large.tar.zst"), Form::Zst);
+    let place = place.again();
+    place.wait_for_all();
+    assert_eq!(place.library.exports().expect("a list").len(), 1, "a whole one stays");
+}

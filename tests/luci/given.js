@@ -25,7 +25,7 @@ const MOUNTS = { result: [
 ] };
 
 const RECORDED = [
-	'status', 'health', 'check', 'overview', 'takeover', 'events', 'client_list', 'client_get', 'room_list', 'plan', 'action_list', 'eeprom_list', 'image_catalogue', 'device_list', 'image_list', 'image_show', 'upload_list', 'session_list', 'account_list',
+	'status', 'health', 'check', 'overview', 'takeover', 'events', 'client_list', 'client_get', 'room_list', 'plan', 'action_list', 'eeprom_list', 'image_catalogue', 'device_list', 'image_list', 'image_show', 'image_exports', 'upload_list', 'session_list', 'account_list',
 	'account_add', 'account_remove', 'account_export', 'account_import', 'class_list', 'share_list', 'home_usage', 'job_list'
 ];
 

@@ -3,7 +3,6 @@
 //! Stays on the file system it begins on: what is mounted inside a debootstrap folder (`proc`, `dev`) is not part of
 //! the operating system. Never follows a link.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -19,6 +18,7 @@ use nix::unistd::{Whence, lseek64};
 use xattr::FileExt as _;
 
 use super::clean::{self, Fate};
+use super::links::{Folder, Links};
 use super::plant::{Meta, Node, PlantError, Planter, write_error};
 use crate::service::jobs::{Cancelled, Task};
 use crate::sys::extents;
@@ -96,8 +96,8 @@ pub fn measure(from: &Path, task: &Task) -> Result<u64, CopyError> {
 /// The walk over one tree.
 pub(super) struct Walk<'a> {
     device: u64,
-    /// Inodes with several names, and the first name met.
-    seen: HashMap<u64, PathBuf>,
+    /// What was met of files with several names; `None` if nobody asks.
+    links: Option<Links>,
     task: &'a Task,
     buffer: Vec<u8>,
 }
@@ -125,7 +125,12 @@ pub(super) enum What<'a> {
 
 impl<'a> Walk<'a> {
     pub fn new(task: &'a Task) -> Self {
-        Walk { device: 0, seen: HashMap::new(), task, buffer: Vec::new() }
+        Walk { device: 0, links: Some(Links::default()), task, buffer: Vec::new() }
+    }
+
+    /// A walk that takes each name for a file of its own, and remembers none.
+    pub fn of_names(task: &'a Task) -> Self {
+        Walk { links: None, ..Walk::new(task) }
     }
 
     /// Has `each` look at the root and everything below it, folders before what is in them. It answers whether to go into
@@ -140,7 +145,7 @@ impl<'a> Walk<'a> {
         let (task, buffer) = (self.task, &mut self.buffer[..]);
         let (path, what) = (Path::new(""), What::Folder(&root));
         each(Met { path, folder: &root, stat, what, task, buffer })?;
-        self.folder(&root, path, 0, each)
+        self.folder(&root, path, None, 0, each)
     }
 
     fn begin(&mut self, from: &Path) -> Result<File, CopyError> {
@@ -154,53 +159,56 @@ impl<'a> Walk<'a> {
         &mut self,
         folder: &File,
         path: &Path,
+        here: Folder,
         depth: usize,
         each: &mut dyn FnMut(Met<'_>) -> Result<bool, CopyError>,
     ) -> Result<(), CopyError> {
         if depth > limits::TREE_DEPTH {
             return Err(CopyError::TooDeep { path: path.to_owned() });
         }
-        let mut names = Vec::new();
-        let again = folder.try_clone().map_err(|source| CopyError::Read { path: path.to_owned(), source })?;
-        for entry in Dir::from_fd(again.into()).map_err(read(path))?.iter() {
-            let entry = entry.map_err(read(path))?;
-            names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
-        }
-        for name in names {
-            if name == "." || name == ".." || (depth == 0 && name == "lost+found") {
+        for name in names(folder, path)?.split(|byte| *byte == 0).map(OsStr::from_bytes) {
+            if ["", ".", ".."].iter().any(|no| name == *no) || (depth == 0 && name == "lost+found") {
                 continue;
             }
             self.task.go_on()?;
-            let path = path.join(&name);
-            let stat =
-                fstatat(folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(read(&path))?;
+            let path = path.join(name);
+            let stat = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(read(&path))?;
             let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
             if kind == SFlag::S_IFDIR {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let child = openat(folder, name.as_os_str(), flags, Mode::empty()).map_err(read(&path))?;
+                let child = openat(folder, name, flags, Mode::empty()).map_err(read(&path))?;
                 let child = File::from(child);
                 let (task, buffer) = (self.task, &mut self.buffer[..]);
                 let inside =
                     each(Met { path: &path, folder, stat, what: What::Folder(&child), task, buffer })?;
                 if inside && stat.st_dev == self.device {
-                    self.folder(&child, &path, depth + 1, each)?;
+                    let inside = self.links.as_mut().and_then(|links| links.folder(here, name));
+                    self.folder(&child, &path, inside, depth + 1, each)?;
                 }
                 continue;
             }
             let what = if kind == SFlag::S_IFLNK {
-                What::Symlink(readlinkat(folder, name.as_os_str()).map_err(read(&path))?)
-            } else if let Some(first) = self.seen.get(&stat.st_ino).filter(|_| stat.st_nlink > 1) {
-                What::HardLink(first.clone())
+                What::Symlink(readlinkat(folder, name).map_err(read(&path))?)
             } else {
-                Node::of(&stat).map_or(What::File, What::Node)
+                let links = self.links.as_mut().filter(|_| stat.st_nlink > 1);
+                let first = links.and_then(|links| links.met(stat.st_ino, here, name));
+                let itself = || Node::of(&stat).map_or(What::File, What::Node);
+                first.map_or_else(itself, What::HardLink)
             };
-            if stat.st_nlink > 1 && !matches!(what, What::HardLink(_) | What::Symlink(_)) {
-                self.seen.insert(stat.st_ino, path.clone());
-            }
             each(Met { path: &path, folder, stat, what, task: self.task, buffer: &mut self.buffer })?;
         }
         Ok(())
     }
+}
+
+/// Names of what is in `folder`, each closed by a zero: a folder may have a million.
+fn names(folder: &File, path: &Path) -> Result<Vec<u8>, CopyError> {
+    let again = folder.try_clone().map_err(|source| CopyError::Read { path: path.to_owned(), source })?;
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(again.into()).map_err(read(path))?.iter() {
+        names.extend_from_slice(entry.map_err(read(path))?.file_name().to_bytes_with_nul());
+    }
+    Ok(names)
 }
 
 fn planter_step(planter: &mut Planter, met: Met<'_>, taking: Taking<'_>) -> Result<bool, CopyError> {
@@ -290,9 +298,12 @@ fn next_data(file: &File, at: u64, size: u64) -> io::Result<(u64, u64)> {
     Ok((data.min(size), end.min(size)))
 }
 
+/// In what the kernel counts how much a file takes, in bytes (stat(2), `st_blocks`).
+pub(super) const BLOCK: u64 = 512;
+
 /// Bytes a file takes.
 pub(super) fn on_disk(stat: &FileStat) -> u64 {
-    u64::try_from(stat.st_blocks).unwrap_or(0) * 512
+    u64::try_from(stat.st_blocks).unwrap_or(0) * BLOCK
 }
 
 pub(super) fn meta(stat: &FileStat, xattrs: Vec<(OsString, Vec<u8>)>) -> Meta {

@@ -25,6 +25,7 @@ use super::Tree;
 use super::archive::Kind;
 use super::copy::{self, CopyError, Met, Walk, What, attributes, meta};
 use super::digest::TreeDigest;
+use super::exported::part;
 use super::import::available_memory;
 use super::library::{Library, LibraryError};
 use super::plant::{Meta, Node};
@@ -155,19 +156,28 @@ impl Library {
             let (_, done) = write(output, tree, &head, request, task)?;
             return Ok(done.told(&tree.image));
         }
-        let part = to.with_added_extension("part");
+        let part = part(to);
+        self.store.export_begins(to, &tree.image).map_err(LibraryError::from)?;
         let made = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part);
         let output = made.map_err(file(&part, "made"))?;
         let written = write(output, tree, &head, request, task).and_then(|(output, done)| {
             task.phase("writing to the disk", 0)?;
             output.sync_all().map_err(file(&part, "written to the disk"))?;
             fs::rename(&part, to).map_err(file(to, "given its name"))?;
+            let folder = to.parent().unwrap_or(Path::new("/"));
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(file(folder, "written to the disk"))?;
+            self.store.export_done(to, now).map_err(LibraryError::from)?;
             let packed = output.metadata().map_or(0, |about| about.len());
             Ok(format!("{}; `{}` has {}", done.told(&tree.image), to.display(), ByteSize(packed)))
         });
         if written.is_err() {
-            // If it cannot be removed there is nothing that could be done about it, and the error has been told.
-            let _ = fs::remove_file(&part);
+            // If it cannot be removed, the next start tries again; the error has been told.
+            let gone = fs::remove_file(&part);
+            if gone.is_ok() || !part.exists() {
+                self.store.export_forget(to).map_err(LibraryError::from)?;
+            }
         }
         written
     }

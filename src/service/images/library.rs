@@ -197,6 +197,7 @@ impl Library {
         library.settle_drafts()?;
         library.clean_up(&rows)?;
         library.adopt(&rows, now)?;
+        library.sweep_exports()?;
         Ok(library)
     }
 

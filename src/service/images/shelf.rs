@@ -67,7 +67,7 @@ pub enum ShelfError {
 
 /// Why a file is not in the list.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+pub(super) enum Unfit {
     #[error("it is no image that a Bramble exported")]
     NoExport,
     #[error("no list can name it; use only letters, digits, `.`, `-` and `_`")]
@@ -134,7 +134,7 @@ fn exports(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 /// What an export says of itself.
-fn head(path: &Path) -> Result<Head, Unfit> {
+pub(super) fn head(path: &Path) -> Result<Head, Unfit> {
     let Opened::File(file) = source::open(&path.to_string_lossy())? else { return Err(Unfit::NoExport) };
     let memory = available_memory();
     file.check_memory(memory)?;

@@ -1,18 +1,20 @@
 //! What each version takes of the disk by itself: what its removal gives back. The rest it shares with other versions.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::num::NonZeroU32;
 
-use super::copy::{CopyError, Walk, What, on_disk};
+use super::copy::{BLOCK, CopyError, Walk, What, on_disk};
 use super::library::Library;
 use crate::service::jobs::Task;
 use crate::types::chain;
 
-/// Whose a file is, that has several names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    One(u32),
-    Several,
+/// A file that has several names. There are hundreds of thousands, so it is small.
+#[derive(Clone, Copy, Debug)]
+struct Linked {
+    /// The tree that has it; `None` if several have.
+    owner: Option<NonZeroU32>,
+    /// What it takes, in blocks of 512 bytes.
+    blocks: u32,
 }
 
 impl Library {
@@ -30,31 +32,26 @@ impl Library {
 
     fn own_bytes(&self, task: &Task) -> Result<Vec<(u32, u64)>, CopyError> {
         let mut own: HashMap<u32, u64> = HashMap::new();
-        let mut linked: HashMap<u64, (Owner, u64)> = HashMap::new();
+        let mut linked: HashMap<u64, Linked> = HashMap::new();
         for tree in self.images.all() {
             let bytes = own.entry(tree.id).or_default();
             *bytes += self.images.packed(tree.id).map_or(0, |packed| packed.bytes);
-            Walk::new(task).all(&tree.root, &mut |met| {
+            Walk::of_names(task).all(&tree.root, &mut |met| {
                 let size = on_disk(&met.stat);
                 if matches!(met.what, What::Folder(_)) || met.stat.st_nlink < 2 {
                     *bytes += size;
                     return Ok(true);
                 }
-                match linked.entry(met.stat.st_ino) {
-                    Entry::Vacant(free) => {
-                        free.insert((Owner::One(tree.id), size));
-                    }
-                    Entry::Occupied(mut known) if known.get().0 != Owner::One(tree.id) => {
-                        known.get_mut().0 = Owner::Several;
-                    }
-                    Entry::Occupied(_) => {}
-                }
+                let owner = NonZeroU32::new(tree.id);
+                let blocks = u32::try_from(size / BLOCK).unwrap_or(u32::MAX);
+                let file = linked.entry(met.stat.st_ino).or_insert(Linked { owner, blocks });
+                file.owner = file.owner.filter(|_| file.owner == owner);
                 Ok(true)
             })?;
         }
-        for (owner, size) in linked.into_values() {
-            if let Owner::One(id) = owner {
-                *own.entry(id).or_default() += size;
+        for Linked { owner, blocks } in linked.into_values() {
+            if let Some(id) = owner {
+                *own.entry(id.get()).or_default() += u64::from(blocks) * BLOCK;
             }
         }
         Ok(own.into_iter().collect())

@@ -76,6 +76,8 @@ return baseclass.extend({
 	imagePromote: method('image_promote', [ 'image', 'room', 'reboot' ]),
 	imageRollback: method('image_rollback', [ 'image', 'room', 'reboot' ]),
 	imageExport: method('image_export', [ 'image', 'to', 'form' ]),
+	imageExports: method('image_exports'),
+	imageExportRemove: method('image_export_remove', [ 'path' ]),
 	imageClone: method('image_clone', [ 'image', 'name' ]),
 
 	imageRename: method('image_rename', [ 'image', 'name' ]),

@@ -5,7 +5,8 @@
 'require bramble.show as show';
 
 /* Archives that Bramble made on mounted disks: backups and exported images. They are told by their names, which are proposed
-   when one is made; rpcd lets these names be fetched and no others. */
+   when one is made; rpcd lets these names be fetched and no others. Exports that were made on this router are also on its
+   record, whatever they are called. */
 
 const DISK = /^\/(mnt|media|srv|data)\/./;
 const BACKUP = /^bramble-(?!image-).*\.tar$/;
@@ -16,8 +17,17 @@ return baseclass.extend({
 		return this.find(BACKUP);
 	},
 
+	/* `made` are those on record, which can be deleted. */
 	images() {
-		return this.find(IMAGE);
+		return Promise.all([ this.find(IMAGE), api.imageExports().catch(() => ({ exports: [] })) ]).then(([ found, answer ]) => {
+			const made = answer.exports.map((one) => ({ path: one.path, name: one.path.slice(one.path.lastIndexOf('/') + 1), size: one.bytes, mtime: one.made_at / 1000, made: true }));
+
+			return made.concat(found.filter((file) => !made.some((one) => one.path == file.path))).sort((one, other) => other.mtime - one.mtime);
+		});
+	},
+
+	isFetched(file) {
+		return DISK.test(file.path) && (BACKUP.test(file.name) || IMAGE.test(file.name));
 	},
 
 	/* Newest first. Disks that do not answer have none. */
@@ -40,7 +50,7 @@ return baseclass.extend({
 	table(found, more, none) {
 		return show.table([ _('File'), _('Size'), _('Made'), '' ], found.map((file) => [
 			file.path, show.size(file.size), show.when(1000 * file.mtime),
-			[ act.button(_('Download'), () => api.download(file.path), 'action', { 'data-key': 'load-' + file.path }) ].concat(more(file))
+			[ this.isFetched(file) ? act.button(_('Download'), () => api.download(file.path), 'action', { 'data-key': 'load-' + file.path }) : '' ].concat(more(file))
 		]), none);
 	}
 });

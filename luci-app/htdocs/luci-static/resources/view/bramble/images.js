@@ -102,10 +102,16 @@ return view.extend({
 	/* Archives of images, as they were made here or brought on a disk. */
 	showExported(found) {
 		show.fill(this.exported, found.length ? [ show.section(_('Exported images'), [
-			archives.table(found, (file) => api.may('image_import')
-				? [ act.button(_('Import…'), () => sources.path(file, () => {}), 'action', { 'data-key': 'import-' + file.path }) ]
-				: [])
+			archives.table(found, (file) => [
+				api.may('image_import') ? act.button(_('Import…'), () => sources.path(file, () => {}), 'action', { 'data-key': 'import-' + file.path }) : '',
+				file.made && api.may('image_export_remove') ? act.button(_('Remove…'), () => this.removeExport(file), 'remove', { 'data-key': 'remove-' + file.path }) : ''
+			])
 		]) ] : []);
+	},
+
+	removeExport(file) {
+		act.ask(_('Remove %s?').format(file.path), _('The image that it was made of stays.'), [ _('The archive is deleted: %s.').format(show.size(file.size)) ],
+			_('Remove'), () => api.imageExportRemove({ path: file.path }).then(() => archives.images()).then((found) => this.showExported(found)));
 	},
 
 	handleSave: null,
