@@ -2,24 +2,28 @@
 //!
 //! Everything that may take longer than LuCI waits for a call (20 seconds) is a job. Jobs are heavy (they fill a disk or
 //! read one), so one runs at a time on a thread of its own and the others wait in a queue anybody can see; the thread
-//! ends with the last of them. What is light ([`Jobs::start_beside`]) does not wait for them. Progress is a few atomics that the work adds to and anybody reads. Cancelling sets a flag
-//! that the work looks at between two pieces.
+//! ends with the last of them. What is light ([`Jobs::start_beside`]) does not wait for them. Progress is
+//! a few atomics that the work adds to and anybody reads ([`Task`]). Cancelling sets a flag that the work looks at between two
+//! pieces.
 #![expect(
     clippy::disallowed_methods,
     reason = "a job notes itself when it began and ended, on its own thread"
 )]
 
+mod task;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use portable_atomic::AtomicU64;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use self::task::{Cancelled, Outcome, Stopped, Task, Unit};
+use self::task::{STOPPING, lock, pace};
 use super::printed::{Piece, Printed};
 pub use crate::store::jobs::JobState;
 use crate::store::{Store, StoreError};
@@ -76,33 +80,6 @@ struct End {
     at: Moment,
 }
 
-/// What work hands back: a sentence about what was done, or why it was not.
-pub type Outcome = Result<String, Stopped>;
-
-/// Why a job ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    #[error("cancelled; nothing was kept")]
-    Cancelled,
-    /// Cancelled, and something was kept; a sentence says what.
-    #[error("{0}")]
-    Short(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Stopped {
-    /// A failure told with all its causes.
-    pub fn because(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Failed(chain(error))
-    }
-}
-
-/// Somebody asked the work to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cancelled; nothing was kept")]
-pub struct Cancelled;
-
 /// Why a job was not started or not cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
@@ -149,88 +126,6 @@ pub struct JobStatus {
     pub message: String,
     pub started_at: Moment,
     pub ended_at: Option<Moment>,
-}
-
-/// What the progress of a job is counted in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unit {
-    #[default]
-    Bytes,
-    People,
-}
-
-/// The side of a job that the work holds: says how far it is, and hears whether to go on. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Task(Arc<Progress>);
-
-#[derive(Debug)]
-struct Progress {
-    /// See [`RUNNING`].
-    wish: AtomicU8,
-    done: AtomicU64,
-    of: AtomicU64,
-    phase: Mutex<(&'static str, Unit, Instant)>,
-    printed: Mutex<Printed>,
-}
-
-const RUNNING: u8 = 0;
-const CANCELLED: u8 = 1;
-const STOPPING: u8 = 2;
-
-impl Task {
-    /// A task nobody watches: for work that is done while the caller waits.
-    pub fn unwatched() -> Self {
-        Self(Arc::new(Progress {
-            wish: AtomicU8::new(RUNNING),
-            done: AtomicU64::new(0),
-            of: AtomicU64::new(0),
-            phase: Mutex::new(("", Unit::Bytes, Instant::now())),
-            printed: Mutex::default(),
-        }))
-    }
-
-    /// What the program of this job prints.
-    pub fn printed(&self) -> MutexGuard<'_, Printed> {
-        lock(&self.0.printed)
-    }
-
-    /// Begins a phase of `of` bytes; zero if that is not known.
-    pub fn phase(&self, name: &'static str, of: u64) -> Result<(), Cancelled> {
-        self.phase_in(Unit::Bytes, name, of)
-    }
-
-    /// Begins a phase that is counted in `unit`.
-    pub fn phase_in(&self, unit: Unit, name: &'static str, of: u64) -> Result<(), Cancelled> {
-        *lock(&self.0.phase) = (name, unit, Instant::now());
-        self.0.done.store(0, Ordering::Relaxed);
-        self.0.of.store(of, Ordering::Relaxed);
-        self.go_on()
-    }
-
-    /// `more` of this phase is done.
-    pub fn advance(&self, more: u64) {
-        self.0.done.fetch_add(more, Ordering::Relaxed);
-    }
-
-    /// Called between two pieces of work of a fraction of a second.
-    pub fn go_on(&self) -> Result<(), Cancelled> {
-        if self.0.wish.load(Ordering::Relaxed) == RUNNING { Ok(()) } else { Err(Cancelled) }
-    }
-
-    pub fn cancel(&self) {
-        self.wish(CANCELLED);
-    }
-
-    fn wish(&self, wish: u8) {
-        // The first wish stays: a job that a person cancelled is not "interrupted" by the stop that follows.
-        let _ = self.0.wish.compare_exchange(RUNNING, wish, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Whether it is asked to stop because Bramble is being stopped.
-    pub fn stopping(&self) -> bool {
-        self.0.wish.load(Ordering::Relaxed) == STOPPING
-    }
 }
 
 impl Jobs {
@@ -566,22 +461,10 @@ impl JobStatus {
     }
 }
 
-/// How many per second, and seconds left of a phase that has run for `elapsed`.
-fn pace(done: u64, of: u64, elapsed: Duration) -> (u64, Option<u64>) {
-    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rate = u64::try_from(u128::from(done) * 1000 / u128::from(ms)).unwrap_or(u64::MAX);
-    let left = of.saturating_sub(done);
-    let told = rate > 0 && of > 0 && ms >= 1000;
-    (rate, told.then(|| left.div_ceil(rate.max(1))))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -707,21 +590,5 @@ mod tests {
             "8 jobs are waiting already; wait for one to end, or cancel one (`bramble job list`)"
         );
         jobs.close();
-    }
-
-    #[test]
-    fn pace_and_time_left() {
-        #[rustfmt::skip]
-        let rows = [
-            // done, of, elapsed ms, rate, left
-            (0, 100, 5000, 0, None),
-            (500, 2000, 5000, 100, Some(15)),
-            (500, 0, 5000, 100, None),
-            (500, 2000, 100, 5000, None),
-            (2000, 1000, 1000, 2000, Some(0)),
-        ];
-        for (done, of, ms, rate, left) in rows {
-            assert_eq!(pace(done, of, Duration::from_millis(ms)), (rate, left), "{done} of {of}");
-        }
     }
 }
