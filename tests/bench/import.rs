@@ -4,8 +4,8 @@
 //! (256 MiB at most, below a sample tree) as an archive, once as one xz block and once in blocks of 8 MiB, and as a disk image
 //! of 2 GiB (`BRAMBLE_BENCH_IMAGE` MiB, if set), in blocks of 24 MiB, as Raspberry Pi OS images are packed; that one also comes
 //! from a web server on this machine. The peers: `xz -dc | tar -x`, and `xz -dc | dd conv=sparse` with `cp -a` from a loop
-//! mount and `mcopy`. All end with everything on the disk (`sync -f`). Five rounds, Bramble and the pipe in turn; medians, and
-//! the most memory that Bramble was resident with.
+//! mount and `mcopy`. All end with everything on the disk (`sync -f`). Three rounds, Bramble and the pipe in turn; medians, and
+//! the most memory that was resident, the program's own pages included.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and prints")]
 
@@ -25,7 +25,14 @@ use bramble::sim::sample::{Release, write_tree};
 use bramble::store::Store;
 use bramble::types::Moment;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
+
+/// How long our imports took, and the most memory they took, in MiB.
+#[derive(Clone, Debug, Default)]
+struct Ours {
+    times: Vec<Duration>,
+    memory: u64,
+}
 
 fn main() {
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-import");
@@ -44,20 +51,23 @@ fn main() {
         if is_image && file.starts_with(&work) {
             sources.push(("web", format!("{server}/{name}")));
         }
-        for (from, source) in sources {
-            let (mut ours, mut theirs, mut memory) = (Vec::new(), Vec::new(), 0);
-            for round in 0..ROUNDS {
+        let (mut ours, mut theirs) = (vec![Ours::default(); sources.len()], Vec::new());
+        for round in 0..ROUNDS {
+            for ((_, source), ours) in sources.iter().zip(&mut ours) {
                 forget_peak();
-                ours.push(import(&work, &source, round));
-                memory = memory.max(peak());
-                theirs.push(peer(&work, &file));
+                ours.times.push(import(&work, source, round));
+                ours.memory = ours.memory.max(peak());
             }
-            let (ours, theirs) = (median(ours), median(theirs));
+            theirs.push(peer(&work, &file));
+        }
+        for ((from, _), Ours { times, memory }) in sources.iter().zip(ours) {
             println!(
-                "{name:24} {from:4}  bramble {:6.2} s   pipe {:6.2} s   pipe/bramble {:.2}   resident {memory} MiB",
-                ours.as_secs_f64(),
-                theirs.as_secs_f64(),
-                theirs.as_secs_f64() / ours.as_secs_f64()
+                "{name:24} {from:4}  bramble {:6.2} s   pipe {:6.2} s   pipe/bramble {:.2}   resident {memory} MiB   rounds {} | {}",
+                median(&times).as_secs_f64(),
+                median(&theirs).as_secs_f64(),
+                median(&theirs).as_secs_f64() / median(&times).as_secs_f64(),
+                all(&times),
+                all(&theirs),
             );
         }
     }
@@ -202,8 +212,13 @@ fn undisk(work: &Path, image: &Path) -> Duration {
     took
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
+fn all(times: &[Duration]) -> String {
+    times.iter().map(|time| format!("{:.1}", time.as_secs_f64())).collect::<Vec<_>>().join(" ")
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
