@@ -154,6 +154,8 @@ fn access_list() -> String {
     let mut files = serde_json::Map::new();
     let mut set = |name: String, right: &str| files.insert(name, json!([right]));
     set("/usr/bin/bramble takeover --dry-run --json".to_owned(), "exec");
+    // An image as it is exported, to the browser. Behind `--` are no options, and the last word is where to.
+    set("/usr/bin/bramble image export -- * -".to_owned(), "exec");
     for place in ["/mnt", "/media", "/srv", "/data"] {
         set(format!("{place}/*"), "list");
         set(format!("{place}/*bramble-*.tar"), "read");
@@ -164,7 +166,7 @@ fn access_list() -> String {
             "description": "Grant access to all of Bramble: rooms, images, people and settings (together with the rights of a teacher and to watch)",
             "read": {
                 // Backups and exported images on mounted disks are found and fetched, by their names and no others.
-                "cgi-io": ["download"],
+                "cgi-io": ["download", "exec"],
                 "file": files,
                 "ubus": {
                     "bramble": of(Access::Read, &any),

@@ -121,6 +121,14 @@ fn exports_are_a_catalogue() {
     assert!(imported.contains("`copy@1` is ready"), "{imported}");
     assert!(imported.contains("Note: it is school@1 as Bramble "), "{imported}");
 
+    // As the web pages have it sent to a browser; more words than these are refused.
+    let streamed = site.ask(&["image", "export", "--", "school@1", "-"]);
+    assert!(streamed.status.success(), "{}", text(&streamed.stderr));
+    let plain = zstd::stream::decode_all(streamed.stdout.as_slice()).expect("a whole archive");
+    assert!(plain.starts_with(b"bramble-image.json\0"), "its note comes first");
+    let refused = site.ask(&["image", "export", "--", "school@1", "/tmp/x", "-"]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{}", text(&refused.stderr));
+
     let archive = shelf.join("school.tar.zst");
     let told = site.told(&["image", "exports"]);
     assert!(told.starts_with("IMAGE     SIZE"), "{told}");

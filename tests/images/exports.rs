@@ -12,6 +12,7 @@ use bramble::service::images::library::ImageSummary;
 use bramble::service::images::shelf;
 use bramble::service::jobs::{JobState, JobStatus, Task};
 use bramble::sim::sample::{Release, write_tree};
+use bramble::store::Store;
 use bramble::types::Moment;
 use proptest::prelude::*;
 
@@ -484,6 +485,14 @@ fn exports_are_listed_and_deleted() {
     let length = |path: &Path| path.metadata().expect("there").len();
     let row = |path| (path, "trixie@1".to_owned(), NOON, length(path));
     assert_eq!(told, [row(two.as_path()), row(one.as_path())], "the newest first");
+    // The power went before it was noted that one is whole.
+    let store = Store::open(&place.data().join("bramble.db")).expect("a store");
+    store.export_begins(&two, &exports[0].image).expect("noted");
+    drop(store);
+    assert_eq!(listed(&place), std::slice::from_ref(&one));
+    let place = place.again();
+    assert_eq!(place.library.exports().expect("a list"), exports);
+
     // A disk that is not plugged in is not forgotten.
     let away = place.folder.path().join("away");
     std::fs::rename(&one, &away).expect("moved");

@@ -52,6 +52,12 @@ pub(super) fn part(to: &Path) -> PathBuf {
     to.with_added_extension("part")
 }
 
+/// When the export of `image` at `path` was begun, as it says itself; `None` if it is something else.
+fn made_at(path: &Path, image: &ImageVersion) -> Option<Moment> {
+    let head = shelf::head(path).ok()?;
+    ((&head.name, head.version) == (&image.name, image.version)).then_some(head.made_at)
+}
+
 impl Library {
     /// Exports that are whole and there, newest first. Those on a disk that is not plugged in are not told.
     pub fn exports(&self) -> Result<Vec<Export>, StoreError> {
@@ -67,8 +73,7 @@ impl Library {
     pub fn delete_export(&self, path: &Path) -> Result<Export, ExportedError> {
         let export = self.exports()?.into_iter().find(|export| export.path == path);
         let export = export.ok_or_else(|| ExportedError::Unknown(path.to_owned()))?;
-        let says = shelf::head(path).ok().map(|head| ImageVersion { name: head.name, version: head.version });
-        if says.as_ref() != Some(&export.image) {
+        if made_at(path, &export.image).is_none() {
             return Err(ExportedError::Another { path: export.path, image: export.image });
         }
         fs::remove_file(path).map_err(|source| ExportedError::Delete { path: path.to_owned(), source })?;
@@ -80,15 +85,18 @@ impl Library {
     /// Takes away what exports left that Bramble was stopped in, in a job. What lies on a disk that is not there yet, a later
     /// start takes away.
     pub(super) fn sweep_exports(&self) -> Result<(), LibraryError> {
-        let begun: Vec<PathBuf> = self
-            .store
-            .exports()?
-            .into_iter()
-            .filter(|row| row.made_at.is_none())
-            .map(|row| row.path)
-            .collect();
-        let is_left = |to: &PathBuf| fs::symlink_metadata(part(to)).is_ok_and(|about| about.is_file());
-        let left: Vec<PathBuf> = begun.into_iter().filter(is_left).collect();
+        let mut left = Vec::new();
+        for ExportRow { path, image, made_at: known } in self.store.exports()? {
+            if known.is_some() {
+                continue;
+            }
+            if fs::symlink_metadata(part(&path)).is_ok_and(|about| about.is_file()) {
+                left.push(path);
+            } else if let Some(at) = made_at(&path, &image) {
+                // It has its name, so it is whole: the power went before that was noted.
+                self.store.export_done(&path, at)?;
+            }
+        }
         if left.is_empty() {
             return Ok(());
         }

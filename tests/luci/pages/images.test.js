@@ -5,7 +5,7 @@
 const assert = require('node:assert');
 const test = require('node:test');
 
-const { answers } = require('../given.js');
+const { ACL, answers } = require('../given.js');
 const { answer, browser } = require('../harness.js');
 const { button, fields, settle, submit } = require('../press.js');
 
@@ -206,4 +206,68 @@ test('uploads that were left are seen, and cancelled', async () => {
 	assert.ok(!page.seen.calls.some((call) => call.method == 'upload_cancel'));
 	await submit(page);
 	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'upload_cancel').map((call) => call.params), [ { upload: upload.upload } ]);
+});
+
+test('exports are found, fetched as they are, and deleted if they were made here', async () => {
+	const given = answers();
+	const [ made, other ] = given.image_exports.exports;
+	const file = (path) => ({ name: path.slice(path.lastIndexOf('/') + 1), type: 'file', size: 5e9, mtime: 1795600000 });
+	const brought = '/mnt/sdb1/bramble-image-kiosk-4.tar.xz';
+
+	given.files = { '/mnt/sdb1': [ file(made.path), file(other.path), file(brought), file('/mnt/sdb1/film.tar.xz') ] };
+	given.image_export_remove = made;
+
+	const page = browser(given);
+	const node = await page.open('bramble.images');
+	const has = (kind, path) => node.all((one) => one.attributes['data-key'] == kind + '-' + path).length;
+
+	assert.deepStrictEqual([ made.path, other.path, brought, '/mnt/sdb1/film.tar.xz' ].map((path) => [ has('load', path), has('import', path), has('remove', path) ]),
+		[ [ 1, 1, 1 ], [ 0, 1, 1 ], [ 1, 1, 0 ], [ 0, 0, 0 ] ]);
+	await node.all((one) => one.attributes['data-key'] == 'load-' + made.path)[0].click();
+
+	const sent = Object.fromEntries(page.document.sent[0].children.map((one) => [ one.attributes.name, one.attributes.value ]));
+
+	assert.deepStrictEqual([ sent.path, sent.filename ], [ made.path, 'bramble-image-sample-1.tar.zst' ]);
+
+	/* What is deleted is named first, and gone then. */
+	const calls = () => page.seen.calls.filter((call) => call.method == 'image_export_remove').map((call) => call.params);
+
+	await node.all((one) => one.attributes['data-key'] == 'remove-' + made.path)[0].click();
+	assert.ok(page.seen.modals[0].title.includes(made.path));
+	assert.deepStrictEqual(calls(), []);
+	given.files['/mnt/sdb1'].shift();
+	given.image_exports.exports = [ other ];
+	await submit(page);
+	assert.deepStrictEqual(calls(), [ { path: made.path } ]);
+	assert.deepStrictEqual([ has('remove', made.path), has('remove', other.path), has('load', brought) ], [ 0, 1, 1 ]);
+});
+
+test('a version is sent to the browser as it is packed, and rpcd lets nothing else through', async () => {
+	const page = browser(answers());
+	const node = await page.open('bramble.images');
+
+	await button(node, 'Versions…').click();
+	await settle();
+	await button(page.seen.modals[0].node, 'Download…').click();
+	assert.strictEqual(page.document.sent.length, 0);
+	await submit(page);
+
+	const [ form ] = page.document.sent;
+	const sent = Object.fromEntries(form.children.map((one) => [ one.attributes.name, one.attributes.value ]));
+
+	assert.strictEqual(form.attributes.action, '/cgi-bin/cgi-exec');
+	assert.match(sent.command, /^\/usr\/bin\/bramble image export -- sample@\d+ -$/);
+
+	/* What cgi-io takes for a name, and what the access list lets it run: patterns as of fnmatch(3). */
+	assert.match(sent.filename, /^bramble-image-sample-\d+\.tar\.zst$/);
+	page.load('bramble.api').stream('my_image@3');
+	assert.ok(page.document.sent[1].children.some((one) => one.attributes.value == 'bramble-image-my-image-3.tar.zst'));
+
+	const { file, 'cgi-io': io } = ACL['luci-app-bramble'].read;
+	const runs = Object.keys(file).filter((name) => file[name].includes('exec')).map((name) => new RegExp('^' + name.replace(/[.]/g, '\\.').replace(/\*/g, '.*') + '$'));
+	const mayRun = (command) => runs.some((run) => run.test(command));
+
+	assert.ok(io.includes('exec') && mayRun(sent.command));
+	for (const command of [ '/usr/bin/bramble', '/usr/bin/bramble image export sample /mnt/x', '/usr/bin/bramble image export -- sample /mnt/x', '/usr/bin/bramble --socket /tmp/x image export -- sample -', '/bin/sh -c id -' ])
+		assert.ok(!mayRun(command), command);
 });

@@ -71,6 +71,7 @@ return baseclass.extend({
 				!current && api.may('image_promote') ? act.button(_('Make current…'), () => this.promote(image, name, whole), 'positive') : '',
 				!current && api.may('image_test') ? act.button(_('Try on one client…'), () => this.test(name, whole)) : '',
 				!image.draft && api.may('image_draft') ? act.button(_('Draft…'), () => this.makeDraft(name), 'neutral') : '',
+				api.may('image_export') ? act.button(_('Download…'), () => this.fetch(name), 'neutral') : '',
 				api.may('image_export') ? act.button(_('Export…'), () => this.export(image, version), 'neutral') : '',
 				api.may('image_pack') ? act.button(version.packed ? _('Unpack…') : _('Pack…'), () => this.pack(name, version), 'neutral') : '',
 				api.may('image_clone') ? act.button(_('Clone…'), () => this.clone(name), 'neutral') : '',
@@ -226,6 +227,12 @@ return baseclass.extend({
 
 	endTrial(client) {
 		return api.imageTest({ client: client.mac }).then((effect) => act.done(effect.says));
+	},
+
+	/* The same archive as that of an export, to the computer that one sits at. */
+	fetch(name) {
+		act.ask(_('Download %s?').format(name), _('One file with everything that another Bramble needs to import it, bit for bit. It is packed while it is sent, which takes minutes; the router keeps none of it. Whether all of it came is seen under Tasks.'),
+			[], _('Download'), () => Promise.resolve(api.stream(name)));
 	},
 
 	/* An archive of one version that can be imported elsewhere. */
