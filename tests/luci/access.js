@@ -89,7 +89,10 @@ function guard(role) {
 		},
 
 		/* What /cgi-bin/cgi-download looks at. */
-		fetches: (file) => may('cgi-io', 'download', 'read') && may('file', file, 'read')
+		fetches: (file) => may('cgi-io', 'download', 'read') && may('file', file, 'read'),
+
+		/* And /cgi-bin/cgi-exec: the whole line, or the program alone. */
+		runs: (command) => may('cgi-io', 'exec', 'read') && (may('file', command, 'exec') || may('file', command.split(' ')[0], 'exec'))
 	};
 }
 

@@ -14,6 +14,7 @@ const [ SEAT, STRANGER ] = [ answer('client_list').clients.find((one) => one.nam
 const [ PERSON ] = answer('account_list').accounts;
 const [ CLASS ] = answer('class_list').classes;
 const [ SESSION ] = answer('session_list').sessions;
+const [ EXPORT ] = answer('image_exports').exports;
 const [ OFFER ] = answer('image_catalogue').offers;
 const LIST = answer('job_list').jobs.find((job) => job.kind == 'people').id;
 const SUM = 'a'.repeat(64);
@@ -49,7 +50,7 @@ function router(isDraft = true) {
 
 	return Object.assign(given, {
 		image_shell: answer('image_shell'), job_output: answer('job_output'), image_test: effect, image_promote: effect, image_rollback: effect, image_maintain: answer('image_maintain'),
-		image_rename: { image: 'x', says: 'x' }, mode_set: answer('mode_set'), screen_allow: answer('screen_allow'), screen_open: answer('screen_open'), screen_close: {},
+		image_rename: { image: 'x', says: 'x' }, image_export_remove: EXPORT, mode_set: answer('mode_set'), screen_allow: answer('screen_allow'), screen_open: answer('screen_open'), screen_close: {},
 		client_adopt: given.client_get, client_forget: given.client_get, client_action: answer('client_action'), action_stop: given.action_list.actions[0],
 		eeprom_set: answer('eeprom_set'), eeprom_undo: answer('eeprom_set'), enrol_medium: answer('enrol_medium'),
 		upload_begin: Object.assign(answer('upload_begin'), { got: 0 }), upload_slice: Object.assign(answer('upload_slice'), { got: 9 }), upload_cancel: answer('upload_cancel'),
@@ -95,6 +96,7 @@ const DIALOGS = [
 	[ 'image_rename', 'images', [ VERSIONS, 'Rename…', { name: 'library' } ], { image: 'sample', name: 'library' } ],
 	[ 'image_clone', 'images', [ VERSIONS, 'Clone…', { name: 'copy' } ], { image: 'sample@3', name: 'copy' } ],
 	[ 'image_export', 'images', [ VERSIONS, 'Export…', { form: 'xz' } ], { image: 'sample@3', to: '/mnt/sdb1/bramble-image-sample-3.tar.zst', form: 'xz' } ],
+	[ 'image_export_remove', 'images', [ 'remove-' + EXPORT.path, {} ], { path: EXPORT.path } ],
 	[ 'image_pack', 'images', [ VERSIONS, 'Pack…', {} ], { image: 'sample@2' } ],
 	[ 'image_pack', 'images', [ VERSIONS, 'Unpack…', {} ], { image: 'sample@3', unpack: '1' } ],
 	[ 'image_promote', 'images', [ VERSIONS, 'Make current…', { room: 'library', reboot: 'ask' } ], { image: 'sample@3', room: 'library', reboot: 'ask' } ],
