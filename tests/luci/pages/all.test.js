@@ -148,6 +148,38 @@ for (const name of VIEWS)
 			assert.ok(node.textContent.includes(EVIL), 'the answers reach the page');
 	});
 
+test('markup in the configuration stays text in forms', async () => {
+	for (const name of [ 'clients', 'files', 'settings' ]) {
+		const given = answers();
+
+		given.uci.bramble = Object.fromEntries([ 'client', 'room', 'share', 'schedule', 'subnet' ].map((kind) => [ 'x_' + kind, new Proxy({ '.name': 'x_' + kind, '.type': kind }, {
+			get: (one, option) => one[option] ?? EVIL
+		}) ]));
+
+		const page = browser(given);
+
+		await page.open('bramble.' + name);
+
+		const tables = page.seen.maps.flatMap((map) => map.sections).filter((section) => section.modaltitle);
+
+		assert.ok(tables.length);
+
+		for (const section of tables) {
+			const id = 'x_' + section.name;
+
+			/* LuCI undoes what was escaped in a title, and writes it as markup. */
+			assert.doesNotMatch(section.modaltitle(id), /[<>&]/);
+
+			/* The harness refuses a bare text. */
+			for (const field of section.fields.filter((one) => one.textvalue))
+				assert.ok(page.E('td', {}, field.textvalue(id)).textContent.includes('<img'), section.name + '.' + field.name);
+		}
+
+		for (const [ what, text ] of page.seen.sinks)
+			assert.ok(!text.includes('<img'), what + ': ' + text);
+	}
+});
+
 test('the box on the status page', async () => {
 	const page = browser(answers('administrator', (file, value) => poison(value)));
 	const box = page.load('view.status.include.35_bramble');

@@ -281,7 +281,8 @@ return baseclass.extend({
 		/* A table has the words that the form has, and not those of the file. */
 		if (option.kind != 'bool')
 			field.textvalue = (section_id) => {
-				const values = L.toArray(uci.get('bramble', section_id, option.name) ?? option['default']);
+				const value = uci.get('bramble', section_id, option.name) ?? option['default'];
+				const values = option.list ? L.toArray(value) : [ value ].filter((one) => one);
 
 				return [ values.length ? values.map((word) => option.choices ? this.choice(kind, option.name, word) : word).join(', ')
 					: E('em', {}, [ NONE['%s.%s'.format(kind, option.name)] ?? _('none') ]) ];
@@ -326,9 +327,12 @@ return baseclass.extend({
 		section.addremove = true;
 		section.anonymous = !spec.named;
 		section.nodescriptions = true;
-		section.modaltitle = (section_id) => section.anonymous
-			? '%h'.format(uci.get('bramble', section_id, 'name') ?? TITLES[kind])
-			: '%h'.format(section_id);
+		/* LuCI takes the title for markup, even what was escaped: only what is a name gets in. */
+		section.modaltitle = (section_id) => {
+			const name = section.anonymous ? uci.get('bramble', section_id, 'name') : section_id;
+
+			return (/^[\w-]+$/).test(name ?? '') ? name : TITLES[kind];
+		};
 
 		if (spec.options.some((option) => this.isExpert(kind, option.name))) {
 			section.tab('plain', _('Usual'));
