@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::proto::ldap::{Connection, Denied, Directory, Policy, Step};
 use crate::service::accounts::{Accounts, Origin, Refused};
 use crate::service::keys::KeyPair;
-use crate::types::{chain, limits};
+use crate::types::{Person, chain, limits};
 
 const LDAP_PORT: u16 = 389;
 const LDAPS_PORT: u16 = 636;
@@ -135,6 +135,11 @@ impl Shared {
         Some(Pass { _own: own, _one: one })
     }
 
+    async fn everybody(self: Arc<Self>) -> Result<Arc<Directory>, String> {
+        let asked = tokio::task::spawn_blocking(move || self.directory()).await;
+        asked.unwrap_or_else(|broke| Err(broke.to_string()))
+    }
+
     /// Everybody there is now. May ask the disk or another server.
     fn directory(&self) -> Result<Arc<Directory>, String> {
         let generation = self.accounts.generation();
@@ -202,7 +207,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, ip: Ipv4Addr, secure: boo
     let plain: Pin<Box<dyn Stream>> = Box::pin(stream);
     let talk = async {
         let stream = if secure { encrypt(&shared, plain).await? } else { plain };
-        Talk { connection: Connection::new(shared.policy.clone(), secure), shared, stream, ip }.run().await
+        let connection = Connection::new(shared.policy.clone(), secure);
+        Talk { connection, proof: None, shared, stream, ip }.run().await
     };
     if let Err(error) = talk.await {
         tracing::debug!(%ip, error = chain(&error), "LDAP connection closed");
@@ -220,6 +226,8 @@ async fn encrypt(shared: &Shared, stream: Pin<Box<dyn Stream>>) -> io::Result<Pi
 struct Talk {
     shared: Arc<Shared>,
     connection: Connection,
+    /// Who proved to be there last, and the generation of the accounts by which that is known to be true.
+    proof: Option<(Person, u32)>,
     stream: Pin<Box<dyn Stream>>,
     ip: Ipv4Addr,
 }
@@ -231,27 +239,28 @@ impl Talk {
         loop {
             while let Some(message) = codec.decode(&mut read)? {
                 let id = message.msgid;
+                self.hold_against_accounts().await;
                 match self.connection.step(message) {
                     Step::Answer(answer) => self.send(vec![answer]).await?,
                     Step::Verify { id, name, password } => {
                         let origin = Origin::Ldap(IpAddr::V4(self.ip));
+                        let generation = self.shared.accounts.generation();
                         let result = self.shared.accounts.log_in(name.clone(), password, origin).await;
-                        let result = result.map(drop).map_err(|refused| self.denied(&refused));
+                        let result = self.proved(result, generation);
                         let answer = self.connection.verified(id, name, result);
                         self.send(vec![answer]).await?;
                     }
                     Step::Change { id, name, old, new } => {
                         let origin = Origin::Ldap(IpAddr::V4(self.ip));
                         let result = self.shared.accounts.set_own_password(name, old, new, origin).await;
-                        let answer =
-                            self.connection.changed(id, result.map_err(|refused| self.denied(&refused)));
+                        // Whoever has just chosen the new password need not show it.
+                        let generation = self.shared.accounts.generation();
+                        let result = self.proved(result, generation);
+                        let answer = self.connection.changed(id, result);
                         self.send(vec![answer]).await?;
                     }
                     Step::Find(query) => {
-                        let shared = Arc::clone(&self.shared);
-                        let directory = tokio::task::spawn_blocking(move || shared.directory())
-                            .await
-                            .unwrap_or_else(|broke| Err(broke.to_string()));
+                        let directory = Arc::clone(&self.shared).everybody().await;
                         let answers =
                             self.connection.found(&query, directory.as_deref().map_err(Clone::clone));
                         self.send(answers).await?;
@@ -275,6 +284,41 @@ impl Talk {
             if received.map_err(io::Error::other)?? == 0 {
                 return Ok(());
             }
+        }
+    }
+
+    /// A connection may live for long: whoever is not, or may not log in, any more as they did is nobody on it, and so is who has
+    /// not shown the password that counts now. While nobody can tell, who asks is told that too.
+    async fn hold_against_accounts(&mut self) {
+        let Some((person, known)) = self.proof.as_ref().filter(|_| self.connection.bound().is_some()) else {
+            return;
+        };
+        let now = self.shared.accounts.generation();
+        if now == *known {
+            return;
+        }
+        let changed = self.shared.accounts.password_changed_since(person.uid, *known);
+        let stands = match Arc::clone(&self.shared).everybody().await {
+            _ if changed => false,
+            Ok(directory) => directory.has(&person.name, person.uid),
+            Err(_) => return,
+        };
+        if stands {
+            self.proof = Some((person.clone(), now));
+        } else {
+            tracing::info!(ip = %self.ip, account = %person.name, "LDAP log-in no longer counts");
+            self.connection.forget();
+        }
+    }
+
+    /// Notes who is there, by which generation of the accounts.
+    fn proved(&mut self, result: Result<Person, Refused>, generation: u32) -> Result<(), (Denied, String)> {
+        match result {
+            Ok(person) => {
+                self.proof = Some((person, generation));
+                Ok(())
+            }
+            Err(refused) => Err(self.denied(&refused)),
         }
     }
 
@@ -311,3 +355,6 @@ impl Talk {
         timeout(limits::LDAP_PATIENCE, write).await.map_err(io::Error::other)?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,11 @@ impl Connection {
         self.bound.as_deref()
     }
 
+    /// The client is not any more who it proved to be: from here on it is nobody.
+    pub fn forget(&mut self) {
+        self.bound = None;
+    }
+
     pub fn step(&mut self, message: LdapMsg) -> Step {
         let id = message.msgid;
         match message.op {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::dn::Dn;
-use crate::types::{ClassName, Gid, Person};
+use crate::types::{ClassName, Gid, Person, Uid, UserName};
 
 /// Everything that can be found, at one moment.
 #[derive(Debug)]
@@ -72,6 +72,11 @@ impl Directory {
 
     pub fn base(&self) -> &Dn {
         &self.base
+    }
+
+    /// Whether there is somebody of that name and number.
+    pub fn has(&self, name: &UserName, uid: Uid) -> bool {
+        self.people.iter().any(|person| person.uid == uid && person.name == *name)
     }
 
     /// Every entry, parents before children.

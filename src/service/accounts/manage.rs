@@ -300,7 +300,11 @@ impl Accounts {
 
     pub(super) fn apply(&self, steps: &[AccountStep]) -> Result<(), EditError> {
         self.0.store.change_accounts(steps, (self.0.clock)().civil)?;
-        self.touch();
+        let with_password = |step: &AccountStep| match step {
+            AccountStep::Password { uid, .. } => Some(*uid),
+            _ => None,
+        };
+        self.passwords_changed(steps.iter().filter_map(with_password));
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub mod slips;
 pub mod steps;
 mod throttle;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -150,6 +151,8 @@ struct Inner {
     threads: Semaphore,
     waiting: Semaphore,
     generation: watch::Sender<u32>,
+    /// The generation that the last change of a password made, for each that was changed in this run.
+    passwords: Mutex<HashMap<Uid, u32>>,
     /// Held by whoever changes accounts.
     editing: Mutex<()>,
     /// When it was last looked for accounts that expire.
@@ -181,6 +184,7 @@ impl Accounts {
             threads: Semaphore::new(limits::LOGINS_AT_ONCE),
             waiting: Semaphore::new(limits::HASHES_WAITING),
             generation: watch::Sender::new(0),
+            passwords: Mutex::default(),
             editing: Mutex::default(),
             looked_at,
             imports: Mutex::default(),
@@ -253,7 +257,7 @@ impl Accounts {
         let person = self.tried(who, from, |directory| directory.verify(who, old))?;
         self.may_be_at(from, &person)?;
         self.directory()?.change_password(&person, old, new)?;
-        self.touch();
+        self.passwords_changed([person.uid]);
         Ok(Person { must_change: false, ..person })
     }
 
@@ -264,13 +268,31 @@ impl Accounts {
         old: Secret,
         new: Secret,
         from: Origin,
-    ) -> Result<(), Refused> {
-        self.on_a_thread(move |accounts| accounts.change_password(&who, &old, &new, from).map(drop)).await
+    ) -> Result<Person, Refused> {
+        self.on_a_thread(move |accounts| accounts.change_password(&who, &old, &new, from)).await
     }
 
     /// Counts changes; equal numbers mean equal people.
     pub fn generation(&self) -> u32 {
         *self.0.generation.borrow()
+    }
+
+    /// Whether the password of `uid` was changed after [`Self::generation`] was `generation`. A directory may change one without a
+    /// word.
+    pub fn password_changed_since(&self, uid: Uid, generation: u32) -> bool {
+        let changed = self.passwords().get(&uid).copied();
+        changed.is_some_and(|changed| changed.wrapping_sub(generation).cast_signed() > 0)
+    }
+
+    fn passwords_changed(&self, whose: impl IntoIterator<Item = Uid>) {
+        self.0.generation.send_modify(|generation| {
+            *generation = generation.wrapping_add(1);
+            self.passwords().extend(whose.into_iter().map(|uid| (uid, *generation)));
+        });
+    }
+
+    fn passwords(&self) -> MutexGuard<'_, HashMap<Uid, u32>> {
+        self.0.passwords.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A log-in tried for an administrator: it counts nowhere and slows nobody down.
@@ -286,6 +308,12 @@ impl Accounts {
     /// Another configuration is in force, and with it perhaps other people in a room.
     pub fn reconfigured(&self) {
         self.touch();
+    }
+
+    /// A backup was restored: whoever there is now may have another password.
+    pub fn restored(&self) -> Result<(), StoreError> {
+        self.passwords_changed(self.0.store.accounts()?.into_iter().map(|account| account.uid));
+        Ok(())
     }
 
     /// For whoever has the account `uid` and may no longer log in where they are, why.

@@ -134,7 +134,7 @@ impl Backups {
             let bearable = |hash: &str| password::accept(hash).map(drop).map_err(|bad| bad.to_string());
             match self.store.people_load(&people, bearable)? {
                 Loaded::Done { accounts, .. } => {
-                    self.accounts.reconfigured();
+                    self.accounts.restored()?;
                     done.accounts = Some(accounts);
                 }
                 Loaded::Refused(clashes) => return Err(BackupError::Clash(clashes.join("\n"))),
