@@ -1,8 +1,8 @@
 //! The helper that `pam_exec` starts for each step of a log-in: passes the step on to the agent's service.
 //!
 //! It tells what it is to do by its environment (pam_exec(8)), reads a password from standard input where one is
-//! exposed, and prints what the person should read. It runs as whoever the PAM service runs as: root for a log-in, the
-//! person for a screen locker.
+//! exposed, and prints what the person should read. It has the effective rights of the PAM service: root's for a log-in and for
+//! `su`, whoever starts that, the person's for a screen locker.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;

@@ -171,9 +171,8 @@ impl Api {
         let mut homes = 0;
         let sessions = self.sessions.count(|person| gone.iter().any(|account| account.uid == person.uid));
         for account in &gone {
-            self.shares.retire(&account.name, account.uid);
-            match self.homes.retire(&account.name, account.uid, now()) {
-                Ok(moved) => homes += usize::from(moved.is_some()),
+            match self.homes.see_off(&account.name, account.uid, &self.shares, now()) {
+                Ok(had_a_home) => homes += usize::from(had_a_home),
                 Err(error) => {
                     tracing::warn!(account = %account.name, error = chain(&error), "home not put into the attic");
                 }
@@ -257,7 +256,7 @@ impl Api {
         let quota = change.quota.is_some();
         let row = self.edited(self.accounts.set(&name, change))?;
         if let Some(called) = renamed {
-            if let Err(error) = self.homes.rename(&name, &called) {
+            if let Err(error) = self.homes.rename(&name, &called, row.uid) {
                 // An account without its home is worse than one with its old name.
                 let back = AccountChange { name: Some(name), ..AccountChange::default() };
                 self.edited(self.accounts.set(&called, back))?;
@@ -268,7 +267,7 @@ impl Api {
                     error => self.failed(&error),
                 });
             }
-            self.shares.rename(&name, &called);
+            self.shares.rename(&name, &called, row.uid);
         }
         if quota {
             self.sessions.refresh(|person| person.uid == row.uid, (self.clock.0)());

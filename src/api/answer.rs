@@ -566,6 +566,7 @@ pub struct Homes {
 /// Answer of `share_list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shares {
+    pub now: Moment,
     pub shares: Vec<ShareSummary>,
 }
 

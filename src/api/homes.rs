@@ -15,15 +15,16 @@ impl Api {
     }
 
     pub(super) fn home_measure(&self) -> Result<Started, ApiError> {
-        let homes = self.homes.clone();
+        let (homes, shares) = (self.homes.clone(), self.shares.clone());
         let work = move |task: &Task| {
             task.phase("measuring", 0).map_err(|_| Stopped::Cancelled)?;
-            match homes.measure(now(), task) {
-                Ok(Ok(1)) => Ok("1 home measured".to_owned()),
-                Ok(Ok(count)) => Ok(format!("{count} homes measured")),
-                Ok(Err(_)) => Err(Stopped::Cancelled),
-                Err(error) => Err(Stopped::because(&error)),
-            }
+            let measured = homes.measure(now(), task).map_err(|error| Stopped::because(&error))?;
+            let homes = measured.map_err(|_| Stopped::Cancelled)?;
+            let measured = shares.measure(now(), task).map_err(|error| Stopped::because(&error))?;
+            let shares = measured.map_err(|_| Stopped::Cancelled)?;
+            let some =
+                |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            Ok(format!("{} and {} measured", some(homes, "home"), some(shares, "share")))
         };
         Ok(Started { job: self.jobs.start("measure", "homes".to_owned(), work)? })
     }
@@ -64,7 +65,8 @@ impl Api {
         })
     }
 
-    pub(super) fn share_list(&self) -> Shares {
-        Shares { shares: self.shares.list() }
+    pub(super) fn share_list(&self) -> Result<Shares, ApiError> {
+        let shares = self.shares.list().map_err(|error| self.failed(&error))?;
+        Ok(Shares { now: now(), shares })
     }
 }

@@ -561,7 +561,7 @@ pub const METHODS: &[Method] = &[
         name: "home_measure",
         access: Access::Write,
         params: &[],
-        help: "Start measuring every home; answers with a job",
+        help: "Start measuring every home and share; answers with a job",
     },
     Method {
         name: "home_return",
@@ -596,7 +596,7 @@ pub const METHODS: &[Method] = &[
         name: "share_list",
         access: Access::Read,
         params: &[],
-        help: "Every shared folder, who sees it and what may be done in it",
+        help: "Every shared folder, who sees it, what may be done in it, and how much is in it",
     },
     Method {
         name: "session_list",

@@ -186,7 +186,7 @@ impl Api {
             "home_return" => value(self.home_return(&args)?),
             "home_backup" => value(self.home_backup(&args)?),
             "home_restore" => value(self.home_restore(&args)?),
-            "share_list" => value(self.share_list()),
+            "share_list" => value(self.share_list()?),
             "session_list" => value(self.session_list(&args)?),
             "session_end" => value(self.session_end(&args)?),
             "account_list" => value(self.account_list(&args)?),

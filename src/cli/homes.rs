@@ -76,11 +76,18 @@ pub fn shares(answer: &Shares, width: usize) -> String {
                 }
                 .to_owned(),
                 if classes.is_empty() { "everybody".to_owned() } else { classes.join(", ") },
+                share.bytes.map_or(NOTHING.to_owned(), |bytes| bytes.to_string()),
+                match (share.quota, share.access) {
+                    (None, _) => "no bound".to_owned(),
+                    (Some(quota), ShareAccess::HandIn) => format!("{quota} each"),
+                    (Some(quota), _) => quota.to_string(),
+                },
                 share.path.display().to_string(),
             ]
         })
         .collect();
-    let mut text = table(&["NAME", "PUPILS MAY", "SEEN BY", "FOLDER"], &rows, &[0, 2, 3], width);
+    let mut text =
+        table(&["NAME", "PUPILS MAY", "SEEN BY", "USED", "OF", "FOLDER"], &rows, &[0, 2, 5], width);
     for share in &answer.shares {
         if let Some(problem) = &share.problem {
             text.push_str(&wrap(&format!("{}: ", share.name), problem, width));
@@ -138,17 +145,31 @@ mod tests {
 
     #[test]
     fn shares_are_a_table_with_what_is_wrong_below() {
-        let share = ShareSummary {
+        let films = ShareSummary {
             name: "films".parse().expect("a name"),
             access: ShareAccess::Read,
             classes: vec![],
             path: "/mnt/films".into(),
+            bytes: None,
+            files: None,
+            measured_at: None,
+            quota: None,
             problem: Some("`/mnt/films` is no folder".to_owned()),
         };
+        let essays = ShareSummary {
+            name: "essays".parse().expect("a name"),
+            access: ShareAccess::HandIn,
+            path: "/d/essays".into(),
+            bytes: Some(ByteSize(3 << 20)),
+            quota: Some(ByteSize(1 << 30)),
+            problem: None,
+            ..films.clone()
+        };
         assert_eq!(
-            shares(&Shares { shares: vec![share] }, 80),
-            "NAME   PUPILS MAY  SEEN BY    FOLDER\n\
-             films  read        everybody  /mnt/films\n\
+            shares(&Shares { now: Moment::from_secs(0), shares: vec![essays, films] }, 80),
+            "NAME    PUPILS MAY  SEEN BY    USED     OF            FOLDER\n\
+             essays  hand in     everybody  3.0 MiB  1.0 GiB each  /d/essays\n\
+             films   read        everybody  -        no bound      /mnt/films\n\
              films: `/mnt/films` is no folder\n"
         );
     }

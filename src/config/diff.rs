@@ -230,6 +230,7 @@ config interface 'lab'
             ("share", "access") => "handin",
             ("share", "class") => "class-7b",
             ("share", "path") => "/mnt/sdb1/files",
+            ("share", "quota") => "5G",
             ("nfs", "url") => "nfs://192.168.1.8/srv/{image}/{version}",
             ("nfs", "port") => "20490",
             ("room" | "client", "image") => "trixie@2",

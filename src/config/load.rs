@@ -468,6 +468,7 @@ impl Builder<'_> {
                 },
                 classes: fields.class_names("class"),
                 path,
+                quota: fields.size("quota"),
             });
         }
         shares

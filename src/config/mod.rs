@@ -287,6 +287,8 @@ pub struct Share {
     pub classes: Vec<ClassName>,
     /// A folder of the administrator's; else one below `data`.
     pub path: Option<PathBuf>,
+    /// How much it may hold, or where pupils hand in what each of them may; `None` for no bound.
+    pub quota: Option<ByteSize>,
 }
 
 /// What pupils may do in a share. Teachers may do everything.

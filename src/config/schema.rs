@@ -621,6 +621,8 @@ pub const SECTIONS: &[SectionSpec] = {
             "Classes that see it; without one everybody does."),
         option("path", Kind::Folder, Unset, Touches::People,
             "A folder that exists already, if it is not to be below `data`."),
+        option("quota", Kind::Size, Value("none"), Touches::People,
+            "How much may be in it; where pupils hand in, how much of each."),
     ] },
     SectionSpec { kind: "ldap", naming: Naming::Fixed("ldap"), help: "Accounts for other programs, over LDAP.", options: &[
         option("enabled", Kind::Bool, Value("0"), Touches::Sockets,

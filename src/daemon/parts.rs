@@ -148,6 +148,7 @@ impl Parts {
         accounts.attach(Arc::new(directory.clone()));
         let homes = Homes::open(&data, store.clone(), config.subscribe()).map_err(StartError::Homes)?;
         let shares = Shares::open(&data, store.clone(), config.subscribe()).map_err(StartError::Shares)?;
+        homes.settle(&shares, now.civil);
         let trees = Trees::new(Arc::clone(&exports), homes.clone(), shares.clone(), accounts.clone());
         let sessions = Arc::new(Sessions::open(
             store.clone(),

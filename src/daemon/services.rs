@@ -96,8 +96,8 @@ impl Services {
             health: Arc::clone(&parts.health),
         };
         self.supervisor.start("records", move |stop| records.clone().run(stop));
-        let homes = parts.homes.clone();
-        self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), stop));
+        let (homes, shares) = (parts.homes.clone(), parts.shares.clone());
+        self.supervisor.start("homes", move |stop| housekeeping::run(homes.clone(), shares.clone(), stop));
         let (catalogues, uploads, config) =
             (parts.catalogues.clone(), parts.library.uploads().clone(), parts.watch());
         self.supervisor.start("catalogue", move |stop| {

@@ -230,6 +230,23 @@ impl Store {
         })
     }
 
+    /// Accounts that are removed, whose folders may still be where they were.
+    pub fn leaving(&self) -> Result<Vec<(Uid, UserName)>, StoreError> {
+        self.read("list the accounts that leave", |db| {
+            // One that a backup brought back stays.
+            db.prepare("SELECT uid, name FROM leaving WHERE uid NOT IN (SELECT uid FROM account)")?
+                .query_map([], |row| Ok((Uid(row.get(0)?), parsed(row, 1)?)))?
+                .collect()
+        })
+    }
+
+    /// Nothing is left of the account `uid` but what is kept.
+    pub fn left(&self, uid: Uid) -> Result<(), StoreError> {
+        self.write("let an account leave", Durability::Power, |tx| {
+            tx.execute("DELETE FROM leaving WHERE uid = ?1", [uid.0]).map(drop)
+        })
+    }
+
     /// Another hash of the same password, unless the password was changed meanwhile.
     pub fn rehashed(&self, uid: Uid, old: &PasswordHash, new: &PasswordHash) -> Result<(), StoreError> {
         self.write("store a password anew", Durability::Process, |tx| {
@@ -263,18 +280,31 @@ fn carry_out(tx: &Transaction<'_>, step: &AccountStep, now: Moment) -> rusqlite:
             )?;
         }
         AccountStep::Remove { uid } => {
+            tx.execute(
+                "INSERT OR REPLACE INTO leaving (uid, name) SELECT uid, name FROM account WHERE uid = ?1",
+                [uid.0],
+            )?;
             tx.execute("DELETE FROM account WHERE uid = ?1", [uid.0])?;
         }
     }
     Ok(())
 }
 
+/// The number after the highest there ever was, but none by which a directory's person has a home here.
+const FRESH_UID: &str = "
+    WITH RECURSIVE fresh (uid) AS (
+        SELECT seq + 1 FROM sqlite_sequence WHERE name = 'account'
+        UNION ALL SELECT uid + 1 FROM fresh WHERE uid IN (SELECT uid FROM home))
+    SELECT max(uid) FROM fresh";
+
 fn add(tx: &Transaction<'_>, new: &NewAccount, now: Moment) -> rusqlite::Result<()> {
+    let uid: i64 = tx.query_row(FRESH_UID, [], |row| row.get(0))?;
     tx.execute(
-        "INSERT INTO account (name, full_name, note, role, hash, must_change, enabled, expires_at, quota, created_at,
+        "INSERT INTO account (uid, name, full_name, note, role, hash, must_change, enabled, expires_at, quota, created_at,
                               password_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
+            uid,
             new.name.as_str(),
             new.full_name.as_str(),
             new.note,
@@ -288,7 +318,7 @@ fn add(tx: &Transaction<'_>, new: &NewAccount, now: Moment) -> rusqlite::Result<
             new.hash.as_ref().map(|_| now.millis()),
         ],
     )?;
-    join(tx, tx.last_insert_rowid(), &new.classes)
+    join(tx, uid, &new.classes)
 }
 
 fn set(tx: &Transaction<'_>, uid: Uid, change: &AccountChange) -> rusqlite::Result<()> {

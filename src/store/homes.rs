@@ -1,12 +1,12 @@
 //! SQL of homes and shares: the numbers and nonces in their NFS handles, what was measured, and quotas of accounts and
 //! classes.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Durability, Store, StoreError};
 use crate::types::{ByteSize, Moment, ShareName, Uid};
 
-/// What was measured of one home.
+/// What was measured of one home or share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// On the disk.
@@ -20,6 +20,11 @@ pub struct Measured {
 pub struct ShareTree {
     pub id: u32,
     pub nonce: u64,
+}
+
+fn measured(row: &Row<'_>) -> rusqlite::Result<Measured> {
+    let (bytes, files) = (ByteSize(row.get(0)?), row.get(1)?);
+    Ok(Measured { bytes, files, at: Moment::from_millis(row.get(2)?) })
 }
 
 const FIND_SHARE: &str = "SELECT id, nonce FROM share WHERE name = ?1 AND owner = ?2";
@@ -69,10 +74,29 @@ impl Store {
             db.query_row(
                 "SELECT bytes, files, measured_at FROM home WHERE uid = ?1 AND measured_at IS NOT NULL",
                 [uid.0],
-                |row| {
-                    let (bytes, files) = (ByteSize(row.get(0)?), row.get(1)?);
-                    Ok(Measured { bytes, files, at: Moment::from_millis(row.get(2)?) })
-                },
+                measured,
+            )
+            .optional()
+        })
+    }
+
+    pub fn share_measured(&self, share: &ShareName, found: Measured) -> Result<(), StoreError> {
+        self.write("note the size of a share", Durability::Process, |tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO share_size (name, bytes, files, measured_at) VALUES (?1, ?2, ?3, ?4)",
+                params![share.as_str(), found.bytes.0, found.files, found.at.millis()],
+            )
+            .map(drop)
+        })
+    }
+
+    /// What was last measured of `share`.
+    pub fn share_size(&self, share: &ShareName) -> Result<Option<Measured>, StoreError> {
+        self.read("read the size of a share", |db| {
+            db.query_row(
+                "SELECT bytes, files, measured_at FROM share_size WHERE name = ?1",
+                [share.as_str()],
+                measured,
             )
             .optional()
         })
@@ -100,9 +124,8 @@ impl Store {
     ) -> Result<ShareTree, StoreError> {
         // Zero is nobody's: no account has it.
         let owner = owner.map_or(0, |uid| uid.0);
-        let tree = |row: &rusqlite::Row<'_>| {
-            Ok(ShareTree { id: row.get(0)?, nonce: row.get::<_, i64>(1)?.cast_unsigned() })
-        };
+        let tree =
+            |row: &Row<'_>| Ok(ShareTree { id: row.get(0)?, nonce: row.get::<_, i64>(1)?.cast_unsigned() });
         let known = self.read("look for a share", |db| {
             db.prepare_cached(FIND_SHARE)?.query_row(params![share.as_str(), owner], tree).optional()
         })?;

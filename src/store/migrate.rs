@@ -73,6 +73,19 @@ pub const MIGRATIONS: &[Migration] = &[
                   made_at  INTEGER                    -- Unix milliseconds, UTC; NULL: it is not whole yet
               ) STRICT;",
     },
+    Migration {
+        name: "accounts that are removed, and their folders not yet; sizes of shares",
+        sql: "CREATE TABLE leaving (
+                  uid  INTEGER PRIMARY KEY,
+                  name TEXT NOT NULL
+              ) STRICT;
+              CREATE TABLE share_size (
+                  name        TEXT PRIMARY KEY,
+                  bytes       INTEGER NOT NULL,     -- what was last measured
+                  files       INTEGER NOT NULL,
+                  measured_at INTEGER NOT NULL      -- Moment
+              ) STRICT, WITHOUT ROWID;",
+    },
 ];
 
 const CATALOGUE: &str = "

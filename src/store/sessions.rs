@@ -232,4 +232,31 @@ pub(super) mod tests {
         let ids: Vec<_> = store.sessions(10).expect("listed").into_iter().map(|row| row.id).collect();
         assert_eq!(ids, [last, open]);
     }
+
+    #[test]
+    fn the_last_log_in_is_noted_with_the_account_and_for_others_with_the_session() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&dir.path().join("bramble.db")).expect("a new database");
+        let run = |tx: &rusqlite::Transaction<'_>| {
+            tx.execute_batch(
+                "INSERT INTO account (uid, name, created_at) VALUES (10000, 'anna', 0), (10001, 'ben', 0)",
+            )
+        };
+        store.write("test", Durability::Process, run).expect("SQL");
+        let later = Moment::from_secs(1_795_435_500);
+        let mut elsewhere = new(3);
+        (elsewhere.person.name, elsewhere.person.uid) = ("eva".parse().expect("a name"), Uid(200_005));
+        for session in [new(1), NewSession { opened_at: later, ..new(2) }, elsewhere.clone()] {
+            store.session_open(&session).expect("noted");
+        }
+        let last = |uid| {
+            let account = store.account_of(Uid(uid)).expect("read").expect("there");
+            (account.last_login_at, account.last_login_on)
+        };
+        assert_eq!(last(10_000), (Some(later), Some(new(2).client)));
+        assert_eq!(last(10_001), (None, None), "nobody else's");
+        let all = store.last_logins().expect("read");
+        assert_eq!(all.get(&Uid(10_000)), Some(&(later, new(2).client)));
+        assert_eq!(all.get(&Uid(200_005)), Some(&(elsewhere.opened_at, elsewhere.client)));
+    }
 }

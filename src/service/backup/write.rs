@@ -40,7 +40,7 @@ impl Backups {
         let mut trees: Vec<(PathBuf, PathBuf)> =
             homes.map(|found| (Path::new("homes").join(found.name.as_str()), found.path.clone())).collect();
         if home.is_none() {
-            let shares = self.shares.list().into_iter().filter(|share| share.path.is_dir());
+            let shares = self.shares.list()?.into_iter().filter(|share| share.path.is_dir());
             trees.extend(shares.map(|share| (Path::new("shares").join(share.name.as_str()), share.path)));
         }
         task.phase("measuring", 0)?;

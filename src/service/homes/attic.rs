@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::AtFlags;
@@ -38,17 +38,21 @@ impl Homes {
     /// The account `name` is gone: its home goes to the attic. Answers with where it is now; `None` if there was none.
     pub fn retire(&self, name: &UserName, uid: Uid, now: Moment) -> Result<Option<PathBuf>, HomeError> {
         let _moving = self.lock();
-        match self.owner_at(&self.folder_of(name), uid)? {
-            // Somebody else's: an account of the same name that came later.
-            Some(owner) if owner != uid.0 => Ok(None),
-            Some(_) => self.put_away(name, uid, now).map(Some),
-            None => Ok(None),
-        }
+        let root = self.folder_of(name);
+        // One of somebody else is of an account of the same name that came later.
+        let own = self.owner_at(&root, uid)? == Some(uid.0);
+        let home = if own { Some(root) } else { self.under_another_name(uid)? };
+        home.map(|home| self.put_away(&home, name, uid, now)).transpose()
     }
 
-    /// Moves the home `name`, which is `owner`'s, into the attic.
-    pub(super) fn put_away(&self, name: &UserName, owner: Uid, now: Moment) -> Result<PathBuf, HomeError> {
-        let from = self.folder_of(name);
+    /// Moves the home `from`, which is that of `owner`, called `name`, into the attic.
+    pub(super) fn put_away(
+        &self,
+        from: &Path,
+        name: &UserName,
+        owner: Uid,
+        now: Moment,
+    ) -> Result<PathBuf, HomeError> {
         let day: String = now.to_string().chars().take(10).collect();
         let plain = format!("{day}.{name}.{owner}");
         let mut names = (2_u32..).map(|number| format!("{plain}.{number}"));
@@ -56,7 +60,7 @@ impl Homes {
         while to.symlink_metadata().is_ok() {
             to = self.attic.join(names.next().unwrap_or_default());
         }
-        fs::rename(&from, &to).map_err(file(&from, "put into the attic"))?;
+        fs::rename(from, &to).map_err(file(from, "put into the attic"))?;
         sync(&self.attic)?;
         sync(&self.folder)?;
         self.store.home_forget(owner)?;

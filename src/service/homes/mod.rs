@@ -8,6 +8,7 @@
 
 mod attic;
 mod bounds;
+mod settle;
 mod usage;
 
 use std::fs::{self, DirBuilder};
@@ -20,8 +21,8 @@ use tokio::sync::watch;
 
 pub use self::attic::{Attic, day_number};
 pub use self::usage::HomeUsage;
-use crate::config::Config;
 use crate::config::directory::Numbers;
+use crate::config::{Config, Source};
 use crate::service::walk::WalkError;
 use crate::store::{Store, StoreError};
 use crate::sys::acting::can_act;
@@ -114,7 +115,10 @@ fn is_local(uid: u32) -> bool {
 
 /// Whether no other person will ever have the number: those of a directory that gives them out by hand may come back.
 pub fn is_never_anothers(uid: Uid, config: &Config) -> bool {
-    is_local(uid.0) || config.directory.numbers == Numbers::Sid
+    match config.accounts.source {
+        Source::Local => is_local(uid.0),
+        Source::Ldap => config.directory.numbers == Numbers::Sid,
+    }
 }
 
 impl Homes {
@@ -134,30 +138,26 @@ impl Homes {
     pub fn prepare(&self, person: &Person, now: Moment) -> Result<HomeTree, HomeError> {
         let _moving = self.lock();
         let root = self.folder_of(&person.name);
-        match self.owner_at(&root, person.uid)? {
-            Some(owner) if owner == person.uid.0 => {}
-            Some(owner) if is_local(owner) && is_local(person.uid.0) => {
-                self.put_away(&person.name, Uid(owner), now)?;
-                self.make(&person.name, person.uid, person.gid, &root)?;
-            }
-            Some(owner) => {
+        let mut owner = self.owner_at(&root, person.uid)?;
+        if let Some(other) = owner.filter(|other| *other != person.uid.0) {
+            if !(self.are_ours() && is_local(other) && is_local(person.uid.0)) {
                 let (name, uid) = (person.name.clone(), person.uid.0);
-                return Err(HomeError::NotTheirs { folder: root, owner, name, uid });
+                return Err(HomeError::NotTheirs { folder: root, owner: other, name, uid });
             }
-            None => match self.under_another_name(person.uid)? {
-                Some(old) => {
-                    fs::rename(&old, &root).map_err(file(&old, "renamed"))?;
-                    sync(&self.folder)?;
-                    tracing::info!(account = %person.name, from = %old.display(), "home renamed after its owner");
-                }
+            self.make_way(&person.name, Uid(other), now)?;
+            owner = self.owner_at(&root, person.uid)?;
+        }
+        if owner.is_none() {
+            match self.under_another_name(person.uid)? {
+                Some(old) => self.rename_folder(&old, &root)?,
                 None => self.make(&person.name, person.uid, person.gid, &root)?,
-            },
+            }
         }
         self.tree(person, root)
     }
 
     /// As [`Self::prepare`], where numbers may come from a directory: a home in the way that `is_nobodys` any more goes to the
-    /// attic too. The owner of one that is somebody's has to come, and take it along, first.
+    /// attic too. The owner of one that is somebody's has to come, and take it along, first; an account of ours may come back.
     pub fn prepare_among(
         &self,
         person: &Person,
@@ -165,7 +165,9 @@ impl Homes {
         now: Moment,
     ) -> Result<HomeTree, HomeError> {
         match self.prepare(person, now) {
-            Err(HomeError::NotTheirs { owner, .. }) if !is_local(owner) && is_nobodys(Uid(owner)) => {
+            Err(HomeError::NotTheirs { owner, .. })
+                if self.store.account_of(Uid(owner))?.is_none() && is_nobodys(Uid(owner)) =>
+            {
                 self.retire(&person.name, Uid(owner), now)?;
                 self.prepare(person, now)
             }
@@ -219,18 +221,24 @@ impl Homes {
         Ok(own.or(self.config.borrow().homes.quota))
     }
 
-    /// An account was renamed: its home goes with it. Nothing happens if there is none.
-    pub fn rename(&self, from: &UserName, to: &UserName) -> Result<(), HomeError> {
+    /// The account `uid` was renamed: its home goes with it. Nothing happens if it has none.
+    pub fn rename(&self, from: &UserName, to: &UserName, uid: Uid) -> Result<(), HomeError> {
         let _moving = self.lock();
         let (old, new) = (self.folder_of(from), self.folder_of(to));
-        if owner_at(&old)?.is_none() {
+        if self.owner_at(&old, uid)? != Some(uid.0) {
             return Ok(());
         }
         if owner_at(&new)?.is_some() {
             return Err(HomeError::Taken { name: to.clone(), folder: new });
         }
-        fs::rename(&old, &new).map_err(file(&old, "renamed"))?;
-        sync(&self.folder)
+        self.rename_folder(&old, &new)
+    }
+
+    fn rename_folder(&self, old: &Path, new: &Path) -> Result<(), HomeError> {
+        fs::rename(old, new).map_err(file(old, "renamed"))?;
+        sync(&self.folder)?;
+        tracing::info!(from = %old.display(), to = %new.display(), "home renamed after its owner");
+        Ok(())
     }
 
     /// Owner of the home `name`, if there is one.
@@ -288,6 +296,11 @@ impl Homes {
     fn owner_at(&self, root: &Path, whose: Uid) -> Result<Option<u32>, HomeError> {
         let ours = |owner: u32| !self.gives && owner == nix::unistd::geteuid().as_raw();
         Ok(owner_at(root)?.map(|owner| if ours(owner) { whose.0 } else { owner }))
+    }
+
+    /// Whether people are accounts of ours, and not those of a directory.
+    fn are_ours(&self) -> bool {
+        self.config.borrow().accounts.source == Source::Local
     }
 
     fn folder_of(&self, name: &UserName) -> PathBuf {

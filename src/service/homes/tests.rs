@@ -6,9 +6,9 @@ use crate::config::load::{Source, Sources, from_sources};
 use crate::service::jobs::Task;
 use crate::types::{FullName, Role};
 
-const NOW: Moment = Moment::from_secs(1_795_762_800); // 2026-11-27 07:00:00
+pub(super) const NOW: Moment = Moment::from_secs(1_795_762_800); // 2026-11-27 07:00:00
 
-fn config(homes: &str) -> Arc<Config> {
+pub(super) fn config(homes: &str) -> Arc<Config> {
     let network = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\toption ipaddr '10.0.0.1/24'\n";
     let text = format!("config bramble 'main'\n\toption data '/mnt/x'\nconfig homes 'homes'\n{homes}\n");
     let source = |text: &str| Source { name: "x".to_owned(), text: Some(text.as_bytes().to_vec()) };
@@ -17,15 +17,15 @@ fn config(homes: &str) -> Arc<Config> {
     Arc::new(from_sources(&sources).expect("right"))
 }
 
-struct House {
-    folder: tempfile::TempDir,
-    store: Store,
-    homes: Homes,
-    config: watch::Sender<Arc<Config>>,
+pub(super) struct House {
+    pub folder: tempfile::TempDir,
+    pub store: Store,
+    pub homes: Homes,
+    pub config: watch::Sender<Arc<Config>>,
 }
 
 /// `None` where folders cannot be given away.
-fn house() -> Option<House> {
+pub(super) fn house() -> Option<House> {
     let folder = tempfile::tempdir().expect("a folder");
     if chown(folder.path(), Some(10_000), None).is_err() {
         return None;
@@ -36,7 +36,7 @@ fn house() -> Option<House> {
     Some(House { folder, store, homes, config })
 }
 
-fn person(name: &str, uid: u32) -> Person {
+pub(super) fn person(name: &str, uid: u32) -> Person {
     Person {
         name: name.parse().expect("a name"),
         uid: Uid(uid),
@@ -118,6 +118,7 @@ fn whoever_has_another_name_finds_their_home_again() {
 
     let numbers = |numbers| {
         let mut config = Config::clone(&setting.borrow());
+        config.accounts.source = crate::config::Source::Ldap;
         config.directory.numbers = numbers;
         setting.send_replace(Arc::new(config));
     };
@@ -130,11 +131,12 @@ fn whoever_has_another_name_finds_their_home_again() {
     assert!(found("ben", "bert", 200_005), "Active Directory gives no number twice");
     numbers(Numbers::Posix);
     assert!(!found("carl", "cleo", 5001), "whoever gives them out by hand may");
+    assert!(!found("dora", "doris", 10_005), "also such as accounts of ours have");
 }
 
 #[test]
 fn a_home_of_nobody_makes_way_and_one_of_somebody_does_not() {
-    let Some(House { folder: _folder, homes, .. }) = house() else { return };
+    let Some(House { folder: _folder, store, homes, .. }) = house() else { return };
     let old = homes.prepare(&person("anna", 5001), NOW).expect("made");
     fs::write(old.root.join("diary"), "secret").expect("written");
     let come = |is_nobodys: bool| {
@@ -152,6 +154,10 @@ fn a_home_of_nobody_makes_way_and_one_of_somebody_does_not() {
     assert!(!come(true).expect("made").root.join("diary").exists());
     assert!(homes.in_attic("anna").expect("kept").path.join("diary").exists());
     let local = homes.prepare(&person("ben", 10_001), NOW).expect("made");
+    let run = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute_batch("INSERT INTO account (uid, name, created_at) VALUES (10001, 'ben', 0)")
+    };
+    store.write("test", crate::store::Durability::Process, run).expect("SQL");
     let theirs = homes.prepare_among(&person("ben", 5003), |_| true, NOW);
     assert!(matches!(theirs, Err(HomeError::NotTheirs { .. })), "accounts of ours may come back");
     assert!(local.root.exists());
@@ -282,9 +288,9 @@ fn a_renamed_account_takes_its_home_along() {
     let [anna, ben, eva] = ["anna", "ben", "eva"].map(|name| name.parse::<UserName>().expect("a name"));
     let before = homes.prepare(&person("anna", 10_000), NOW).expect("made");
     homes.prepare(&person("ben", 10_001), NOW).expect("made");
-    assert!(matches!(homes.rename(&anna, &ben), Err(HomeError::Taken { .. })));
-    homes.rename(&anna, &eva).expect("renamed");
-    homes.rename(&anna, &eva).expect("nothing to do");
+    assert!(matches!(homes.rename(&anna, &ben, Uid(10_000)), Err(HomeError::Taken { .. })));
+    homes.rename(&anna, &eva, Uid(10_000)).expect("renamed");
+    homes.rename(&anna, &eva, Uid(10_000)).expect("nothing to do");
     let after = homes.prepare(&person("eva", 10_000), NOW).expect("found");
     assert_eq!((after.nonce, after.path.as_str()), (before.nonce, "/home/eva"), "its handles stay good");
 }

@@ -101,7 +101,7 @@ fn of_home(person: &Person, home: HomeTree) -> Granted {
 
 /// Everything in a share belongs to the same user, whoever made it.
 fn of_share(person: &Person, share: ShareGrant) -> Granted {
-    let ShareGrant { name: _, id, nonce, root, path, right, owner: (uid, gid) } = share;
+    let ShareGrant { name: _, id, nonce, root, path, right, owner: (uid, gid), quota } = share;
     Granted {
         tree: WritableTree { space: Space::Share, id, nonce, root, path },
         identity: Identity { uid: uid.0, gid: gid.0, gids: Vec::new() },
@@ -111,6 +111,38 @@ fn of_share(person: &Person, share: ShareGrant) -> Granted {
             ShareRight::Write => Rights::Common,
             ShareRight::HandIn => Rights::DropBox { open: HANDED_IN_AFTER },
         },
-        quota: None,
+        quota,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::shares::NOBODY;
+    use crate::types::{ByteSize, FullName, Role, Uid};
+
+    #[test]
+    fn a_share_brings_its_bound_along() {
+        let anna = Person {
+            name: "anna".parse().expect("a name"),
+            uid: Uid(10_000),
+            gid: Uid(10_000).own_group(),
+            full_name: FullName::default(),
+            role: Role::Pupil,
+            classes: Vec::new(),
+            must_change: false,
+        };
+        let share = ShareGrant {
+            name: "films".parse().expect("a name"),
+            id: 3,
+            nonce: 7,
+            root: "/d/shares/films".into(),
+            path: "/share/films".to_owned(),
+            right: ShareRight::Write,
+            owner: NOBODY,
+            quota: Some(ByteSize(5 << 30)),
+        };
+        assert_eq!(of_share(&anna, share.clone()).quota, Some(ByteSize(5 << 30)));
+        assert_eq!(of_share(&anna, ShareGrant { quota: None, ..share }).quota, None);
     }
 }

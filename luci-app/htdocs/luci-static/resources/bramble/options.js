@@ -62,6 +62,7 @@ const LABELS = {
 	'share.access': _('Pupils may'),
 	'share.class': _('Classes'),
 	'share.path': _('Another folder'),
+	'share.quota': _('Space for files'),
 	'ldap.enabled': _('Answer other programs'),
 	'ldap.base': _('Base name'),
 	'ldap.anonymous': _('Without log-in'),

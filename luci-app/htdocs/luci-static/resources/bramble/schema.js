@@ -80,7 +80,8 @@ return baseclass.extend({
 		{ kind: 'share', named: true, help: _('A folder that several people see below ~/Shared.'), options: [
 			{ name: 'access', kind: 'choice', choices: [ 'read', 'write', 'handin' ], default: 'read', help: _('What pupils may do: read it, change everything in it, or only put files into it; teachers may do everything.') },
 			{ name: 'class', kind: 'class_name', says: _('name of a class'), list: true, example: 'class-7b', help: _('Classes that see it; without one everybody does.') },
-			{ name: 'path', kind: 'folder', says: _('absolute path'), example: '/mnt/sda1/files', help: _('A folder that exists already, if it is not to be below `data`.') }
+			{ name: 'path', kind: 'folder', says: _('absolute path'), example: '/mnt/sda1/files', help: _('A folder that exists already, if it is not to be below `data`.') },
+			{ name: 'quota', kind: 'size', says: _('size: 500M, 2G, or none'), default: 'none', example: '2G', help: _('How much may be in it; where pupils hand in, how much of each.') }
 		] },
 		{ kind: 'ldap', name: 'ldap', help: _('Accounts for other programs, over LDAP.'), options: [
 			{ name: 'enabled', kind: 'bool', default: '0', help: _('Whether programs such as a library catalogue can ask for accounts over LDAP, on ports 389 and 636.') },

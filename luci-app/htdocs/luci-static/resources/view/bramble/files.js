@@ -33,7 +33,7 @@ return view.extend({
 			return this.whole(shares, people, ...more);
 
 		/* Whoever only looks sees the shares as they are. */
-		const tabs = E('div', {}, [ E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.shares(shares) ]), people ]);
+		const tabs = E('div', {}, [ E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.shares(shares), this.sizes(shares) ]), people ]);
 
 		const page = show.page(_('Shares and homes'), null, [ tabs ]);
 
@@ -57,7 +57,7 @@ return view.extend({
 
 		return map.render().then((node) => {
 			const tabs = E('div', {}, [
-				E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.problems, node ]),
+				E('div', { 'data-tab': 'shares', 'data-tab-title': _('Shares') }, [ this.problems, node, this.sizes(shares) ]),
 				people,
 				E('div', { 'data-tab': 'backup', 'data-tab-title': _('Backup') }, [ this.backup() ])
 			]);
@@ -82,6 +82,19 @@ return view.extend({
 			share.classes.length ? share.classes.join(', ') : _('everybody'),
 			share.problem ?? ''
 		]), _('There is no share yet.'));
+	},
+
+	/* How much is in each. */
+	sizes(answer) {
+		return answer.shares.length ? show.table([ _('Name'), _('Used'), _('Of'), _('Measured') ], answer.shares.map((share) => {
+			const row = this.home(share, answer.now);
+
+			/* The bound is each pupil's own, and what was measured is that of all. */
+			if (share.quota != null && share.access == 'handin')
+				row[2] = _('%s for each').format(show.size(share.quota));
+
+			return row;
+		})) : '';
 	},
 
 	showShares(answer) {
