@@ -72,6 +72,7 @@ fn people_log_in_and_their_homes_follow_them() {
         greeter(&mut two, &berta);
         other_services(&mut two);
         two.type_line("exit");
+        becomes_another(&mut one);
 
         two.enter_first("sven", &sven, SVEN);
         shares(&room, &mut one, &mut two);
@@ -180,6 +181,18 @@ fn other_services(guest: &mut Guest) {
     assert_groups(&guest.output("cat /tmp/su"));
     guest.output(GONE);
     assert_ne!(guest.run("su - anna -c 'cat file'").1, 0, "her password is used up");
+}
+
+/// Anna becomes berta with berta's password and not without, and has her home for as long as that lasts.
+fn becomes_another(guest: &mut Guest) {
+    let su = "su - berta -c 'id -un; pwd; touch was-here'";
+    let (said, code) = guest.converse(su, &[("assword: ", BERTA)]);
+    assert!(code == 0 && said.contains("berta") && said.contains("/home/berta"), "{code}: {said}");
+    assert_ne!(guest.converse(su, &[("assword: ", ANNA)]).1, 0);
+    guest.output(
+        "for i in $(seq 60); do grep -q /home/berta /proc/mounts || break; sleep 1; done; ! grep /home/berta /proc/mounts",
+    );
+    assert_ne!(guest.run("cat /home/berta/was-here").1, 0, "she has left");
 }
 
 /// Shares, as a pupil (at `one`) and a teacher (at `two`) have them.

@@ -13,7 +13,7 @@ use bramble::sim::pi::root::Root;
 use bramble::sim::pi::seat::{FILE, Seated};
 use bramble::sim::pi::{Options, Up};
 use bramble::store::Store;
-use bramble::store::accounts::{AccountStep, NewAccount};
+use bramble::store::accounts::{AccountChange, AccountStep, NewAccount};
 use bramble::types::{FullName, MacAddr, Moment, Role, Secret, SessionId, UserName, chain};
 
 use crate::classroom::{boot, classroom};
@@ -229,6 +229,34 @@ fn what_becomes_of_an_account_becomes_of_its_sessions_at_once() {
     });
 }
 
+/// The rows are written and the folders not yet moved when the power goes.
+#[test]
+fn accounts_whose_homes_were_left_behind_have_them_at_the_next_start() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(2);
+        let (ups, seated) = seat_all(&mut room, 2);
+        drop(seated);
+        let data = room.server.site().data();
+        room.server.kill().expect("killed");
+        let store = Store::open(&data.join("bramble.db")).expect("the database");
+        let [first, second] = [0, 1].map(|n| store.account(&user(n)).expect("read").expect("there").uid);
+        let anna: UserName = "anna".parse().expect("a name");
+        let change = AccountChange { name: Some(anna.clone()), ..AccountChange::default() };
+        let steps = [AccountStep::Set { uid: first, change }, AccountStep::Remove { uid: second }];
+        store.change_accounts(&steps, Moment::from_secs(1_795_435_200)).expect("stored");
+        drop(store);
+        room.server.again().expect("started again");
+        let attic = room.server.tell(&["home", "attic"]).expect("an answer");
+        assert!(attic.contains(".pupil01.10001"), "{attic}");
+        let homes = data.join("homes");
+        let names = ["pupil00", "anna", "pupil01"].map(|name| homes.join(name).exists());
+        assert_eq!(names, [false, true, false]);
+        let mut seat = open(&room, &ups[0], 0, &[]).expect("welcome");
+        seat.log_in(&anna, &secret()).expect("logged in");
+        assert!(homes.join("anna").join(FILE).exists(), "with what was in it");
+    });
+}
+
 #[test]
 fn who_is_no_client_is_not_let_in() {
     isolated(|| {
@@ -317,7 +345,7 @@ fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
 fn wrong_passwords_are_slowed_down_at_the_seat_where_they_are_typed() {
     isolated(|| {
         let (_folder, mut room) = classroom(2);
-        pupils(&room, 1);
+        pupils(&room, 2);
         let ups = boot(&mut room, Options { skip_walk: true });
         let mut guesser = open(&room, &ups[0], 0, &[]).expect("welcome");
         let mut guess =
@@ -332,6 +360,9 @@ fn wrong_passwords_are_slowed_down_at_the_seat_where_they_are_typed() {
         assert!(message.starts_with("too many wrong passwords; wait "), "{message}");
         let mut owner = open(&room, &ups[1], 1, &[]).expect("welcome");
         owner.log_in(&user(0), &secret()).expect("its owner gets in at once elsewhere");
+        guesser.log_in(&user(1), &secret()).expect("and so does whoever comes next to the guesser's seat");
+        let log = std::fs::read_to_string(room.server.site().log()).expect("a log");
+        assert!(!log.contains("a guess"), "what was guessed is in the log");
     });
 }
 

@@ -17,20 +17,20 @@ use crate::harness::isolated;
 use crate::ldap::pause;
 use crate::slapd::{ADDRESS, OWN_SECRET, Slapd};
 
-/// A room of one seat, whose people are in the directory.
-struct School {
+/// A room of one seat, whose people are in the directory `D`.
+pub struct School<D> {
     _folder: tempfile::TempDir,
     room: Classroom,
-    slapd: Slapd,
+    pub directory: D,
     up: Up,
 }
 
-impl School {
+impl School<Slapd> {
     fn open() -> Option<Self> {
         let (folder, mut room) = classroom(1);
         let slapd = Slapd::start(&mut room, folder.path())?;
         let up = boot(&mut room, Options { skip_walk: true }).pop().expect("a seat");
-        Some(Self { _folder: folder, room, slapd, up })
+        Some(Self::of(folder, room, up, slapd))
     }
 
     /// Takes the directory as the source of accounts, with `more` options, and waits until it is.
@@ -42,20 +42,32 @@ impl School {
         let ca = if more.contains("ca_file") {
             String::new()
         } else {
-            format!("\toption ca_file '{}'\n", self.slapd.ca().display())
+            format!("\toption ca_file '{}'\n", self.directory.ca().display())
         };
-        self.room.server.site_mut().more_bramble = format!(
+        let text = format!(
             "\nconfig accounts 'accounts'\n\toption source 'ldap'\n\nconfig directory 'directory'\n{server}{ca}{tree}\
              \toption timeout '2'\n\toption secret_file '{}'\n{more}",
-            self.slapd.secret().display()
+            self.directory.secret().display()
         );
+        self.take(text);
+    }
+}
+
+impl<D> School<D> {
+    pub fn of(folder: tempfile::TempDir, room: Classroom, up: Up, directory: D) -> Self {
+        Self { _folder: folder, room, directory, up }
+    }
+
+    /// Has the daemon take over `text` besides what it knows.
+    pub fn take(&mut self, text: String) {
+        self.room.server.site_mut().more_bramble = text;
         let applied = |school: &Self| school.log().matches("configuration applied").count();
         let before = applied(self);
         self.room.server.reload().expect("reloaded");
         assert!((0..200).any(|_| applied(self) > before || pause()), "{}", self.log());
     }
 
-    fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Channel {
         let (ip, pin) = (self.up.given.address, self.up.pin);
         let machine = self.room.machine(0).expect("a machine");
         let opened =
@@ -64,7 +76,7 @@ impl School {
     }
 
     /// Somebody types a password at the seat.
-    fn try_password(&self, name: &str, password: &str) -> Result<Person, (Code, String)> {
+    pub fn try_password(&self, name: &str, password: &str) -> Result<Person, (Code, String)> {
         let ask = Ask::Authenticate {
             name: name.parse().expect("a name"),
             password: password.parse().expect("a password"),
@@ -107,7 +119,7 @@ impl School {
         (0..300).any(|_| says() == away || pause())
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.room.server.site().log()).expect("a log")
     }
 }
@@ -174,7 +186,7 @@ fn pupils_of_a_directory_log_in_and_have_a_home() {
         assert_eq!(school.channel().ask(ask).expect("an answer"), Reply::Changed);
         assert!(school.try_password("anna", "opensesame").is_err());
         assert!(school.try_password("anna", "closesesame").is_ok());
-        school.slapd.modify("dn: uid=anna,ou=people,dc=school,dc=lan\nchangetype: delete\n");
+        school.directory.modify("dn: uid=anna,ou=people,dc=school,dc=lan\nchangetype: delete\n");
         let (code, _) = school.try_password("anna", "closesesame").expect_err("she is gone");
         assert_eq!(code, Code::WrongPassword);
 
@@ -191,7 +203,7 @@ fn a_password_that_is_due_is_changed_and_opens_the_home() {
     isolated(|| {
         let Some(mut school) = School::open() else { return };
         for uid in ["anna", "carl"] {
-            school.slapd.modify(&format!(
+            school.directory.modify(&format!(
                 "dn: uid={uid},ou=people,dc=school,dc=lan\nchangetype: modify\nadd: objectClass\nobjectClass: shadowAccount\n-\n\
                  add: shadowLastChange\nshadowLastChange: 0\n"
             ));
@@ -231,7 +243,7 @@ fn a_password_that_is_due_is_changed_and_opens_the_home() {
 fn what_prevents_a_log_in_is_said_with_what_to_do() {
     isolated(|| {
         let Some(mut school) = School::open() else { return };
-        let other_ca = school.slapd.other_ca();
+        let other_ca = school.directory.other_ca();
         school.configure("\tlist group '7B'\n");
         assert!(school.try_password("anna", "opensesame").is_ok());
         let (code, message) = school.try_password("carl", "letmein-3").expect_err("not in the group");
@@ -248,7 +260,7 @@ fn what_prevents_a_log_in_is_said_with_what_to_do() {
             .map(|person| person.name.to_string())
             .collect();
         assert_eq!(names, ["anna"]);
-        let tested = |school: &School, name: &str, password| {
+        let tested = |school: &School<Slapd>, name: &str, password| {
             let (works, steps) = school.test(name, password);
             assert!(!works, "{steps}");
             assert!(!steps.contains(OWN_SECRET), "{steps}");
@@ -284,7 +296,7 @@ fn what_prevents_a_log_in_is_said_with_what_to_do() {
             ("\toption base 'dc=nowhere'\n\toption bind_dn 'cn=bramble,dc=school,dc=lan'\n".to_owned(),
              format!("failed search: `{ADDRESS}` has no entry `dc=nowhere`")),
             ("\toption base 'dc=school,dc=lan'\n\toption bind_dn 'cn=other,dc=school,dc=lan'\n".to_owned(),
-             format!("failed bind: `{ADDRESS}` does not let `cn=other,dc=school,dc=lan` in | look at `bind_dn` and at the password in `{}`", school.slapd.secret().display())),
+             format!("failed bind: `{ADDRESS}` does not let `cn=other,dc=school,dc=lan` in | look at `bind_dn` and at the password in `{}`", school.directory.secret().display())),
         ];
         for (options, expected) in rows {
             school.configure(&options);
@@ -292,7 +304,7 @@ fn what_prevents_a_log_in_is_said_with_what_to_do() {
             assert!(last.starts_with(&expected), "{options}: {last}\nexpected {expected}");
         }
         // A secret that others could read is not used, and not even taken over.
-        fs::set_permissions(school.slapd.secret(), Permissions::from_mode(0o644)).expect("set");
+        fs::set_permissions(school.directory.secret(), Permissions::from_mode(0o644)).expect("set");
         let check = school.room.server.cli(&[
             "check",
             "--config",
@@ -313,7 +325,7 @@ fn without_the_directory_only_what_was_kept() {
             school.try_password("anna", "opensesame").is_ok(),
             "the first server is away, the second answers"
         );
-        school.slapd.stop();
+        school.directory.stop();
         let (code, message) = school.try_password("anna", "opensesame").expect_err("nobody can tell");
         let sentence =
             "the list of accounts cannot be reached; try again in a minute, then tell your teacher";
@@ -321,11 +333,11 @@ fn without_the_directory_only_what_was_kept() {
         assert!(school.log().contains("does not answer on port 636"), "{}", school.log());
         assert!(school.is_told(true), "and an administrator sees it");
 
-        school.slapd.again();
+        school.directory.again();
         assert!(school.is_told(false), "it is asked again by itself");
         school.configure("\toption offline 'passwords'\n");
         assert!(school.try_password("anna", "opensesame").is_ok());
-        school.slapd.stop();
+        school.directory.stop();
         let anna = school.try_password("anna", "opensesame").expect("what was right is right for a while");
         assert_eq!((anna.uid.0, anna.classes.len()), (5001, 2));
         assert_eq!(school.try_password("anna", "wrong").expect_err("refused").0, Code::WrongPassword);
@@ -337,7 +349,7 @@ fn without_the_directory_only_what_was_kept() {
         school.room.server.again().expect("started again");
         assert!(school.try_password("anna", "opensesame").is_ok());
         assert!(school.is_told(true));
-        school.slapd.again();
+        school.directory.again();
         assert!(school.is_told(false));
         assert!(school.try_password("carl", "letmein-3").is_ok());
     });

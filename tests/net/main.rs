@@ -8,6 +8,7 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it met, and knows its packets")]
 
+mod active_directory;
 mod agents;
 mod bad_router;
 mod beside;

@@ -146,7 +146,7 @@ impl Slapd {
 }
 
 /// An authority, what it signed for the server, another authority, and the secret.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     let authority = |name: &str| {
         let mut params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
@@ -244,13 +244,13 @@ fn posix() -> String {
     text
 }
 
-/// `objectSid` as it is written into LDIF.
-fn sid(rid: u32) -> String {
+/// `objectSid` of somebody of the domain.
+pub fn sid(rid: u32) -> Vec<u8> {
     let mut bytes = vec![1, 5, 0, 0, 0, 0, 0, 5];
     bytes.extend(
         [21, 1_004_336_348, 1_177_238_915, 682_003_330, rid].iter().flat_map(|n: &u32| n.to_le_bytes()),
     );
-    base64(&bytes)
+    bytes
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -277,7 +277,7 @@ fn active_directory() -> String {
             "dn: cn={name},dc=ad,dc=lan\nobjectClass: user\ncn: {name}\nsn: {name}\ndisplayName: {name}\n\
              sAMAccountName: {account}\nobjectSid:: {}\nuserAccountControl: {flags}\nobjectCategory: {category}\n\
              primaryGroupID: 513\nuserPassword: opensesame\n{member_of}\n",
-            sid(rid)
+            base64(&sid(rid))
         )
         .expect("a String");
     };
@@ -292,7 +292,7 @@ fn active_directory() -> String {
         write!(
             text,
             "dn: cn={name},dc=ad,dc=lan\nobjectClass: group\ncn: {name}\nsAMAccountName: {name}\nobjectSid:: {}\n",
-            sid(rid)
+            base64(&sid(rid))
         )
         .expect("a String");
         for member in members {
