@@ -138,6 +138,15 @@ fn numbers_begin_at_ten_thousand_and_classes_come_along() {
     school.apply(&[AccountStep::Remove { uid: Uid(10_001) }, new("ben", Role::Pupil, &["c7a", "c8b"])]);
     let ben = school.accounts.person("ben").expect("asked").expect("found");
     assert_eq!((ben.uid.0, ben.classes.len()), (10_002, 2), "a number is never used again");
+    for uid in [10_003, 10_004, 10_006] {
+        school.store.home_nonce(Uid(uid), 7).expect("noted");
+    }
+    school.apply(&["carl", "dora", "eva"].map(|name| new(name, Role::Pupil, &[])));
+    let numbers: Vec<u32> = ["carl", "dora", "eva"]
+        .iter()
+        .map(|name| school.accounts.person(name).expect("asked").expect("found").uid.0)
+        .collect();
+    assert_eq!(numbers, [10_005, 10_007, 10_008], "whose homes are there already are others'");
 }
 
 #[test]
