@@ -201,7 +201,7 @@
 			const shown = this.fields.filter((field) => !field.modalonly);
 
 			node.appendChild(E('table', { 'class': 'table' }, [ E('tr', { 'class': 'tr table-titles' }, shown.map((field) => E('th', { 'class': 'th' }, field.label))) ]
-				.concat(uci.sections(file, this.kind).map((one) => E('tr', { 'class': 'tr', 'title': this.modaltitle?.(one['.name']) }, shown.map((field) => E('td', { 'class': 'td' }, field.textvalue?.(one['.name']) ?? '%h'.format(one[field.name] ?? '')))))));
+				.concat(uci.sections(file, this.kind).map((one) => E('tr', { 'class': 'tr', 'title': this.modaltitle?.(one['.name']) }, shown.map((field) => E('td', { 'class': 'td' }, field.textvalue?.(one['.name']) ?? '%h'.format(one[field.name] ?? ''))))))));
 
 			return node;
 		}
