@@ -89,6 +89,35 @@ fn default_configurations_are_taken_over_and_handed_back() {
     }
 }
 
+/// Where a network has a dnsmasq of its own, that one leaves it alone; the other goes on as it was.
+#[test]
+fn a_network_of_a_second_dnsmasq_is_taken_over_and_handed_back() {
+    let second = |text: String| {
+        let instances =
+            "config dnsmasq 'second'\n\toption domain 'lab'\n\toption leasefile '/tmp/dhcp.second'\n\n";
+        text.replace(
+            "config dhcp 'lan'",
+            &format!("{instances}config dhcp 'lan'\n\toption instance 'second'"),
+        )
+    };
+    for (release, program) in ["24.10", "25.12"].into_iter().flat_map(|r| [(r, None), (r, uci())]) {
+        let (_folder, mut place) = router(release, second);
+        place.uci.clone_from(&program);
+        let before = says(&place);
+        let (plan, _) = place.make(&wanted()).expect("taken over");
+        assert_eq!(plan.notices, ["`dhcp.lan.instance` (`second`) is not followed by Bramble"], "{release}");
+        let taken = says(&place);
+        let new: Vec<&str> = taken.lines().filter(|line| !before.contains(line)).collect();
+        assert!(
+            new.contains(&"dhcp.lan.ignore='1'") && new.contains(&"dhcp.bramble.disabled='1'"),
+            "{new:?}"
+        );
+        assert!(new.iter().all(|line| line.starts_with("dhcp.bramble") || line.contains(".lan.")), "{new:?}");
+        place.make(&Wanted::nothing()).expect("handed back");
+        assert_eq!(says(&place), before, "{release}");
+    }
+}
+
 /// A system upgrade to an image without Bramble: the script that sysupgrade keeps gives the networks back.
 #[test]
 fn a_router_that_lost_bramble_gives_addresses_again() {
