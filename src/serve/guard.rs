@@ -144,8 +144,7 @@ async fn ask(
     let _ = timeout(OFFERS_WITHIN, async {
         for _ in 0..limits::OTHER_SERVERS {
             let offer = offer(&socket, xid, own).await?;
-            // Beside a proxy another server gives the addresses; only a second one that says how to boot is in its way.
-            if mode == DhcpMode::Proxy && offer.offers.is_some() {
+            if !is_in_the_way(mode, &offer) {
                 continue;
             }
             let place = offer.boot.unwrap_or(offer.server);
@@ -158,6 +157,11 @@ async fn ask(
     })
     .await;
     Ok(())
+}
+
+/// Beside a proxy another server gives the addresses; only a second one that says how to boot is in its way.
+const fn is_in_the_way(mode: DhcpMode, offer: &Offer) -> bool {
+    !matches!(mode, DhcpMode::Proxy) || offer.offers.is_none()
 }
 
 /// The next offer of another server.
@@ -250,6 +254,29 @@ fn room(path: &Path) -> Option<(ByteSize, ByteSize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beside_a_proxy_the_server_that_gives_addresses_is_in_nobody_s_way() {
+        let offer = |offers: Option<Ipv4Addr>| Offer {
+            server: Ipv4Addr::new(192, 168, 1, 2),
+            mac: None,
+            offers,
+            router: None,
+            boot: None,
+            tftp: false,
+            nfs: false,
+        };
+        let (address, boot_only) = (offer(Some(Ipv4Addr::new(192, 168, 1, 50))), offer(None));
+        let rows = [
+            (DhcpMode::Authoritative, &address, true),
+            (DhcpMode::Authoritative, &boot_only, true),
+            (DhcpMode::Proxy, &address, false),
+            (DhcpMode::Proxy, &boot_only, true),
+        ];
+        for (mode, offer, expected) in rows {
+            assert_eq!(is_in_the_way(mode, offer), expected, "{mode:?} {offer:?}");
+        }
+    }
 
     #[test]
     fn our_own_bridge_is_slow_only_with_spanning_tree() {
