@@ -31,6 +31,7 @@ fn personality() -> Personality {
         timezone: Some("Europe/Berlin".parse().expect("a zone")),
         mask: vec!["bluetooth.service".parse().expect("a unit")],
         used: SeatUse::Login,
+        proof: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use crate::proto::agent::{Phase, REPORT_PORT, Report};
+use crate::proto::agent::{Phase, Proof, REPORT_PORT, Report};
 
 /// Ports that only root can send from, and that the kernel's NFS client does not use (it starts at 665).
 const PRIVILEGED: std::ops::RangeInclusive<u16> = 512..=664;
@@ -18,6 +18,7 @@ const PRIVILEGED: std::ops::RangeInclusive<u16> = 512..=664;
 pub struct Console {
     log: Option<File>,
     server: Option<UdpSocket>,
+    proof: Option<Proof>,
 }
 
 impl Console {
@@ -39,6 +40,11 @@ impl Console {
             socket.connect(SocketAddr::from((server, REPORT_PORT))).ok()?;
             Some(socket)
         });
+    }
+
+    /// From now on the server knows that it is this client's agent that speaks.
+    pub fn show(&mut self, proof: Option<Proof>) {
+        self.proof = proof;
     }
 
     /// A step of the boot is done.
@@ -91,7 +97,7 @@ impl Console {
 
     fn report(&self, phase: Phase, message: &str) {
         if let Some(server) = &self.server {
-            let datagram = Report::new(phase, message).encode();
+            let datagram = Report::new(phase, message).with(self.proof).encode();
             // An error is about an earlier datagram (nobody listened); this one is sent after it.
             if server.send(&datagram).is_err() {
                 let _ = server.send(&datagram);

@@ -85,6 +85,7 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     }
 
     let personality = personality(console, link.as_ref());
+    console.show(personality.proof);
     if personality.maintenance {
         return maintain(console, arguments, &personality, link.as_ref());
     }
@@ -109,18 +110,18 @@ fn boot(console: &mut Console, arguments: &[OsString]) -> Fatal {
     if let Err(error) = mounts::enter(&new_root) {
         return Fatal { what: chain(&error), remedy: REPORT_IT };
     }
-    stay(console, link.as_ref(), &personality.used, false);
+    stay(console, link.as_ref(), &personality, false);
     hand_over(console, arguments)
 }
 
 /// Puts what outlives this program where systemd and the recipes look for it.
-fn stay(console: &mut Console, link: Option<&Link>, used: &SeatUse, maintenance: bool) {
+fn stay(console: &mut Console, link: Option<&Link>, personality: &Personality, maintenance: bool) {
     let server = link.and_then(|link| link.server);
-    if let Err(error) = shutdown::install(server) {
+    if let Err(error) = shutdown::install(server, personality.proof) {
         console.trouble(&format!("at power-off the server will not be told: {}", chain(&error)));
     }
     if let Some(server) = server
-        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM), used, maintenance)
+        && let Err(error) = service::install(server, Path::new(shutdown::PROGRAM), personality, maintenance)
     {
         console.trouble(&format!("nobody of the server can log in: {error}"));
     }
@@ -163,7 +164,7 @@ fn maintain(
     }
     let told = format!("this is {}; {done} changes for it, none of them in the draft", personality.name);
     console.milestone(Phase::Personality, &told);
-    stay(console, link, &personality.used, true);
+    stay(console, link, personality, true);
     hand_over(console, arguments)
 }
 
@@ -277,6 +278,7 @@ fn on_its_own(link: Option<&Link>, kernel_name: &str) -> Personality {
         timezone: None,
         mask: Vec::new(),
         used: SeatUse::Login,
+        proof: None,
     }
 }
 

@@ -7,14 +7,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::console::Console;
+use crate::proto::agent::Proof;
 
 /// Where systemd looks.
 const FOLDER: &str = "/run/initramfs";
@@ -24,6 +26,9 @@ pub const PROGRAM: &str = "/run/initramfs/shutdown";
 
 /// File in it with the address of the server.
 const SERVER: &str = "server";
+
+/// File in it with what shows the server who speaks, for root only.
+const PROOF: &str = "proof";
 
 /// How often an unmount is tried again while the last processes let go.
 const TRIES: usize = 20;
@@ -35,8 +40,8 @@ pub struct InstallError(#[from] io::Error);
 
 /// Puts a copy of the running agent where systemd looks for the last program.
 ///
-/// It will tell `server`, whose address it could not find out by then.
-pub fn install(server: Option<Ipv4Addr>) -> Result<(), InstallError> {
+/// It will tell `server`, whose address it could not find out by then, and show it `proof`.
+pub fn install(server: Option<Ipv4Addr>, proof: Option<Proof>) -> Result<(), InstallError> {
     let mut own = File::open("/proc/self/exe")?;
     let bytes = own.metadata()?.len();
     match fs::create_dir(FOLDER) {
@@ -59,7 +64,21 @@ pub fn install(server: Option<Ipv4Addr>) -> Result<(), InstallError> {
     if let Some(server) = server {
         fs::write(format!("{FOLDER}/{SERVER}"), server.to_string())?;
     }
+    if let Some(proof) = proof {
+        private(Path::new(&format!("{FOLDER}/{PROOF}")), proof)?;
+    }
     Ok(())
+}
+
+/// Writes `proof` into a file that only root reads.
+pub fn private(file: &Path, proof: Proof) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(String::from(proof).as_bytes())
+}
+
+/// Reads it again; `None` where there is none.
+pub fn shown(file: &Path) -> Option<Proof> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// Does not come back. `verb` is systemd's word for what is to happen.
@@ -78,6 +97,7 @@ pub fn run(verb: &OsStr) -> ! {
     let server = fs::read_to_string(format!("/{SERVER}")).ok().and_then(|text| text.parse().ok());
     if let Some(server) = server {
         console.report_to(server);
+        console.show(shown(Path::new(&format!("/{PROOF}"))));
     }
     if left {
         console.trouble("the root file system could not be unmounted");

@@ -1,11 +1,13 @@
 //! `config schedule`: what happens to clients at a time of day.
 
+use serde::{Deserialize, Serialize};
+
 use super::fields::Fields;
 use super::schema::Parsed;
 use crate::types::RoomName;
 
 /// One row of the timetable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     pub enabled: bool,
     /// Monday is 0; every day if empty.
@@ -22,7 +24,8 @@ pub struct Schedule {
 }
 
 /// What is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ScheduledAction {
     #[default]
     Shutdown,

@@ -33,6 +33,7 @@ use crate::service::jobs::Jobs;
 use crate::service::keys::{KeyError, KeyPair};
 use crate::service::leases::Leases;
 use crate::service::personality::personality;
+use crate::service::reports::Reports;
 use crate::service::room::actions::Actions;
 use crate::service::room::console::Consoles;
 use crate::service::room::guard::Guard;
@@ -86,6 +87,8 @@ pub struct Parts {
     pub directory: External,
     pub clients: Arc<Clients>,
     pub events: Arc<Events>,
+    /// Which of the agents' reports are believed.
+    pub reports: Arc<Reports>,
     pub eeproms: Arc<Eeproms>,
     pub images: Arc<Images>,
     pub library: Library,
@@ -133,7 +136,10 @@ impl Parts {
         let (agents, kept) = (options.agents.clone(), config.data.join(AGENTS));
         let channel_key = KeyPair::open(&config.data, "agent", vec!["bramble".to_owned()])?;
         let config = watch::Sender::new(config);
-        let sources = Sources { agents, kept, personality: personalities(config.subscribe()) };
+        let key_of_reports = store.secret("reports", random().map_err(StartError::Random)?)?;
+        let reports = Arc::new(Reports::new(&key_of_reports, Arc::clone(&events)));
+        let personality = personalities(config.subscribe(), Arc::clone(&reports));
+        let sources = Sources { agents, kept, personality };
         let catalogues = Catalogues::new(&library, &data, Arc::clone(&clients), config.subscribe());
         let exports = Exports::new(Arc::clone(&clients), Arc::clone(&images), &key, sources, Handles::Best);
         let exports = Arc::new(exports);
@@ -170,12 +176,13 @@ impl Parts {
         );
         agent.eeproms = Arc::clone(&eeproms);
         let health = Arc::new(Health::default());
-        let actions = Actions::new(
+        let actions = Actions::open(
             Arc::clone(&agent.agents),
             Arc::clone(&events),
             Arc::clone(&sessions),
+            store.clone(),
             Box::new(power::off),
-        );
+        )?;
         let backups = Backups {
             accounts: accounts.clone(),
             data: data.as_path().into(),
@@ -215,6 +222,7 @@ impl Parts {
             store,
             clients,
             events,
+            reports,
             images,
             library,
             catalogues,
@@ -256,10 +264,11 @@ impl Parts {
 }
 
 /// Tells each client who it is, by the configuration in force when it asks.
-fn personalities(config: watch::Receiver<Arc<Config>>) -> Personality {
+fn personalities(config: watch::Receiver<Arc<Config>>, reports: Arc<Reports>) -> Personality {
     Box::new(move |seat, tree| {
         let config = Arc::clone(&config.borrow());
-        personality(&config, seat, tree).map(|who| who.encode()).unwrap_or_default()
+        let proof = reports.proof(seat.mac);
+        personality(&config, seat, tree, proof).map(|who| who.encode()).unwrap_or_default()
     })
 }
 

@@ -244,8 +244,9 @@ impl Services {
             room::run(Arc::clone(&actions), Arc::clone(&known), config.clone(), clock, stop)
         });
         let (known, health, config) = (Arc::clone(&parts.clients), Arc::clone(&parts.health), parts.watch());
+        let store = parts.store.clone();
         self.supervisor.start("exams", move |stop| {
-            exams::run(Arc::clone(&known), Arc::clone(&health), config.clone(), stop)
+            exams::run(Arc::clone(&known), Arc::clone(&health), store.clone(), config.clone(), stop)
         });
         let views = screens::Shared {
             screens: Arc::clone(&parts.agent.screens),
@@ -310,15 +311,19 @@ impl Services {
         });
         let (clients, events, config, bound) =
             (Arc::clone(&parts.clients), Arc::clone(&parts.events), parts.watch(), Arc::clone(&self.report));
+        let reports = Arc::clone(&parts.reports);
         self.supervisor.start("report", move |stop| {
-            let (clients, events) = (Arc::clone(&clients), Arc::clone(&events));
+            let (clients, events, reports) =
+                (Arc::clone(&clients), Arc::clone(&events), Arc::clone(&reports));
             let (config, bound) = (config.clone(), Arc::clone(&bound));
             async move {
                 let sockets = match take(&bound) {
                     Some(sockets) => sockets,
                     None => bind_report(&current(&config)).await.map_err(Failed)?,
                 };
-                report::run(clients, events, sockets, stop).await.map_err(|error| Failed(chain(&error)))
+                report::run(clients, events, reports, sockets, stop)
+                    .await
+                    .map_err(|error| Failed(chain(&error)))
             }
         });
         self.start_agent(parts);

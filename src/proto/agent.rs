@@ -2,7 +2,8 @@
 //!
 //! The server tells who the client is: a [`Personality`], served as the virtual file `/.bramble/personality.json` to
 //! the client that asks, so the file is different for each. The agent tells how the boot goes: a [`Report`] per
-//! milestone, one UDP datagram of JSON to port [`REPORT_PORT`] of the server, from a privileged port, best effort.
+//! milestone, one UDP datagram of JSON to port [`REPORT_PORT`] of the server, from a privileged port, best effort. It shows the
+//! [`Proof`] that came with the personality, because anybody can send a datagram in another's name.
 //!
 //! Both carry a version. The agent comes from the package the server comes from, so a version that is not ours is
 //! refused with the reason instead of guessed at.
@@ -15,7 +16,9 @@ pub mod health;
 pub mod pinned;
 pub mod run;
 
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +59,52 @@ pub struct Personality {
     /// How this client is used.
     #[serde(default)]
     pub used: SeatUse,
+    /// To be shown with reports; none where the server does not know that the client has mounted its root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// What tells reports of a client's present start from those that somebody else sends in its name: a number that only the
+/// server can make, and only root of the client can read.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Proof(pub u128);
+
+/// The text was no proof. It is not shown: it may be almost one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("32 hex digits were expected")]
+pub struct BadProof;
+
+impl FromStr for Proof {
+    type Err = BadProof;
+
+    fn from_str(text: &str) -> Result<Self, BadProof> {
+        let is_right = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_right {
+            return Err(BadProof);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| BadProof)
+    }
+}
+
+impl TryFrom<String> for Proof {
+    type Error = BadProof;
+
+    fn try_from(text: String) -> Result<Self, BadProof> {
+        text.parse()
+    }
+}
+
+impl From<Proof> for String {
+    fn from(Proof(number): Proof) -> Self {
+        format!("{number:032x}")
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("•••")
+    }
 }
 
 /// A folder that another NFS server exports.
@@ -150,6 +199,8 @@ pub struct Report {
     pub phase: Phase,
     /// In plain words; one line.
     pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// The datagram was no report.
@@ -169,7 +220,11 @@ impl Report {
     /// `message` is made one line, and cut if the datagram would become too long.
     pub fn new(phase: Phase, message: &str) -> Self {
         let message = one_line(message);
-        Self { version: VERSION, phase, message }
+        Self { version: VERSION, phase, message, proof: None }
+    }
+
+    pub fn with(self, proof: Option<Proof>) -> Self {
+        Self { proof, ..self }
     }
 
     pub fn decode(datagram: &[u8]) -> Result<Self, BadReport> {
@@ -181,7 +236,7 @@ impl Report {
             return Err(BadReport::Version(version));
         }
         let report: Self = serde_json::from_slice(datagram).map_err(BadReport::Json)?;
-        Ok(Self::new(report.phase, &report.message))
+        Ok(Self::new(report.phase, &report.message).with(report.proof))
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -226,6 +281,7 @@ mod tests {
             timezone: Some("Europe/Berlin".parse().expect("zone")),
             mask: vec!["bluetooth.service".parse().expect("unit")],
             used: SeatUse::Guest { minutes: 45 },
+            proof: Some(Proof(7)),
         }
     }
 
@@ -259,6 +315,12 @@ mod tests {
         assert_eq!(report.message, "first second [2J");
         assert_eq!(Report::decode(&report.encode()).expect("our own"), report);
         assert!(matches!(Report::decode(br#"{"version":9}"#), Err(BadReport::Version(9))));
+        let shown = report.with(Some(Proof(0xdc << 120)));
+        assert_eq!(Report::decode(&shown.encode()).expect("our own"), shown);
+        assert!(!format!("{shown:?}").contains("dc"), "it is in no log");
+        for proof in ["", "dc", "+c000000000000000000000000000000", "gc000000000000000000000000000000"] {
+            assert_eq!(proof.parse::<Proof>(), Err(BadProof));
+        }
         let raw = br#"{"version":1,"phase":"failed","message":"a\nb"}"#;
         assert_eq!(Report::decode(raw).expect("a report").message, "a b", "a stranger's line breaks go too");
     }
@@ -270,7 +332,7 @@ mod tests {
         #[test]
         fn every_message_fits(message in any::<String>(), long in "[\\x00-\\x7f\"\\\\ä€😀]{0,4000}") {
             for text in [message, long] {
-                let report = Report::new(Phase::Failed, &text);
+                let report = Report::new(Phase::Personality, &text).with(Some(Proof(u128::MAX)));
                 let datagram = report.encode();
                 prop_assert!(datagram.len() <= limits::REPORT);
                 prop_assert_eq!(Report::decode(&datagram).expect("our own"), report);

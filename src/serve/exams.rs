@@ -19,7 +19,11 @@ use crate::config::Config;
 use crate::service::clients::Clients;
 use crate::service::health::Health;
 use crate::service::room::exams::{Call, Exams};
-use crate::types::limits;
+use crate::store::{Store, StoreError};
+use crate::types::{chain, limits};
+
+/// What the store has under it that programs were told.
+const KEPT: &str = "exams";
 
 /// How often it is looked whether a client has another address; a change of the configuration is seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -49,18 +53,17 @@ pub enum HookError {
     Failed { status: String, said: String },
 }
 
-/// Nothing ends this service but its being stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum Never {}
-
 /// Runs until told to stop.
 pub async fn run(
     clients: Arc<Clients>,
     health: Arc<Health>,
+    store: Store,
     mut config: watch::Receiver<Arc<Config>>,
     mut stop: Stop,
-) -> Result<(), Never> {
-    let mut exams = Exams::default();
+) -> Result<(), StoreError> {
+    let kept = in_background(&store, |store| store.kept(KEPT)).await?.unwrap_or_default();
+    // What another version wrote is no reason not to start.
+    let mut exams = Exams::read(&kept).unwrap_or_default();
     let mut turns = tokio::time::interval(LOOK_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed_until = None;
@@ -82,6 +85,11 @@ pub async fn run(
                 Ok(()) => {
                     tracing::info!(room = %call.room, on = call.on, clients = call.addresses.len(), "exam");
                     exams.told(call);
+                    let text = exams.text();
+                    if let Err(error) = in_background(&store, move |store| store.keep(KEPT, &text)).await {
+                        let error = chain(&error);
+                        tracing::error!(error, "that the program for exams was told cannot be stored");
+                    }
                 }
                 Err(error) => {
                     let hook = call.hook.display();
@@ -97,6 +105,15 @@ pub async fn run(
         }
         health.trouble("exams", (!troubles.is_empty()).then(|| troubles.join("; ")));
     }
+}
+
+/// Asks the store on a thread that may wait for the disk.
+async fn in_background<T: Send + 'static>(
+    store: &Store,
+    ask: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || ask(&store)).await.expect("the store does not panic")
 }
 
 /// Runs the program once.

@@ -1,8 +1,8 @@
 //! Receives the agents' reports (UDP 8467) and puts them on the clients' timelines.
 //!
-//! A report is believed if it comes from a privileged port of an address that a client holds: on a client only root
-//! can send that. Everything else is dropped and seen only at debug level. Nothing is ever answered, so a forged
-//! source address gains nothing.
+//! A report is believed if it comes from a privileged port of an address that a client holds (on a client only root can send
+//! that), and shows that it is not sent by another machine in this client's name ([`Reports`]). Everything else is dropped and
+//! seen only at debug level. Nothing is ever answered, so a forged source address gains nothing.
 #![expect(clippy::disallowed_methods, reason = "this layer reads the clock so that proto/ need not")]
 
 use std::collections::HashMap;
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::proto::agent::{REPORT_PORT, Report};
 use crate::service::clients::Clients;
 use crate::service::events::{Events, Happening};
+use crate::service::reports::Reports;
 use crate::types::{MacAddr, Moment, chain, limits};
 
 /// Why reports cannot be received.
@@ -55,12 +56,13 @@ impl Sockets {
 pub async fn run(
     clients: Arc<Clients>,
     events: Arc<Events>,
+    reports: Arc<Reports>,
     sockets: Sockets,
     mut stop: Stop,
 ) -> Result<(), ReportError> {
     let mut receivers = JoinSet::new();
     for socket in sockets.0 {
-        receivers.spawn(receive(socket, Arc::clone(&clients), Arc::clone(&events)));
+        receivers.spawn(receive(socket, Arc::clone(&clients), Arc::clone(&events), Arc::clone(&reports)));
     }
     tokio::select! {
         () = stopped(&mut stop) => Ok(()),
@@ -75,6 +77,7 @@ async fn receive(
     socket: Arc<UdpSocket>,
     clients: Arc<Clients>,
     events: Arc<Events>,
+    reports: Arc<Reports>,
 ) -> io::Result<std::convert::Infallible> {
     let mut allowance = Allowance::default();
     // One byte more than a report may have, so that a longer datagram is seen to be longer.
@@ -82,7 +85,9 @@ async fn receive(
     loop {
         let (len, from) = socket.recv_from(&mut buffer).await?;
         let datagram = buffer.get(..len).unwrap_or_default();
-        match accept(datagram, from, &clients) {
+        let accepted = accept(datagram, from, &clients)
+            .and_then(|(client, report)| Ok(reports.check(client, &report).map(|()| (client, report))?));
+        match accepted {
             Ok((client, report)) if allowance.take(client, Instant::now()) => {
                 let phase = report.phase.as_str();
                 tracing::info!(client = %client, phase, said = report.message, "agent reports");

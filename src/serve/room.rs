@@ -11,7 +11,6 @@ use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::service::clients::Clients;
 use crate::service::room::actions::Actions;
-use crate::service::room::schedule::Timetable;
 
 /// How often an action is looked at: somebody watches its list.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -32,7 +31,6 @@ pub async fn run(
     clock: Clock,
     mut stop: Stop,
 ) -> Result<(), BrokeOff> {
-    let mut timetable = Timetable::default();
     let mut turns = tokio::time::interval(TIMETABLE_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -48,13 +46,9 @@ pub async fn run(
         };
         if look {
             let config = Arc::clone(&config.borrow_and_update());
-            actions.keep_to(&config.schedules, clock.now());
-            let due = timetable.due(&config.schedules, config.clock_rule.as_deref(), clock.now().civil);
-            for due in due {
-                if let Err(refused) = actions.scheduled(due, clients.all(), clock.now()) {
-                    tracing::warn!(why = %refused, "what the timetable says was not begun");
-                }
-            }
+            let (actions, clients) = (Arc::clone(&actions), Arc::clone(&clients));
+            let look = move || actions.keep_time(&config, &clients.all(), clock.now());
+            tokio::task::spawn_blocking(look).await.map_err(BrokeOff)?;
         }
     }
 }

@@ -44,6 +44,14 @@ pub struct Link {
     pub since: Option<Moment>,
 }
 
+/// A start of a client, as far as its root file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub mounted_at: Moment,
+    /// Whether its agent has shown that it is this start's.
+    pub introduced: bool,
+}
+
 /// The timelines of all clients.
 #[derive(Debug, Default)]
 pub struct Events {
@@ -72,7 +80,8 @@ struct Ring {
     /// Bytes that connections to its root file system have brought it, ever.
     sent: Arc<AtomicU64>,
     /// What `sent` was when the root was mounted.
-    mounted_at: Option<u64>,
+    sent_before: Option<u64>,
+    start: Option<Start>,
 }
 
 impl Events {
@@ -98,6 +107,13 @@ impl Events {
                 // What stored boots have in them already is not counted again.
                 if known.get(&row.client).is_none_or(|last| event.last_at > *last) {
                     ring.boots.follow(&event);
+                }
+                ring.mounted(&event);
+                // An agent that came so far had read its personality.
+                if let Happening::Agent { phase, .. } = &event.what
+                    && !matches!(phase.as_str(), "started" | "trouble" | "failed")
+                {
+                    ring.introduced();
                 }
                 ring.push(event);
             }
@@ -170,6 +186,18 @@ impl Events {
         link.open = link.open.saturating_sub(1);
         if link.open == 0 {
             link.since = Some(at);
+        }
+    }
+
+    /// The present start of `client`, or its last; `None` if none is known that came to its root.
+    pub fn start(&self, client: MacAddr) -> Option<Start> {
+        self.lock().rings.get(&client)?.start
+    }
+
+    /// The agent of `client` has shown that it is the present start's.
+    pub fn introduced(&self, client: MacAddr) {
+        if let Some(ring) = self.lock().rings.get_mut(&client) {
+            ring.introduced();
         }
     }
 
@@ -321,11 +349,11 @@ impl Ring {
     /// Takes an event into the boots; whether one reached a step by it.
     fn follow(&mut self, event: &Event) -> bool {
         if matches!(event.what, Happening::Mount { .. }) {
-            self.mounted_at = Some(self.sent.load(Ordering::Relaxed));
+            self.sent_before = Some(self.sent.load(Ordering::Relaxed));
         }
         let reached = self.boots.follow(event);
-        if reached && let Some(mounted_at) = self.mounted_at {
-            self.boots.read(self.sent.load(Ordering::Relaxed).saturating_sub(mounted_at));
+        if reached && let Some(before) = self.sent_before {
+            self.boots.read(self.sent.load(Ordering::Relaxed).saturating_sub(before));
         }
         reached
     }
@@ -340,8 +368,22 @@ impl Ring {
             last.times = last.times.saturating_add(1);
             return true;
         }
+        self.mounted(event);
         self.push(event.clone());
         false
+    }
+
+    /// A mount begins another start.
+    fn mounted(&mut self, event: &Event) {
+        if matches!(event.what, Happening::Mount { .. }) {
+            self.start = Some(Start { mounted_at: event.at, introduced: false });
+        }
+    }
+
+    fn introduced(&mut self) {
+        if let Some(start) = &mut self.start {
+            start.introduced = true;
+        }
     }
 
     /// Sessions that have not ended.

@@ -25,6 +25,7 @@ pub mod pax;
 pub mod personality;
 pub mod printed;
 pub mod published;
+pub mod reports;
 pub mod room;
 pub mod sessions;
 pub mod shares;

@@ -7,11 +7,13 @@ use sha2::{Digest, Sha256};
 use super::clients::Seat;
 use super::images::Tree;
 use crate::config::{Config, NfsBackend};
-use crate::proto::agent::{Elsewhere, Personality, VERSION};
+use crate::proto::agent::{Elsewhere, Personality, Proof, VERSION};
 use crate::types::{MacAddr, MachineId, SeatUse};
 
 /// `None` if the seat's network is no longer served.
-pub fn personality(config: &Config, seat: &Seat, tree: &Tree) -> Option<Personality> {
+///
+/// `proof` is what its reports are to show.
+pub fn personality(config: &Config, seat: &Seat, tree: &Tree, proof: Option<Proof>) -> Option<Personality> {
     let image = &tree.image;
     let network = config.networks.iter().find(|network| network.name == seat.network)?;
     Some(Personality {
@@ -36,6 +38,7 @@ pub fn personality(config: &Config, seat: &Seat, tree: &Tree) -> Option<Personal
         mask: seat.mask.iter().filter_map(|unit| unit.parse().ok()).collect(),
         // Whoever changes an image needs it as it is.
         used: if tree.draft { SeatUse::Login } else { config.use_of(seat.mac) },
+        proof,
     })
 }
 

@@ -86,6 +86,13 @@ pub const MIGRATIONS: &[Migration] = &[
                   measured_at INTEGER NOT NULL      -- Moment
               ) STRICT, WITHOUT ROWID;",
     },
+    Migration {
+        name: "what parts of the daemon know again after a restart",
+        sql: "CREATE TABLE kept (
+                  name  TEXT PRIMARY KEY,
+                  value TEXT NOT NULL                 -- what only the part that keeps it understands
+              ) STRICT, WITHOUT ROWID;",
+    },
 ];
 
 const CATALOGUE: &str = "

@@ -22,6 +22,7 @@ pub mod image_life;
 pub mod images;
 pub mod imports;
 pub mod jobs;
+pub mod kept;
 pub mod leases;
 pub mod migrate;
 mod open;

@@ -158,8 +158,8 @@ pub const PERSONALITY: usize = 16 * 1024;
 /// Longest datagram that can be an agent's report, in bytes: fits every network without fragments.
 pub const REPORT: usize = 1200;
 
-/// Longest message in a report, in bytes: each may be escaped with a second one, and the rest of a report takes 60.
-pub const REPORT_MESSAGE: usize = 560;
+/// Longest message in a report, in bytes: each may be escaped with a second one, and the rest of a report takes 110.
+pub const REPORT_MESSAGE: usize = 540;
 
 /// Longest message of an agent on its channel, in bytes: two passwords with every byte escaped, or the sessions of a client
 /// many times over.

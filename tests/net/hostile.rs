@@ -122,7 +122,8 @@ fn an_agent_that_means_no_good_hurts_only_its_own_row() {
             let console = UdpSocket::bind((from, 0))?;
             for n in 0..3000_u32 {
                 let message = format!("{n} {}", "\u{1b}[2J".repeat(60));
-                reports.send_to(&Report::new(Phase::Trouble, &message).encode(), (SERVER, REPORT_PORT))?;
+                let report = Report::new(Phase::Trouble, &message).with(ups[0].personality.proof);
+                reports.send_to(&report.encode(), (SERVER, REPORT_PORT))?;
                 console.send_to(message.as_bytes(), (SERVER, netconsole::PORT))?;
             }
             Ok(())

@@ -34,4 +34,5 @@ mod screens;
 mod slapd;
 mod strangers;
 mod tftp;
+mod timeline;
 mod verdicts;

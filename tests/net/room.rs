@@ -38,6 +38,7 @@ enum Manner {
 /// Carries out orders at one client until its channel ends, and tells what they were.
 fn agent(machine: &Machine, up: &Up, n: usize, manner: Manner, tell: Sender<(usize, String)>) {
     let (machine, ip, pin): (Machine, _, Pin) = (machine.clone(), up.given.address, up.pin);
+    let proof = up.personality.proof;
     let opened = machine.run(|| {
         Channel::open(ip, SERVER, pin, "boot-1", &[]).map_err(|error| io::Error::other(chain(&error)))
     });
@@ -58,7 +59,8 @@ fn agent(machine: &Machine, up: &Up, n: usize, manner: Manner, tell: Sender<(usi
                     }
                 }
                 if off && manner != Manner::Lies {
-                    let report = Report::new(Phase::Off, "the system has ended; switching off").encode();
+                    let report = Report::new(Phase::Off, "the system has ended; switching off");
+                    let report = report.with(proof).encode();
                     let sent = machine.run(|| {
                         let socket = std::net::UdpSocket::bind((ip, OWN_PORT))?;
                         socket.send_to(&report, (SERVER, REPORT_PORT))

@@ -1,17 +1,19 @@
 //! Simulated Pis that misbehave, each in its own way, and what a real daemon says of them.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use bramble::proto::agent::health::Health;
 use bramble::sim::classroom::Classroom;
+use bramble::sim::net::SERVER;
 use bramble::sim::pi::rom::Rom;
 use bramble::sim::pi::{Board, Fault, Options, power_on_with};
 use bramble::sim::sample::{Release, write_tree};
 use bramble::sim::server::{Seat, Site};
-use bramble::types::{Moment, chain};
+use bramble::types::{MacAddr, Moment, chain};
 use serde_json::Value;
 
 use crate::classroom::{BRAMBLE, boot, classroom};
@@ -34,6 +36,19 @@ fn grave(room: &Classroom) -> BTreeMap<String, Option<String>> {
     clients.iter().map(one).collect()
 }
 
+/// Another machine has the address of the client `name`, set by hand, and says something.
+fn take_address(room: &mut Classroom, name: &str) {
+    let list = room.server.tell(&["--json", "client", "show", name]).expect("an answer");
+    let client: Value = serde_json::from_str(&list).expect("JSON");
+    let ip: Ipv4Addr = client["ip"].as_str().and_then(|ip| ip.parse().ok()).expect("its address");
+    let (lab, lan) = room.lab();
+    let lan = lan.clone();
+    let machine = lab.client(&lan, MacAddr::new([0x02, 0x16, 0x3e, 0, 0, 9])).expect("a machine");
+    machine.address("eth0", ip, 24).expect("an address");
+    let sent = machine.run(|| UdpSocket::bind((ip, 0))?.send_to(b"here I am", (SERVER, 9)));
+    sent.expect("sent");
+}
+
 #[test]
 fn each_pi_that_stops_has_its_verdict() {
     isolated(|| {
@@ -49,6 +64,8 @@ fn each_pi_that_stops_has_its_verdict() {
             ("seat-09", Some(Fault::NoAgent), Some("agent_silent")),
             ("seat-10", None, None),
             ("seat-11", Some(Fault::SmallOnly), Some("large_packets_lost")),
+            ("seat-12", Some(Fault::Slow), Some("link_too_slow")),
+            ("seat-13", Some(Fault::NoKernel), Some("two_with_one_address")),
             // A Pi 5, which the image is too old for.
             ("aged", Some(Fault::Vain), Some("image_not_for_model")),
             ("bare", Some(Fault::Vain), Some("no_image")),
@@ -96,6 +113,8 @@ fn each_pi_that_stops_has_its_verdict() {
         for (outcome, (_, fault, _)) in outcomes.iter().zip(faults) {
             assert_eq!(outcome.is_ok(), fault.is_none(), "{outcome:?}");
         }
+
+        take_address(&mut room, "seat-13");
 
         // Whom nobody adopted has a name made of its hardware address.
         let stranger =

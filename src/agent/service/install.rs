@@ -8,7 +8,9 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
+use crate::agent::shutdown;
 use crate::agent::stacks::{HELPER, MODULE};
+use crate::proto::agent::Personality;
 use crate::types::SeatUse;
 
 const FOLDER: &str = "/run/bramble";
@@ -25,9 +27,17 @@ const MODULE_BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pam_brambl
 /// File with how this client is used, as JSON: what the server says later counts from the next start on.
 const USED: &str = "/run/bramble/use.json";
 
+/// File with what shows the server who speaks, for root only.
+pub const PROOF: &str = "/run/bramble/proof";
+
 /// In memory, so that log-ins answer also while the server is busy. `program` is a copy of the agent that is in memory
 /// already, if there is one.
-pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse, maintenance: bool) -> io::Result<()> {
+pub fn install(
+    server: Ipv4Addr,
+    program: &Path,
+    personality: &Personality,
+    maintenance: bool,
+) -> io::Result<()> {
     fs::create_dir_all(FOLDER)?;
     // `/run` may not run programs.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -43,7 +53,10 @@ pub fn install(server: Ipv4Addr, program: &Path, used: &SeatUse, maintenance: bo
     }
     fs::write(MODULE, MODULE_BYTES)?;
     fs::set_permissions(MODULE, Permissions::from_mode(0o644))?;
-    fs::write(USED, serde_json::to_vec(used).map_err(io::Error::other)?)?;
+    fs::write(USED, serde_json::to_vec(&personality.used).map_err(io::Error::other)?)?;
+    if let Some(proof) = personality.proof {
+        shutdown::private(Path::new(PROOF), proof)?;
+    }
     fs::write(SERVER, format!("{server}\n"))
 }
 

@@ -104,6 +104,7 @@ pub fn run() -> ExitCode {
     console.open();
     let started = server().and_then(|server| {
         console.report_to(server.ip);
+        console.show(super::shutdown::shown(Path::new(install::PROOF)));
         let door = door::open().map_err(|error| format!("the socket for log-ins cannot be made: {error}"))?;
         let (link, woken) = Link::new().map_err(|error| error.to_string())?;
         Ok((server, door, link, woken))

@@ -6,7 +6,8 @@
 //! switch off has to say so, or to be gone from its root file system. A client without an agent is unreachable and stays
 //! on the list as that.
 //!
-//! Actions are kept in memory: after a restart of the daemon nothing is under way.
+//! Actions are kept in memory: after a restart of the daemon nothing is under way. What the timetable has begun is kept in the
+//! store ([`super::schedule`]), so its countdowns go on.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,8 +18,8 @@ use tokio::sync::Notify;
 
 use super::action::{ActionStatus, Kind, Phase, Progress, Refused, Request, TargetStatus};
 use super::agents::{Agents, Answer, Ticket};
-use super::schedule::Due;
-use crate::config::{Schedule, ScheduledAction};
+use super::schedule::{Due, Timetable};
+use crate::config::{Config, Schedule, ScheduledAction};
 use crate::proto::agent::act::{Act, Words};
 use crate::proto::agent::channel::Label;
 use crate::proto::dhcp::Uptime;
@@ -26,7 +27,11 @@ use crate::service::clients::Known;
 use crate::service::events::{Events, Happening};
 use crate::service::leases::Now;
 use crate::service::sessions::Sessions;
-use crate::types::{HostName, MacAddr, Mode, Moment, RoomName, SessionId, Stage, limits};
+use crate::store::{Store, StoreError};
+use crate::types::{HostName, MacAddr, Mode, Moment, RoomName, SessionId, Stage, chain, limits};
+
+/// What the store has the timetable's state under.
+const KEPT: &str = "timetable";
 
 /// When people are told how much time is left, besides at the beginning.
 const MARKS: [Duration; 3] = [Duration::from_mins(5), Duration::from_mins(1), Duration::from_secs(10)];
@@ -49,6 +54,8 @@ pub struct Actions {
     events: Arc<Events>,
     sessions: Arc<Sessions>,
     router: Router,
+    store: Store,
+    timetable: Mutex<Timetable>,
     inner: Mutex<Inner>,
     /// An action was begun.
     begun: Notify,
@@ -117,8 +124,26 @@ struct Sent {
 }
 
 impl Actions {
-    pub fn new(agents: Arc<Agents>, events: Arc<Events>, sessions: Arc<Sessions>, router: Router) -> Self {
-        Self { agents, events, sessions, router, inner: Mutex::default(), begun: Notify::new() }
+    pub fn open(
+        agents: Arc<Agents>,
+        events: Arc<Events>,
+        sessions: Arc<Sessions>,
+        store: Store,
+        router: Router,
+    ) -> Result<Self, StoreError> {
+        let kept = store.kept(KEPT)?.unwrap_or_default();
+        // What another version wrote is no reason not to start.
+        let timetable = Mutex::new(Timetable::read(&kept).unwrap_or_default());
+        Ok(Self {
+            agents,
+            events,
+            sessions,
+            router,
+            store,
+            timetable,
+            inner: Mutex::default(),
+            begun: Notify::new(),
+        })
     }
 
     /// Takes an action in. It begins with the next [`Self::tick`].
@@ -189,8 +214,38 @@ impl Actions {
         Ok(status)
     }
 
-    /// Begins what the timetable says, for those of `clients` that it is for.
-    pub fn scheduled(&self, due: Due, clients: Vec<Known>, now: Now) -> Result<ActionStatus, Refused> {
+    /// Begins what the timetable of `config` says for now, for those of `clients` that it is for, and stops what it does not say
+    /// any more. Waits for the store.
+    pub fn keep_time(&self, config: &Config, clients: &[Known], now: Now) {
+        self.keep_to(&config.schedules, now);
+        let due = self
+            .timetable(|timetable| timetable.due(&config.schedules, config.clock_rule.as_deref(), now.civil));
+        for due in due {
+            if let Err(refused) = self.scheduled(due, clients.to_vec(), now) {
+                tracing::warn!(why = %refused, "what the timetable says was not begun");
+            }
+        }
+    }
+
+    /// Changes what is known of the timetable, and has it on the disk before anything follows from it.
+    fn timetable<T>(&self, change: impl FnOnce(&mut Timetable) -> T) -> T {
+        let mut timetable = self.timetable.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = timetable.text();
+        let result = change(&mut timetable);
+        let after = timetable.text();
+        if after != before
+            && let Err(error) = self.store.keep(KEPT, &after)
+        {
+            tracing::error!(
+                error = chain(&error),
+                "a restart of the daemon during a countdown would begin it again: that cannot be stored"
+            );
+        }
+        result
+    }
+
+    /// Begins what is due, for those of `clients` that it is for.
+    fn scheduled(&self, due: Due, clients: Vec<Known>, now: Now) -> Result<ActionStatus, Refused> {
         let Due { schedule, left } = due;
         let kind = match schedule.action {
             ScheduledAction::Shutdown => Kind::Shutdown,
@@ -215,7 +270,7 @@ impl Actions {
 
     /// Stops what a row of the timetable has begun that is not in it any more as it was then: somebody took it away, switched
     /// it off or changed it.
-    pub fn keep_to(&self, rows: &[Schedule], now: Now) {
+    fn keep_to(&self, rows: &[Schedule], now: Now) {
         let gone = |row: &Schedule| !rows.contains(row);
         let mut inner = self.lock();
         for action in inner.all.iter_mut().filter(|action| action.row.as_ref().is_some_and(gone)) {
@@ -248,6 +303,9 @@ impl Actions {
     fn call_off(&self, action: &mut Action, now: Now) {
         if action.ended_at.is_some() || action.stopped {
             return;
+        }
+        if let Some(row) = &action.row {
+            self.timetable(|timetable| timetable.stop(row));
         }
         let was_told = action.told.is_some() && now.up < action.begins;
         for target in &mut action.targets {

@@ -55,6 +55,7 @@ struct Lab {
     events: Arc<Events>,
     agents: Arc<Agents>,
     sessions: Arc<Sessions>,
+    store: Store,
     actions: Actions,
     switched_off: Arc<AtomicU32>,
 }
@@ -86,8 +87,14 @@ impl Lab {
         let (events, agents) = (Arc::<Events>::default(), Arc::<Agents>::default());
         let store = Store::open(&dir.path().join("bramble.db")).expect("a database");
         let config = watch::Sender::new(config).subscribe();
-        let sessions =
-            Sessions::open(store, Box::new(Open), Arc::clone(&clients), Arc::clone(&events), config, at(0));
+        let sessions = Sessions::open(
+            store.clone(),
+            Box::new(Open),
+            Arc::clone(&clients),
+            Arc::clone(&events),
+            config,
+            at(0),
+        );
         let sessions = Arc::new(sessions.expect("opened"));
         let switched_off = Arc::<AtomicU32>::default();
         let told = Arc::clone(&switched_off);
@@ -95,8 +102,16 @@ impl Lab {
             told.fetch_add(1, Ordering::Relaxed);
             Ok(())
         });
-        let actions = Actions::new(Arc::clone(&agents), Arc::clone(&events), Arc::clone(&sessions), router);
-        Self { _dir: dir, clients, events, agents, sessions, actions, switched_off }
+        let (of, seen, open) = (Arc::clone(&agents), Arc::clone(&events), Arc::clone(&sessions));
+        let actions = Actions::open(of, seen, open, store.clone(), router).expect("opened");
+        Self { _dir: dir, clients, events, agents, sessions, store, actions, switched_off }
+    }
+
+    /// The daemon is started again: what it had under way is gone.
+    fn restart(&mut self) {
+        let (agents, events) = (Arc::clone(&self.agents), Arc::clone(&self.events));
+        let (sessions, router) = (Arc::clone(&self.sessions), Box::new(|| Ok(())));
+        self.actions = Actions::open(agents, events, sessions, self.store.clone(), router).expect("opened");
     }
 
     fn request(&self, kind: Kind) -> Request {
@@ -297,6 +312,51 @@ fn what_a_row_began_is_stopped_when_the_row_is_gone() {
     lab.actions.tick(at(700_000));
     assert_eq!(words(&mut first), Vec::<String>::new());
     assert_eq!(lab.switched_off.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_countdown_of_the_timetable_outlives_a_restart_and_one_that_was_stopped_does_not_come_back() {
+    let mut lab = Lab::new();
+    let (_, mut first) = lab.connect(1);
+    // 12:00 is NOON; one at 12:10 that goes on, one at 12:20 that somebody stops.
+    let row = |minute, grace, action| Schedule {
+        enabled: true,
+        days: vec![],
+        minute,
+        grace,
+        action,
+        room: None,
+        router: false,
+    };
+    let rows = vec![row(730, 10, ScheduledAction::Logout), row(740, 20, ScheduledAction::Shutdown)];
+    let config = Config { schedules: rows, ..Config::default() };
+    let turn = |lab: &Lab, millis| {
+        lab.actions.keep_time(&config, &lab.clients.all(), at(millis));
+        lab.actions.tick(at(millis));
+    };
+    let list = |lab: &Lab, millis| -> Vec<(Kind, Phase)> {
+        lab.actions.list(at(millis)).iter().map(|action| (action.kind, action.phase)).collect()
+    };
+    turn(&lab, 1000);
+    let both = list(&lab, 1000);
+    assert_eq!(both, [(Kind::Shutdown, Phase::Countdown), (Kind::Logout, Phase::Countdown)]);
+    let shutdown = lab.actions.list(at(1000))[0].action;
+    lab.actions.stop(shutdown, at(2000)).expect("there");
+    words(&mut first);
+
+    lab.restart();
+    turn(&lab, 185_000);
+    assert_eq!(list(&lab, 185_000), [(Kind::Logout, Phase::Countdown)]);
+    let told = words(&mut first);
+    assert_eq!(told, ["This computer logs you out in 7 minutes. Save your work and log out."]);
+    let status = lab.actions.list(at(185_000))[0].clone();
+    assert_eq!(status.begins_at, Moment::from_secs(NOON + 600), "the time that was said");
+
+    // Begun, and over before it starts again.
+    turn(&lab, 601_000);
+    lab.restart();
+    turn(&lab, 605_000);
+    assert_eq!(list(&lab, 605_000), []);
 }
 
 #[test]

@@ -1,19 +1,22 @@
 //! Exams that are held: when the administrator's program is to take the internet away, and to give it back.
 //!
 //! The program is told the state as it is, and again whenever that changes: at the beginning, when a client of the exam has
-//! another address, at the end. What it was told last is in memory; so after a start of the daemon it is told again, and
-//! must bear that.
+//! another address, at the end. After a start of the daemon, which may be one of the router, it is told again, and must bear that.
+//! What it was told in an earlier run is known again for one thing: an exam that ended meanwhile is told to be over, to the program
+//! that had been told that it began.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::service::clients::Known;
 use crate::types::{RoomName, SeatUse};
 
 /// One run of the program of a room: `HOOK on ROOM ADDRESS…`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     pub hook: PathBuf,
     pub room: RoomName,
@@ -27,14 +30,33 @@ pub struct Call {
 #[derive(Debug, Default)]
 pub struct Exams {
     told: BTreeMap<RoomName, Call>,
+    /// Exams that an earlier run of the daemon told of, until this one has told their rooms something.
+    earlier: BTreeMap<RoomName, Call>,
 }
 
 impl Exams {
+    /// As [`Self::text`] of an earlier run of the daemon has it.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        let calls: Vec<Call> = serde_json::from_str(text)?;
+        let earlier = calls.into_iter().map(|call| (call.room.clone(), call)).collect();
+        Ok(Self { earlier, ..Self::default() })
+    }
+
+    /// The exams that are held as far as the programs know.
+    pub fn text(&self) -> String {
+        let held: Vec<&Call> = self.known().filter(|call| call.on).collect();
+        serde_json::to_string(&held).expect("strings and lists of them are always JSON")
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Call> {
+        self.told.values().chain(self.earlier.values())
+    }
+
     /// What is to be told now, in the order of the rooms. Comes again until it is [`Self::told`].
     pub fn due(&self, config: &Config, clients: &[Known]) -> Vec<Call> {
         let mut due = Vec::new();
-        for (name, told) in &self.told {
-            let hook = config.room(name).and_then(|room| room.modes.exam.hook.as_ref());
+        for told in self.known() {
+            let hook = config.room(&told.room).and_then(|room| room.modes.exam.hook.as_ref());
             if told.on && hook != Some(&told.hook) {
                 // Its program is another one, or it has none any more: the exam of the old one is over.
                 due.push(Call { on: false, ..told.clone() });
@@ -47,7 +69,8 @@ impl Exams {
                 members.partition(|known| config.use_of(known.mac) == SeatUse::Exam);
             let on = !held.is_empty();
             let before = self.told.get(&room.name).filter(|told| told.hook == *hook);
-            let addresses = match before {
+            let earlier = self.earlier.get(&room.name).filter(|told| told.hook == *hook);
+            let addresses = match before.or(earlier) {
                 Some(told) if !on && told.on => told.addresses.clone(),
                 Some(_) if !on => continue,
                 _ => sorted(if on { &held } else { &rest }),
@@ -62,6 +85,7 @@ impl Exams {
 
     /// The program has been told, and has not failed.
     pub fn told(&mut self, call: Call) {
+        self.earlier.remove(&call.room);
         self.told.insert(call.room.clone(), call);
     }
 }
@@ -177,5 +201,36 @@ mod tests {
         let none = config(Mode::Exam, [None, None], None);
         assert_eq!(run(&mut exams, &none, &clients([5, 6])), ["/other off lab 10.0.0.5 10.0.0.6"]);
         assert_eq!(run(&mut exams, &Config::default(), &[]), nothing);
+    }
+
+    #[test]
+    fn an_exam_that_ended_while_the_daemon_was_down_is_told_to_be_over() {
+        let nothing = Vec::<String>::new();
+        let on = config(Mode::Exam, [None, None], Some("/h"));
+        let off = config(Mode::Login, [None, None], Some("/h"));
+        let none = config(Mode::Exam, [None, None], None);
+        let other = config(Mode::Exam, [None, None], Some("/other"));
+        let nobody = Config::default();
+        // What the configuration is when the daemon starts again, and what is told then.
+        let rows: [(&Config, &[&str]); 5] = [
+            (&on, &["/h on lab 10.0.0.5 10.0.0.8"]),
+            (&off, &["/h off lab 10.0.0.5 10.0.0.6"]),
+            (&none, &["/h off lab 10.0.0.5 10.0.0.6"]),
+            (&other, &["/h off lab 10.0.0.5 10.0.0.6", "/other on lab 10.0.0.5 10.0.0.8"]),
+            (&nobody, &["/h off lab 10.0.0.5 10.0.0.6"]),
+        ];
+        for (config, told) in rows {
+            let mut before = Exams::default();
+            run(&mut before, &on, &clients([5, 6]));
+            let mut after = Exams::read(&before.text()).expect("its own words");
+            assert_eq!(after.text(), before.text(), "known until it is told");
+            assert_eq!(run(&mut after, config, &clients([5, 8])), told);
+            assert_eq!(run(&mut after, config, &clients([5, 8])), nothing);
+            let over = Exams::read(&after.text()).expect("its own words");
+            assert_eq!(
+                over.due(&nobody, &[]).len(),
+                usize::from(told.iter().any(|told| told.contains(" on ")))
+            );
+        }
     }
 }

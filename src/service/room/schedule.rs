@@ -4,13 +4,15 @@
 //! (`CET-1CEST,M3.5.0,M10.5.0/3`). A row runs once for its time of day: also if the daemon was started in the middle of the
 //! countdown, and not if it was started after the time had come. A row is known by what it says, because rows have no names: a
 //! change of one begins no other again, and whoever changes a row in the middle of its countdown has another row, which
-//! begins if it is its turn. ([`Actions::keep_to`](super::actions::Actions::keep_to) stops what the old one had begun.)
+//! begins if it is its turn. ([`Actions::keep_time`](super::actions::Actions::keep_time) stops what the old one had begun.)
 //!
-//! What has been begun is kept in memory: a daemon that is started again during a countdown begins it again, also one that
-//! somebody had stopped; people at the clients see it, and it can be stopped again.
+//! What has been begun, and whether somebody stopped it, is known again after a restart of the daemon
+//! ([`super::actions`] keeps it in the store): a countdown that was stopped stays stopped, one that was not goes on with the time
+//! that is left of it, and what was begun when its time had come is not begun twice.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tz::TimeZone;
 use tz::timezone::TimeZoneSettings;
 
@@ -33,19 +35,51 @@ pub struct Due {
 /// Remembers what has been begun.
 #[derive(Debug, Default)]
 pub struct Timetable {
-    /// Rows with the last day that each was begun for.
-    begun: Vec<(Schedule, i64)>,
+    begun: Vec<Begun>,
+}
+
+/// A row and the last day that it was begun for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    row: Schedule,
+    day: i64,
+    stopped: bool,
+    /// By an earlier run of the daemon, whose countdown ended with it.
+    #[serde(skip, default = "earlier")]
+    earlier: bool,
+}
+
+/// What is read was written by an earlier run.
+const fn earlier() -> bool {
+    true
 }
 
 impl Timetable {
+    /// As [`Self::text`] of an earlier run of the daemon has it.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self { begun: serde_json::from_str(text)? })
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(&self.begun).expect("numbers and strings are always JSON")
+    }
+
+    /// Somebody stopped what `row` had begun.
+    pub fn stop(&mut self, row: &Schedule) {
+        for begun in self.begun.iter_mut().filter(|begun| begun.row == *row) {
+            begun.stopped = true;
+        }
+    }
+
     /// What is to be begun at `now`. `rule` is the router's time zone; UTC if it has none.
     pub fn due(&mut self, rows: &[Schedule], rule: Option<&str>, now: Moment) -> Vec<Due> {
         // A row that was taken away and is there again may begin again.
-        self.begun.retain(|(row, _)| rows.contains(row));
+        self.begun.retain(|begun| rows.contains(&begun.row));
         if now < Moment::CLOCK_SET {
             return Vec::new();
         }
-        let minutes = (now.secs() + offset(rule, now)).div_euclid(60);
+        let seconds = now.secs() + offset(rule, now);
+        let minutes = seconds.div_euclid(60);
         let mut due = Vec::new();
         for row in rows.iter().filter(|row| row.enabled) {
             let grace = i64::from(row.grace);
@@ -53,13 +87,15 @@ impl Timetable {
             for day in [minutes.div_euclid(DAY), minutes.div_euclid(DAY) + 1] {
                 let at = day * DAY + i64::from(row.minute);
                 let in_time = at - grace <= minutes && minutes < at.max(at - grace + LATE);
-                let begun = self.begun.iter().any(|(known, for_day)| known == row && *for_day == day);
+                let left = u64::try_from(at * 60 - seconds).unwrap_or(0);
+                let is_over = |begun: &Begun| !begun.earlier || begun.stopped || left == 0;
+                let begun =
+                    self.begun.iter().any(|begun| begun.row == *row && begun.day == day && is_over(begun));
                 if !in_time || !on_day(row, day) || begun {
                     continue;
                 }
-                self.begun.retain(|(known, _)| known != row);
-                self.begun.push((row.clone(), day));
-                let left = u64::try_from(at - minutes).unwrap_or(0) * 60;
+                self.begun.retain(|begun| begun.row != *row);
+                self.begun.push(Begun { row: row.clone(), day, stopped: false, earlier: false });
                 due.push(Due { schedule: row.clone(), left: Duration::from_secs(left) });
             }
         }
@@ -161,6 +197,35 @@ mod tests {
         let off = Schedule { enabled: false, ..evening.clone() };
         assert_eq!(due(&[off], 56), [0; 0]);
         assert_eq!(due(&[evening], 57), [60], "switched on again");
+    }
+
+    #[test]
+    fn a_restart_of_the_daemon_begins_nothing_again() {
+        let rows = [row(&[0], 60, 10), row(&[0], 65, 20), row(&[0], 55, 0)];
+        let at = |minute: i64, second: i64| Moment::from_secs(MONDAY + minute * 60 + second);
+        let mut timetable = Timetable::default();
+        let due = |timetable: &mut Timetable, now: Moment| -> Vec<(u16, u64)> {
+            let due = timetable.due(&rows, None, now);
+            due.iter().map(|due| (due.schedule.minute, due.left.as_secs())).collect()
+        };
+        assert_eq!(due(&mut timetable, at(45, 0)), [(65, 20 * 60)]);
+        assert_eq!(due(&mut timetable, at(50, 7)), [(60, 9 * 60 + 53)]);
+        timetable.stop(&rows[1]);
+        let again = |timetable: &Timetable| Timetable::read(&timetable.text()).expect("its own words");
+        let mut timetable = again(&timetable);
+        // That of 01:00 goes on with what is left; that of 01:05 stays stopped.
+        assert_eq!(due(&mut timetable, at(53, 20)), [(60, 6 * 60 + 40)]);
+        assert_eq!(due(&mut timetable, at(53, 30)), [], "and goes on once");
+        // One without a countdown is not done twice in its minute.
+        assert_eq!(due(&mut timetable, at(55, 5)), [(55, 0)]);
+        let mut timetable = again(&timetable);
+        assert_eq!(due(&mut timetable, at(55, 40)), [(60, 4 * 60 + 20)]);
+        // What was carried out is not begun again, on that day.
+        let mut timetable = again(&timetable);
+        assert_eq!(due(&mut timetable, at(60, 10)), []);
+        let mut timetable = again(&timetable);
+        assert_eq!(due(&mut timetable, at(7 * DAY + 46, 0)), [(65, 19 * 60)], "a week later all is as ever");
+        assert!(Timetable::read("[{}]").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::root::{Root, RootError};
 use super::rpc::udp_from_privileged_port;
 use crate::proto::agent::channel::{BadPin, PARAMETER, Pin};
-use crate::proto::agent::{BadPersonality, Personality, Phase, REPORT_PORT, Report};
+use crate::proto::agent::{BadPersonality, Personality, Phase, Proof, REPORT_PORT, Report};
 use crate::types::MacAddr;
 
 /// Longest command line of a 64-bit ARM kernel, and longest `nfsroot=` it copies.
@@ -125,11 +125,16 @@ pub fn start_agent(root: &mut Root, init: &str, mac: MacAddr) -> Result<Personal
     Ok(personality)
 }
 
-/// Reports each milestone to the server, as the agent does.
-pub fn report(from: Ipv4Addr, server: Ipv4Addr, phases: &[Phase]) -> Result<(), AgentError> {
+/// Reports each milestone to the server, as the agent does, who has a proof when it has read its personality.
+pub fn report(
+    from: Ipv4Addr,
+    server: Ipv4Addr,
+    proof: Option<Proof>,
+    phases: &[Phase],
+) -> Result<(), AgentError> {
     let socket = udp_from_privileged_port(from).map_err(AgentError::Report)?;
     for phase in phases {
-        let report = Report::new(*phase, "simulated");
+        let report = Report::new(*phase, "simulated").with(proof);
         socket.send_to(&report.encode(), (server, REPORT_PORT)).map_err(AgentError::Report)?;
     }
     Ok(())

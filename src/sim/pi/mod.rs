@@ -38,7 +38,7 @@ use self::address::Given;
 use self::census::Census;
 pub use self::rom::{Board, Rom};
 use self::root::Root;
-use self::tftp::Tftp;
+use self::tftp::{Tftp, TftpError};
 use super::net::{Machine, NetNs};
 use crate::proto::agent::channel::Pin;
 use crate::proto::agent::{Personality, Phase};
@@ -142,6 +142,8 @@ pub enum Fault {
     MidFile,
     /// Loads a short file, and then not one packet of a long one arrives.
     SmallOnly,
+    /// Its link is so slow that it gives the kernel up.
+    Slow,
     /// Loads all of its files, and no kernel starts.
     NoKernel,
     /// Loads nothing from here, and its kernel asks for an address.
@@ -158,6 +160,9 @@ pub enum Fault {
 
 /// How often a ROM asks in vain before it gives up.
 const VAIN: usize = 12;
+
+/// What each block takes on a slow link: some 200 KB a second, and then a tenth of it.
+const SLOW: Duration = Duration::from_millis(5);
 
 /// What a Pi says that ends as it was told to.
 const AS_TOLD: &str = "it stops here, as it was told to";
@@ -257,23 +262,30 @@ impl Pi {
             return Err(AS_TOLD.to_owned());
         }
         self.stage(Stage::Agent);
-        kernel::report(again.address, nfsroot.server, &[Phase::Started]).map_err(|error| chain(&error))?;
+        kernel::report(again.address, nfsroot.server, None, &[Phase::Started])
+            .map_err(|error| chain(&error))?;
         if fault == Some(Fault::AgentFails) {
-            kernel::report(again.address, nfsroot.server, &[Phase::Failed]).map_err(|error| chain(&error))?;
+            kernel::report(again.address, nfsroot.server, None, &[Phase::Failed])
+                .map_err(|error| chain(&error))?;
             return Err(AS_TOLD.to_owned());
         }
         let personality =
             kernel::start_agent(&mut root, &nfsroot.init, self.board.mac).map_err(|error| chain(&error))?;
         self.news(News::Name(personality.name.to_string()));
-        kernel::report(again.address, personality.server, &[Phase::Root, Phase::Personality])
-            .map_err(|error| chain(&error))?;
+        kernel::report(
+            again.address,
+            personality.server,
+            personality.proof,
+            &[Phase::Root, Phase::Personality],
+        )
+        .map_err(|error| chain(&error))?;
 
         let mut census = Census::default();
         if !options.skip_walk {
             self.stage(Stage::Reading);
             census = root.walk(&mut |bytes| self.news(News::Nfs(bytes))).map_err(|error| chain(&error))?;
         }
-        kernel::report(again.address, personality.server, &[Phase::Handover])
+        kernel::report(again.address, personality.server, personality.proof, &[Phase::Handover])
             .map_err(|error| chain(&error))?;
         self.stage(Stage::Up);
         Ok(Up {
@@ -360,6 +372,14 @@ fn misbehave(fault: Fault, given: &Given) -> Result<(), String> {
             tftp.load("config.txt").map_err(|error| chain(&error))?;
             tftp.break_off("kernel8.img").map_err(|error| chain(&error))?;
             Err(AS_TOLD.to_owned())
+        }
+        Fault::Slow => {
+            tftp.load_slowly("initramfs8", SLOW).map_err(|error| chain(&error))?;
+            match tftp.load_slowly("kernel8.img", SLOW * 10) {
+                Err(TftpError::Silence { .. }) => Err(AS_TOLD.to_owned()),
+                Err(error) => Err(chain(&error)),
+                Ok(_) => Err("the kernel came in time".to_owned()),
+            }
         }
         Fault::NoKernel
         | Fault::OtherKernel

@@ -60,12 +60,17 @@ enum Want {
 impl Tftp {
     /// The whole file; `None` if the server says that there is none.
     pub fn load(&self, file: &str) -> Result<Option<Vec<u8>>, TftpError> {
-        self.transfer(file, Want::All)
+        self.transfer(file, Want::All, Duration::ZERO)
+    }
+
+    /// As [`Self::load`], over a link on which each block takes so long.
+    pub fn load_slowly(&self, file: &str, each: Duration) -> Result<Option<Vec<u8>>, TftpError> {
+        self.transfer(file, Want::All, each)
     }
 
     /// Whether the file exists: asks for it and breaks off at the first packet, as the boards do.
     pub fn exists(&self, file: &str) -> Result<bool, TftpError> {
-        Ok(self.transfer(file, Want::Existence)?.is_some())
+        Ok(self.transfer(file, Want::Existence, Duration::ZERO)?.is_some())
     }
 
     /// Asks for the file and hears what comes first; then is silent.
@@ -77,7 +82,7 @@ impl Tftp {
         socket.recv_from(&mut [0; 2048]).map(drop).map_err(failed)
     }
 
-    fn transfer(&self, file: &str, want: Want) -> Result<Option<Vec<u8>>, TftpError> {
+    fn transfer(&self, file: &str, want: Want, each: Duration) -> Result<Option<Vec<u8>>, TftpError> {
         let failed = |source| TftpError::Io { file: file.to_owned(), source };
         let nonsense = |what| TftpError::Nonsense { file: file.to_owned(), what };
         let socket = UdpSocket::bind((self.from, 0)).map_err(failed)?;
@@ -163,6 +168,7 @@ impl Tftp {
                 }
                 _ => return Err(nonsense("neither data nor an option acknowledgement")),
             }
+            std::thread::sleep(each);
             socket.send_to(&said, peer).map_err(failed)?;
             repeat_at = Instant::now() + REPEAT;
         }
