@@ -228,6 +228,13 @@ fn what_the_timetable_begins_is_seen_stopped_and_ends_with_its_row() {
         assert!(told().contains("It has been called off: this computer stays on."));
         let ended = ("ended".to_owned(), by);
         eventually("it is over", || actions(&room.server) == [ended.clone(), ended.clone()]);
+        // The daemon falls over in the middle of a countdown: that goes on, and what somebody stopped stays stopped.
+        configure(&mut room.server, &[&other, &evening]);
+        assert!(told().contains("This computer starts again in "));
+        room.server.kill().expect("killed");
+        room.server.again().expect("started again");
+        eventually("it goes on", || !actions(&room.server).is_empty());
+        assert_eq!(actions(&room.server), [("countdown".to_owned(), "the timetable".to_owned())]);
     });
 }
 
