@@ -31,6 +31,8 @@ pub enum Happening {
     },
     /// A file over TFTP, ended. `probe`: the client only tested whether it exists.
     File {
+        /// Not called `name` where it is written down: beside it stands the client's. Rows of earlier versions have that.
+        #[serde(rename = "file", alias = "name")]
         name: String,
         bytes: u64,
         #[serde(rename = "ms", with = "millis")]
@@ -315,6 +317,17 @@ mod tests {
         for (what, says) in rows {
             assert_eq!(what.to_string(), says);
         }
+    }
+
+    #[test]
+    fn a_file_has_its_name_beside_the_clients() {
+        let loaded = file("start4.elf", FileOutcome::Complete);
+        let written = serde_json::to_value(&loaded).expect("JSON");
+        assert_eq!((&written["file"], written.get("name")), (&"start4.elf".into(), None));
+        assert_eq!(serde_json::from_value::<Happening>(written.clone()).expect("its own words"), loaded);
+        let before = written.to_string().replace("\"file\":\"start4", "\"name\":\"start4");
+        assert_ne!(before, written.to_string());
+        assert_eq!(serde_json::from_str::<Happening>(&before).expect("of an earlier version"), loaded);
     }
 
     #[test]
