@@ -121,14 +121,16 @@ impl FromStr for Weight {
 impl Happening {
     pub fn weight(&self) -> Weight {
         match self {
-            Self::Refused { .. } | Self::LoginRefused { .. } | Self::HomeFull { .. } => Weight::Trouble,
+            Self::Refused { .. }
+            | Self::LoginRefused { .. }
+            | Self::HomeFull { .. }
+            | Self::File { outcome: FileOutcome::Silent, .. } => Weight::Trouble,
             // Of the agent's steps the last one matters, and what went wrong.
             Self::Agent { phase, .. } => match phase.as_str() {
                 "trouble" | "failed" => Weight::Trouble,
                 "handover" | "off" => Weight::Matter,
                 _ => Weight::Detail,
             },
-            Self::File { outcome: FileOutcome::Silent, .. } => Weight::Trouble,
             Self::Discover { .. } | Self::Offer { .. } | Self::File { .. } => Weight::Detail,
             Self::Lease { .. }
             | Self::Mount { .. }
