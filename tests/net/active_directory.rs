@@ -20,7 +20,10 @@ use bramble::types::{MacAddr, Secret, SessionKind, UserName};
 use bytes::BytesMut;
 use ldap3_proto::LdapCodec;
 use ldap3_proto::control::LdapControl;
-use ldap3_proto::proto::*;
+use ldap3_proto::proto::{
+    LdapBindCred, LdapBindRequest, LdapBindResponse, LdapFilter, LdapModifyRequest, LdapModifyType, LdapMsg,
+    LdapOp, LdapPartialAttribute, LdapResult, LdapResultCode, LdapSearchRequest, LdapSearchResultEntry,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -241,7 +244,7 @@ fn find(users: &[User], request: &LdapSearchRequest) -> Vec<LdapOp> {
     all.filter(|(_, attributes)| fits(&request.filter, attributes)).map(entry).collect()
 }
 
-fn fits(filter: &LdapFilter, attributes: &Attributes) -> bool {
+fn fits(filter: &LdapFilter, attributes: &[(&str, Vec<u8>)]) -> bool {
     match filter {
         LdapFilter::And(all) => all.iter().all(|filter| fits(filter, attributes)),
         LdapFilter::Equality(name, wanted) => attributes.iter().any(|(attribute, value)| {
