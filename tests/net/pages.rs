@@ -122,9 +122,18 @@ fn merge(one: Shape, other: Shape) -> Shape {
     }
 }
 
+/// What recorded answers were given by hand, because this school has no bounds of shares and has not measured them.
+const GIVEN: &[&str] = &[
+    "share_list.shares[].bytes",
+    "share_list.shares[].files",
+    "share_list.shares[].measured_at",
+    "share_list.shares[].quota",
+];
+
 /// What is in one shape and not in the other, by its path; what is null in one is null in the other.
 fn differences(path: &str, one: &Shape, other: &Shape, found: &mut Vec<String>) {
     match (one, other) {
+        (Shape::Null, _) | (_, Shape::Null) if GIVEN.contains(&path) => {}
         (Shape::List(one), Shape::List(other)) => differences(&format!("{path}[]"), one, other, found),
         (Shape::Object(one), Shape::Object(other)) => {
             for key in one.keys().chain(other.keys()).collect::<BTreeSet<_>>() {
