@@ -183,7 +183,7 @@ impl Shares {
                 Err(WalkError::Cancelled(cancelled)) => return Ok(Err(cancelled)),
                 // Its folder is made when it is first used.
                 Err(error) => {
-                    tracing::debug!(share = %share.name, error = chain(&error), "share could not be measured")
+                    tracing::debug!(share = %share.name, error = chain(&error), "share could not be measured");
                 }
             }
         }

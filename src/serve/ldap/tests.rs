@@ -156,12 +156,13 @@ impl Client {
 
 #[tokio::test]
 async fn whoever_may_no_longer_log_in_is_nobody_from_the_next_request_on() {
-    let changes: [(&str, fn(&Library)); 5] = [
+    type Change = fn(&Library);
+    let changes: [(&str, Change); 5] = [
         ("switched off", |library| {
             library.set("anna", AccountChange { enabled: Some(false), ..AccountChange::default() });
         }),
         ("at its end", |library| {
-            let expires_at = Some(Some(BEGINNING.plus(Duration::from_secs(60))));
+            let expires_at = Some(Some(BEGINNING.plus(Duration::from_mins(1))));
             library.set("anna", AccountChange { expires_at, ..AccountChange::default() });
             library.now.store(61, Ordering::SeqCst);
             library.accounts.time_passes();
