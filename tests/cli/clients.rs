@@ -17,7 +17,7 @@ fn section(site: &Site) -> Vec<String> {
 /// What the web pages learn of it.
 fn own(site: &Site) -> Value {
     let list: Value = serde_json::from_str(&site.told(&["client", "list", "--json"])).expect("JSON");
-    list["clients"][0]["own"].clone()
+    list.pointer("/clients/0/own").cloned().expect("one client")
 }
 
 #[test]
