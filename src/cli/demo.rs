@@ -168,13 +168,13 @@ impl Demo {
         let school = School::open(program, folder, self.clients, |_| {
             if interrupts.any() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let school = match school {
+        let room = match school.and_then(School::live) {
             Err(SchoolError::Classroom(ClassroomError::Interrupted)) => {
                 return Ok(ExitCode::from(INTERRUPTED));
             }
             other => other?,
         };
-        let site = school.room.server.site();
+        let site = room.server.site();
         writeln!(
             out,
             "The room runs until Ctrl-C. Look at it from another terminal:\n  \

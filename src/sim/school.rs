@@ -9,10 +9,13 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 use super::classroom::{Classroom, ClassroomError};
+use super::net::Machine;
+use super::pi::life::End;
 use super::pi::seat::Seated;
-use super::pi::{Board, News, Options, Up};
+use super::pi::{Board, News, Options, Up, power_on};
 use super::sample::Release;
 use super::server::Site;
 use crate::types::{Secret, UserName};
@@ -109,6 +112,34 @@ impl School {
             seated.into_iter().zip(names).map(|(one, name)| one.map_err(|why| SchoolError::LogIn(name, why)));
         let seated = seated.collect::<Result<_, _>>()?;
         Ok(Self { room, ups, seated })
+    }
+
+    /// Leaves the Pis to themselves: each does what it is told, and boots again when it is told that. They live as long as the room
+    /// that is given back.
+    pub fn live(self) -> Result<Classroom, SchoolError> {
+        let Self { room, ups, seated } = self;
+        let mut seated = seated.into_iter();
+        for (n, up) in ups {
+            let (Some(machine), seated) = (room.machine(n).cloned(), seated.next()) else { continue };
+            let thread = std::thread::Builder::new().name(format!("life-{n}"));
+            thread.spawn(move || live(n, &machine, up, seated)).map_err(ClassroomError::PowerOn)?;
+        }
+        Ok(room)
+    }
+}
+
+/// The life of one Pi, until it is switched off or the server is gone.
+fn live(n: usize, machine: &Machine, mut up: Box<Up>, mut seated: Option<Seated>) {
+    let board = up.board;
+    while matches!(up.live(machine, seated.take()), Ok(End::Restart)) {
+        // Nobody watches it.
+        let (tell, _) = sync_channel(0);
+        let options = Options { skip_walk: true };
+        let Ok(boot) = power_on(board, machine.clone(), options, n, tell) else { return };
+        match boot.join() {
+            Ok(Ok(again)) => up = again,
+            _ => return,
+        }
     }
 }
 

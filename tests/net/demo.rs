@@ -1,14 +1,19 @@
 //! `bramble demo` as a visitor runs it.
 
 use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use bramble::sim::school::School;
+use bramble::types::chain;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use serde_json::Value;
 
 use crate::classroom::BRAMBLE;
+use crate::dhcp_room::eventually;
 
 /// Not root: if the tests are, the demonstration is not.
 fn bramble_demo(dir: &Path, clients: u16) -> Command {
@@ -39,7 +44,7 @@ fn without_root_every_pi_comes_up() {
     let dir = tempfile::tempdir_in("/var/tmp").expect("a folder");
     let output = bramble_demo(dir.path(), 4).arg("--json").output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!((&result["clients"], &result["up"]), (&4.into(), &4.into()));
     let pis = result["pis"].as_array().expect("a list");
     let shown: Vec<_> = pis.iter().map(|pi| (pi["model"].as_str(), pi["stage"].as_str())).collect();
@@ -65,4 +70,37 @@ fn an_interrupted_demo_leaves_nothing() {
     for _ in lines {}
     assert_eq!(demo.wait().expect("it ends").code(), Some(130));
     assert_eq!(left(dir.path()), Vec::<String>::new());
+}
+
+/// What `--stay` leaves running is alive: agents answer, people are logged out, what is to start again does.
+#[test]
+fn a_school_that_is_left_to_itself_does_what_it_is_told() {
+    crate::harness::isolated(|| {
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        let school = School::open(Path::new(BRAMBLE), folder.path(), 8, |_| ControlFlow::Continue(()));
+        let room = school.and_then(School::live).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let told = |args: &[&str]| -> Value {
+            let output = room.server.cli(&[&["--json"], args].concat()).expect("run");
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{args:?}: {output:?}"))
+        };
+        let states = |status: &Value| -> Vec<String> {
+            let targets = status["targets"].as_array().unwrap_or_else(|| panic!("{status}"));
+            targets.iter().map(|one| format!("{} {}", one["name"], one["state"]).replace('"', "")).collect()
+        };
+        let seats = ["lab-01 done", "lab-02 done", "lab-03 done", "lab-04 done"];
+        eventually("every agent is connected", || {
+            states(&told(&["room", "message", "classroom", "--text", "Good morning."])) == seats
+        });
+        let people = || told(&["session", "list"])["sessions"].as_array().map_or(0, Vec::len);
+        assert_eq!(people(), 5);
+
+        let again = told(&["client", "reboot", "lab-01", "--force"]);
+        assert_eq!(states(&again), ["lab-01 done"]);
+        assert_eq!(people(), 4, "whoever sat there is logged out");
+        eventually("it is there again", || {
+            states(&told(&["client", "identify", "lab-01"])) == ["lab-01 done"]
+        });
+        assert_eq!(states(&told(&["room", "shutdown", "classroom", "--force"])), seats);
+        assert_eq!(told(&["client", "show", "lab-02"])["state"], "off");
+    });
 }

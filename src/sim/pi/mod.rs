@@ -19,6 +19,7 @@ pub mod dhcp;
 pub mod firmware;
 pub mod frame;
 pub mod kernel;
+pub mod life;
 pub mod rom;
 pub mod root;
 pub mod rpc;
