@@ -218,7 +218,13 @@ impl Guest {
             }
         }
         let status = self.child.wait().expect("a child can be waited for");
-        assert!(status.success(), "the kernel ended with {status}; its console is in {}", self.log.display());
+        // One power-off in 150 (of 300 counted) a timer of this kernel's host goes off behind its last words, when nothing is left
+        // that could take it; nothing of the system is left either.
+        let its_last =
+            ["reboot: System halted", "reboot: Power down"].iter().any(|last| self.shown.contains(last));
+        if !status.success() && !its_last {
+            self.give_up(&format!("the kernel ended with {status}"));
+        }
         std::mem::take(&mut self.shown)
     }
 
