@@ -176,14 +176,14 @@ impl Guest {
 
     /// Makes the shell of whoever has just logged in easy to follow.
     pub fn quiet_shell(&mut self) {
-        self.type_line("dmesg -n 1; bind 'set enable-bracketed-paste off'; stty -echo; PS1=; PS2=; export PAGER=cat SYSTEMD_COLORS=0; echo read''y");
+        self.type_line("bind 'set enable-bracketed-paste off'; stty -echo; PS1=; PS2=; export PAGER=cat SYSTEMD_COLORS=0; echo read''y");
         self.expect("ready\r\n");
     }
 
     /// Makes the shell easy to follow that a kernel was given as its init.
     pub fn bare_shell(&mut self) {
         self.expect("# ");
-        self.type_line("dmesg -n 1; stty -echo; PS1=; PS2=; echo read''y");
+        self.type_line("stty -echo; PS1=; PS2=; echo read''y");
         self.expect("ready\r\n");
     }
 
