@@ -47,7 +47,7 @@ pub async fn run(
         if look {
             let config = Arc::clone(&config.borrow_and_update());
             let (actions, clients) = (Arc::clone(&actions), Arc::clone(&clients));
-            let look = move || actions.keep_time(&config, &clients.all(), clock.now());
+            let look = move || actions.keep_time(&config, || clients.all(), clock.now());
             tokio::task::spawn_blocking(look).await.map_err(BrokeOff)?;
         }
     }

@@ -60,6 +60,24 @@ pub struct NewAccount {
     pub classes: Vec<ClassName>,
 }
 
+impl NewAccount {
+    /// A pupil of whom nothing but the name is known, and who has no password yet.
+    pub fn pupil(name: UserName) -> Self {
+        Self {
+            name,
+            full_name: FullName::default(),
+            note: String::new(),
+            role: Role::Pupil,
+            hash: None,
+            must_change: false,
+            enabled: true,
+            expires_at: None,
+            quota: None,
+            classes: Vec::new(),
+        }
+    }
+}
+
 /// What changes of an account; `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountChange {

@@ -28,7 +28,7 @@ use bramble::sim::net::{Lab, Machine, PREFIX, SERVER, isolate};
 use bramble::sim::server::{Server as Daemon, Site};
 use bramble::store::Store;
 use bramble::store::accounts::{AccountStep, NewAccount};
-use bramble::types::{FullName, MacAddr, Moment, Role};
+use bramble::types::{MacAddr, Moment};
 use ldap3::{LdapConnAsync, LdapConnSettings};
 use nix::time::ClockId;
 use nix::unistd::Pid;
@@ -101,16 +101,8 @@ fn bramble(folder: &Path, machine: &Machine, more: &str, hash: &bramble::types::
         Daemon::start(Path::new(env!("CARGO_BIN_EXE_bramble")), machine, site).expect("the daemon starts");
     let account = |n| {
         AccountStep::Add(NewAccount {
-            name: name(n).parse().expect("a name"),
-            full_name: FullName::default(),
-            note: String::new(),
-            role: Role::Pupil,
             hash: Some(hash.clone()),
-            must_change: false,
-            enabled: true,
-            expires_at: None,
-            quota: None,
-            classes: Vec::new(),
+            ..NewAccount::pupil(name(n).parse().expect("a name"))
         })
     };
     if more.is_empty() {

@@ -14,7 +14,7 @@ use bramble::sim::pi::seat::{FILE, Seated};
 use bramble::sim::pi::{Options, Up};
 use bramble::store::Store;
 use bramble::store::accounts::{AccountChange, AccountStep, NewAccount};
-use bramble::types::{FullName, MacAddr, Moment, Role, Secret, SessionId, UserName, chain};
+use bramble::types::{FullName, MacAddr, Moment, Secret, SessionId, UserName, chain};
 
 use crate::classroom::{boot, classroom};
 use crate::harness::isolated;
@@ -33,16 +33,9 @@ pub fn pupils(room: &Classroom, count: usize) {
     let hash = password::hash(&secret()).expect("a hash");
     let account = |n| {
         AccountStep::Add(NewAccount {
-            name: user(n),
             full_name: FullName::nearest("Pupil"),
-            note: String::new(),
-            role: Role::Pupil,
             hash: Some(hash.clone()),
-            must_change: false,
-            enabled: true,
-            expires_at: None,
-            quota: None,
-            classes: vec![],
+            ..NewAccount::pupil(user(n))
         })
     };
     let steps: Vec<AccountStep> = (0..count).map(account).collect();

@@ -11,7 +11,7 @@ use bramble::sim::classroom::Classroom;
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::store::Store;
 use bramble::store::accounts::{AccountStep, NewAccount};
-use bramble::types::{MacAddr, Moment, Role, chain};
+use bramble::types::{MacAddr, Moment, chain};
 
 use crate::classroom::BRAMBLE;
 use crate::harness::{isolated, program};
@@ -21,16 +21,10 @@ const ANNA: &str = "uid=anna,ou=people,dc=raspberrypi,dc=local";
 
 fn account(name: &str, full_name: &str, secret: &str) -> AccountStep {
     AccountStep::Add(NewAccount {
-        name: name.parse().expect("a name"),
         full_name: full_name.parse().expect("a full name"),
-        note: String::new(),
-        role: Role::Pupil,
         hash: Some(password::hash(&secret.parse().expect("a password")).expect("hashed")),
-        must_change: false,
-        enabled: true,
-        expires_at: None,
-        quota: None,
         classes: vec!["class-7b".parse().expect("a class")],
+        ..NewAccount::pupil(name.parse().expect("a name"))
     })
 }
 

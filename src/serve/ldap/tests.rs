@@ -13,7 +13,7 @@ use crate::proto::dhcp::Uptime;
 use crate::service::leases::Now;
 use crate::store::Store;
 use crate::store::accounts::{AccountChange, NewAccount};
-use crate::types::{FullName, Moment, Role, Secret, UserName};
+use crate::types::{Moment, Secret, UserName};
 
 const BEGINNING: Moment = Moment::from_secs(1_795_435_200);
 
@@ -50,18 +50,7 @@ fn library() -> Library {
     let config = Arc::new(config);
     let accounts = Accounts::new(store, watch::Sender::new(Arc::clone(&config)).subscribe(), clock);
     for (who, password) in [("anna", "opensesame"), ("ben", "letmein-2")] {
-        let new = NewAccount {
-            name: name(who),
-            full_name: FullName::default(),
-            note: String::new(),
-            role: Role::Pupil,
-            hash: None,
-            must_change: false,
-            enabled: true,
-            expires_at: None,
-            quota: None,
-            classes: Vec::new(),
-        };
+        let new = NewAccount::pupil(name(who));
         accounts.add(new, Some(&secret(password))).expect("added");
     }
     let pair = KeyPair::open(folder.path(), "ldap", vec!["bramble".to_owned()]).expect("a key");

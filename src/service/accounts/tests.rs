@@ -70,16 +70,11 @@ fn new(name: &str, role: Role, classes: &[&str]) -> AccountStep {
     let hash =
         "$6$saltsalt$g3uPFdehVnKoLXdidvSAg1zlVgYomPr0X/xgdXSBn2LuxZUOGgYW4IULZkguZ77fzYteIur49AGHmF9iek6Sf1";
     AccountStep::Add(NewAccount {
-        name: name.parse().expect("name"),
         full_name: format!("{name} of the test").parse().expect("full name"),
-        note: String::new(),
         role,
         hash: Some(PasswordHash::new(hash.to_owned())),
-        must_change: false,
-        enabled: true,
-        expires_at: None,
-        quota: None,
         classes: classes.iter().map(|class| class.parse().expect("class")).collect(),
+        ..NewAccount::pupil(name.parse().expect("name"))
     })
 }
 

@@ -223,18 +223,7 @@ fn an_account_that_is_switched_off_or_over_is_told_to_its_owner_only() {
 #[test]
 fn nobody_gets_a_number_that_is_anothers() {
     let school = School::new();
-    let account = NewAccount {
-        name: "carl".parse().expect("a name"),
-        full_name: crate::types::FullName::default(),
-        note: String::new(),
-        role: Role::Pupil,
-        hash: None,
-        must_change: false,
-        enabled: true,
-        expires_at: None,
-        quota: None,
-        classes: Vec::new(),
-    };
+    let account = NewAccount::pupil("carl".parse().expect("a name"));
     school.store.change_accounts(&[AccountStep::Add(account)], Moment::from_secs(1)).expect("stored");
     {
         let mut table = school.table();

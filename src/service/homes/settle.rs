@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
     use crate::store::accounts::{AccountChange, AccountStep, NewAccount};
-    use crate::types::{FullName, MacAddr, Role, ShareName};
+    use crate::types::{MacAddr, ShareName};
 
     const PI: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 0, 0, 1]);
     const ESSAYS: &str = "config share 'essays'\n\toption access 'handin'\n";
@@ -101,20 +101,7 @@ mod tests {
     fn school() -> Option<(House, Shares)> {
         let house = house()?;
         house.config.send_replace(config(ESSAYS));
-        let account = |name: &str| {
-            AccountStep::Add(NewAccount {
-                name: name.parse().expect("a name"),
-                full_name: FullName::default(),
-                note: String::new(),
-                role: Role::Pupil,
-                hash: None,
-                must_change: false,
-                enabled: true,
-                expires_at: None,
-                quota: None,
-                classes: Vec::new(),
-            })
-        };
+        let account = |name: &str| AccountStep::Add(NewAccount::pupil(name.parse().expect("a name")));
         let steps = ["anna", "ben", "carl"].map(account);
         house.store.change_accounts(&steps, NOW).expect("stored");
         let shares =

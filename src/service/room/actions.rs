@@ -216,12 +216,12 @@ impl Actions {
 
     /// Begins what the timetable of `config` says for now, for those of `clients` that it is for, and stops what it does not say
     /// any more. Waits for the store.
-    pub fn keep_time(&self, config: &Config, clients: &[Known], now: Now) {
+    pub fn keep_time(&self, config: &Config, clients: impl Fn() -> Vec<Known>, now: Now) {
         self.keep_to(&config.schedules, now);
         let due = self
             .timetable(|timetable| timetable.due(&config.schedules, config.clock_rule.as_deref(), now.civil));
         for due in due {
-            if let Err(refused) = self.scheduled(due, clients.to_vec(), now) {
+            if let Err(refused) = self.scheduled(due, clients(), now) {
                 tracing::warn!(why = %refused, "what the timetable says was not begun");
             }
         }

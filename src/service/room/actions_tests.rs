@@ -331,7 +331,7 @@ fn a_countdown_of_the_timetable_outlives_a_restart_and_one_that_was_stopped_does
     let rows = vec![row(730, 10, ScheduledAction::Logout), row(740, 20, ScheduledAction::Shutdown)];
     let config = Config { schedules: rows, ..Config::default() };
     let turn = |lab: &Lab, millis| {
-        lab.actions.keep_time(&config, &lab.clients.all(), at(millis));
+        lab.actions.keep_time(&config, || lab.clients.all(), at(millis));
         lab.actions.tick(at(millis));
     };
     let list = |lab: &Lab, millis| -> Vec<(Kind, Phase)> {

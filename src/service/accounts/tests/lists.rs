@@ -191,16 +191,12 @@ proptest::proptest! {
         for (nth, (login, full_name, note, classes, teacher, expires)) in people.iter().enumerate() {
             let known = [class("c7a"), class("c8b")];
             let account = NewAccount {
-                name: name(&format!("{login}{nth}")),
                 full_name: crate::types::FullName::nearest(full_name),
                 note: note.trim().to_owned(),
                 role: if *teacher { Role::Teacher } else { Role::Pupil },
-                hash: None,
-                must_change: false,
-                enabled: true,
                 expires_at: (*expires > 0).then(|| crate::types::time::parse_date("2027-07-31").expect("a day")),
-                quota: None,
                 classes: known.into_iter().enumerate().filter(|(at, _)| classes & (1 << at) != 0).map(|(_, c)| c).collect(),
+                ..NewAccount::pupil(name(&format!("{login}{nth}")))
             };
             school.apply(&[AccountStep::Add(account)]);
         }
