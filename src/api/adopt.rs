@@ -77,11 +77,8 @@ impl Api {
 
     /// Refuses a room that is not in the configuration, with those that are.
     pub(super) fn room_exists(&self, room: &RoomName) -> Result<(), ApiError> {
-        let config = self.config.borrow();
-        if config.rooms.iter().any(|known| known.name == *room) {
-            return Ok(());
-        }
-        Err(self.no_such_room(room))
+        let known = self.config.borrow().rooms.iter().any(|known| known.name == *room);
+        if known { Ok(()) } else { Err(self.no_such_room(room)) }
     }
 
     /// Whom the argument `client` means, where a hardware address may be one that was never seen.

@@ -27,9 +27,10 @@ pub fn isolated(test: impl FnOnce()) {
     match command.output() {
         Ok(output) => {
             let words = String::from_utf8_lossy(&output.stderr);
+            // What went wrong first; a log may be long.
             assert!(
                 output.status.success(),
-                "the test failed inside its namespaces ({}):\n{}{words}",
+                "the test failed inside its namespaces ({}):\n{words}\n{}",
                 output.status,
                 String::from_utf8_lossy(&output.stdout),
             );

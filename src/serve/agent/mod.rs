@@ -132,7 +132,9 @@ impl Shared {
     fn tie(&self) {
         let place = |open: Session| Place { mac: open.session.client, ip: open.session.ip };
         let places = || self.sessions.list().into_iter().map(place).collect();
-        self.pins.follow(places, &self.config.borrow());
+        // Not borrowed while locks are waited for: a new configuration would wait for them too, and everybody for it.
+        let config = Arc::clone(&self.config.borrow());
+        self.pins.follow(places, &config);
     }
 
     /// Has words shown at a client, whatever the agent makes of it; whether they are on their way.
