@@ -7,7 +7,7 @@
 //! on the list as that.
 //!
 //! Actions are kept in memory: after a restart of the daemon nothing is under way. What the timetable has begun is kept in the
-//! store ([`super::schedule`]), so its countdowns go on.
+//! store ([`super::schedule`]), so its countdowns and its power-off go on.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -238,7 +238,7 @@ impl Actions {
         {
             tracing::error!(
                 error = chain(&error),
-                "a restart of the daemon during a countdown would begin it again: that cannot be stored"
+                "what the timetable has begun cannot be stored, so a restart of the daemon could begin it again"
             );
         }
         result
@@ -341,6 +341,9 @@ impl Actions {
                 off = Some(action.id);
             }
             action.ended_at = Some(now.civil);
+            if let Some(row) = &action.row {
+                self.timetable(|timetable| timetable.end(row));
+            }
             let done = action.targets.iter().filter(|target| target.state == Progress::Done).count();
             tracing::info!(action = action.id, done, of = action.targets.len(), "action ended");
         }

@@ -110,7 +110,11 @@ impl Lab {
     /// The daemon is started again: what it had under way is gone.
     fn restart(&mut self) {
         let (agents, events) = (Arc::clone(&self.agents), Arc::clone(&self.events));
-        let (sessions, router) = (Arc::clone(&self.sessions), Box::new(|| Ok(())));
+        let (sessions, told) = (Arc::clone(&self.sessions), Arc::clone(&self.switched_off));
+        let router = Box::new(move || {
+            told.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
         self.actions = Actions::open(agents, events, sessions, self.store.clone(), router).expect("opened");
     }
 
@@ -357,6 +361,44 @@ fn a_countdown_of_the_timetable_outlives_a_restart_and_one_that_was_stopped_does
     lab.restart();
     turn(&lab, 605_000);
     assert_eq!(list(&lab, 605_000), []);
+}
+
+#[test]
+fn a_power_off_of_the_timetable_goes_on_behind_a_restart_with_those_who_are_still_there() {
+    let mut lab = Lab::new();
+    let (gone, mut first) = lab.connect(1);
+    let (_, mut second) = lab.connect(2);
+    let row = Schedule {
+        enabled: true,
+        days: vec![],
+        minute: 12 * 60,
+        grace: 0,
+        action: ScheduledAction::Shutdown,
+        room: None,
+        router: true,
+    };
+    let config = Config { schedules: vec![row], ..Config::default() };
+    let turn = |lab: &Lab, millis| {
+        lab.actions.keep_time(&config, || lab.clients.all(), at(millis));
+        lab.actions.tick(at(millis));
+    };
+    turn(&lab, 1);
+    assert_eq!((words(&mut first).len(), words(&mut second).len()), (1, 0), "one after the other");
+    lab.agents.disconnected(mac(1), gone, at(200).civil);
+
+    lab.restart();
+    turn(&lab, 20_000);
+    let told = words(&mut second);
+    assert_eq!(told, ["This computer is switched off in 30 seconds. Save your work and log out."]);
+    assert_eq!(lab.states(50_600), ["unreachable", "sent", "unreachable"]);
+    assert_eq!(lab.switched_off.load(Ordering::Relaxed), 0, "clients first");
+    turn(&lab, 600_000);
+    assert_eq!(lab.switched_off.load(Ordering::Relaxed), 1);
+
+    // Over: a restart behind it begins nothing again.
+    lab.restart();
+    turn(&lab, 610_000);
+    assert_eq!(lab.actions.list(at(610_000)).len(), 0);
 }
 
 #[test]

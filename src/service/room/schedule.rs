@@ -8,7 +8,8 @@
 //!
 //! What has been begun, and whether somebody stopped it, is known again after a restart of the daemon
 //! ([`super::actions`] keeps it in the store): a countdown that was stopped stays stopped, one that was not goes on with the time
-//! that is left of it, and what was begun when its time had come is not begun twice.
+//! that is left of it. A power-off that was being carried out goes on, so that no half of a room stays on overnight; a restart or a
+//! log-out does not, because it would come twice over those who are there again.
 
 use std::time::Duration;
 
@@ -16,13 +17,19 @@ use serde::{Deserialize, Serialize};
 use tz::TimeZone;
 use tz::timezone::TimeZoneSettings;
 
-use crate::config::Schedule;
+use crate::config::{Schedule, ScheduledAction};
 use crate::types::Moment;
 
 const DAY: i64 = 24 * 60;
 
 /// How long after its time a row without a countdown may still begin.
 const LATE: i64 = 1;
+
+/// How long after its time, in minutes, a power-off goes on that the daemon fell over in.
+const STILL: i64 = 15;
+
+/// Agents have to find the daemon again before they can be told anything.
+const FOUND_AGAIN: Duration = Duration::from_secs(30);
 
 /// A row whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +51,23 @@ struct Begun {
     row: Schedule,
     day: i64,
     stopped: bool,
-    /// By an earlier run of the daemon, whose countdown ended with it.
-    #[serde(skip, default = "earlier")]
+    /// Everybody was told, and did it or had time to. An older Bramble did not say, and has ended.
+    #[serde(default = "yes")]
+    ended: bool,
+    /// By an earlier run of the daemon: what is read was written by one.
+    #[serde(skip, default = "yes")]
     earlier: bool,
 }
 
-/// What is read was written by an earlier run.
-const fn earlier() -> bool {
+const fn yes() -> bool {
     true
+}
+
+impl Begun {
+    /// Whether the daemon ended in the middle of it.
+    const fn is_cut_off(&self) -> bool {
+        self.earlier && !self.stopped && !self.ended
+    }
 }
 
 impl Timetable {
@@ -71,6 +87,13 @@ impl Timetable {
         }
     }
 
+    /// What `row` had begun has come to its end.
+    pub fn end(&mut self, row: &Schedule) {
+        for begun in self.begun.iter_mut().filter(|begun| begun.row == *row) {
+            begun.ended = true;
+        }
+    }
+
     /// What is to be begun at `now`. `rule` is the router's time zone; UTC if it has none.
     pub fn due(&mut self, rows: &[Schedule], rule: Option<&str>, now: Moment) -> Vec<Due> {
         // A row that was taken away and is there again may begin again.
@@ -80,23 +103,34 @@ impl Timetable {
         }
         let seconds = now.secs() + offset(rule, now);
         let minutes = seconds.div_euclid(60);
+        let today = minutes.div_euclid(DAY);
         let mut due = Vec::new();
         for row in rows.iter().filter(|row| row.enabled) {
             let grace = i64::from(row.grace);
-            // The countdown of a row shortly after midnight begins the day before.
-            for day in [minutes.div_euclid(DAY), minutes.div_euclid(DAY) + 1] {
+            // The countdown of a row shortly after midnight begins the day before; a power-off shortly before it goes on the day
+            // after.
+            for day in today - 1..=today + 1 {
                 let at = day * DAY + i64::from(row.minute);
                 let in_time = at - grace <= minutes && minutes < at.max(at - grace + LATE);
-                let left = u64::try_from(at * 60 - seconds).unwrap_or(0);
-                let is_over = |begun: &Begun| !begun.earlier || begun.stopped || left == 0;
-                let begun =
-                    self.begun.iter().any(|begun| begun.row == *row && begun.day == day && is_over(begun));
-                if !in_time || !on_day(row, day) || begun {
-                    continue;
-                }
+                let still = row.action == ScheduledAction::Shutdown && (at..at + STILL).contains(&minutes);
+                let left = Duration::from_secs(u64::try_from(at * 60 - seconds).unwrap_or(0));
+                let left = match self.begun.iter().find(|begun| begun.row == *row && begun.day == day) {
+                    None if in_time && on_day(row, day) => left,
+                    Some(begun) if begun.is_cut_off() && (in_time && !left.is_zero() || still) => {
+                        left.max(FOUND_AGAIN)
+                    }
+                    _ => continue,
+                };
                 self.begun.retain(|begun| begun.row != *row);
-                self.begun.push(Begun { row: row.clone(), day, stopped: false, earlier: false });
-                due.push(Due { schedule: row.clone(), left: Duration::from_secs(left) });
+                let row = row.clone();
+                self.begun.push(Begun {
+                    row: row.clone(),
+                    day,
+                    stopped: false,
+                    ended: false,
+                    earlier: false,
+                });
+                due.push(Due { schedule: row, left });
             }
         }
         due
@@ -129,7 +163,6 @@ fn zone(rule: &str) -> Option<TimeZone> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ScheduledAction;
 
     const BERLIN: Option<&str> = Some("CET-1CEST,M3.5.0,M10.5.0/3");
 
@@ -219,13 +252,47 @@ mod tests {
         // One without a countdown is not done twice in its minute.
         assert_eq!(due(&mut timetable, at(55, 5)), [(55, 0)]);
         let mut timetable = again(&timetable);
-        assert_eq!(due(&mut timetable, at(55, 40)), [(60, 4 * 60 + 20)]);
+        assert_eq!(due(&mut timetable, at(55, 40)), [(60, 4 * 60 + 20), (55, 30)]);
         // What was carried out is not begun again, on that day.
+        timetable.end(&rows[2]);
+        timetable.end(&rows[0]);
         let mut timetable = again(&timetable);
         assert_eq!(due(&mut timetable, at(60, 10)), []);
         let mut timetable = again(&timetable);
         assert_eq!(due(&mut timetable, at(7 * DAY + 46, 0)), [(65, 19 * 60)], "a week later all is as ever");
         assert!(Timetable::read("[{}]").is_err());
+    }
+
+    #[test]
+    fn a_power_off_that_was_cut_off_goes_on_and_nothing_else_does() {
+        let at = |minute: i64, second: i64| Moment::from_secs(MONDAY + minute * 60 + second);
+        let row = |action| Schedule { action, ..row(&[0], 24 * 60 - 2, 10) };
+        let rows = [ScheduledAction::Logout, ScheduledAction::Shutdown, ScheduledAction::Reboot].map(row);
+        let begin = || {
+            let mut timetable = Timetable::default();
+            assert_eq!(timetable.due(&rows, None, at(DAY - 12, 0)).len(), 3);
+            timetable
+        };
+        let later = |timetable: &Timetable, minute: i64, second: i64| -> Vec<(ScheduledAction, u64)> {
+            let mut timetable = Timetable::read(&timetable.text()).expect("its own words");
+            let due = timetable.due(&rows, None, at(minute, second));
+            assert_eq!(timetable.due(&rows, None, at(minute, second + 1)), [], "once");
+            due.iter().map(|due| (due.schedule.action, due.left.as_secs())).collect()
+        };
+        let all = [ScheduledAction::Logout, ScheduledAction::Shutdown, ScheduledAction::Reboot];
+        let before = later(&begin(), DAY - 3, 50);
+        assert_eq!(before, all.map(|action| (action, 30)), "agents come back first");
+        assert_eq!(later(&begin(), DAY - 2, 0), [(ScheduledAction::Shutdown, 30)]);
+        assert_eq!(later(&begin(), DAY + 12, 59), [(ScheduledAction::Shutdown, 30)], "over midnight");
+        assert_eq!(later(&begin(), DAY + 13, 0), [], "whoever is there by now has come back");
+        let over: [fn(&mut Timetable, &Schedule); 2] = [Timetable::stop, Timetable::end];
+        for over in over {
+            let mut timetable = begin();
+            over(&mut timetable, &rows[1]);
+            assert_eq!(later(&timetable, DAY - 2, 0), []);
+        }
+        let old = begin().text().replace(",\"ended\":false", "");
+        assert_eq!(later(&Timetable::read(&old).expect("an older one"), DAY - 2, 0), []);
     }
 
     #[test]

@@ -306,4 +306,18 @@ mod tests {
         assert_eq!(begin(most).expect_err("too many"), NotShown::TooMany);
         drop(held);
     }
+
+    #[test]
+    fn no_more_wait_than_can_look() {
+        let screens = Screens::default();
+        let ask = |n: usize| {
+            let (answer, answered) = oneshot::channel();
+            screens.want(Wanted { answer, ..wanted(u8::try_from(n).expect("few")) });
+            answered
+        };
+        let mut waiting: Vec<_> = (0..limits::SCREENS).map(ask).collect();
+        assert!(waiting.iter_mut().all(|answered| answered.try_recv().is_err()), "nobody is answered yet");
+        let refused = ask(limits::SCREENS).try_recv().expect("answered at once");
+        assert_eq!(refused.expect_err("too many"), NotShown::TooMany);
+    }
 }
