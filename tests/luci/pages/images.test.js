@@ -113,6 +113,26 @@ test('what is destroyed is named, and nothing is done before somebody agrees', a
 	assert.deepStrictEqual(page.seen.calls.filter((call) => call.method == 'image_remove').map((call) => call.params), [ { image: image.name } ]);
 });
 
+test('what a version shares with others is told where it shares something', async () => {
+	const given = answers();
+	const shown = async () => {
+		const page = browser(given);
+		const node = await page.open('bramble.images');
+
+		await button(node, 'Versions…').click();
+
+		return page.seen.modals[0].node.textContent;
+	};
+	const [ version ] = given.image_show.versions;
+
+	version.own = 1e6;
+	assert.match(await shown(), /kB, the rest is shared with other versions/);
+
+	/* Blocks of the disk: with the only version they are more than the bytes in its files. */
+	version.own = version.bytes + 4096;
+	assert.doesNotMatch(await shown(), /the rest is shared/);
+});
+
 test('an image with a draft is not removed before the draft is', async () => {
 	const given = answers();
 

@@ -133,7 +133,7 @@ test('who logged in while the dialog was open is named before anybody is switche
 	const given = answers();
 	const refusal = 'nothing was done, because people are logged in: Zoë Adams at lab-01';
 
-	given.client_action = ({ force }) => (force ? ACTION() : { error: { code: 'people_logged_in', message: refusal, field: 'force' } });
+	given.client_action = ({ force }) => (force ? ACTION() : { error: { code: 'people_logged_in', message: refusal + '; wait, or do it all the same (`--force`)', field: 'force' } });
 
 	const page = browser(given);
 	const node = await page.open('bramble.overview');
@@ -154,6 +154,7 @@ test('who logged in while the dialog was open is named before anybody is switche
 	const dialog = page.seen.modals[page.seen.modals.length - 1];
 
 	assert.ok(dialog.node.textContent.includes(refusal));
+	assert.ok(!dialog.node.textContent.includes('--force'), 'an option of the command line');
 	button(dialog.node, 'Do it all the same');
 	assert.deepStrictEqual(page.seen.notices, [], 'nothing was done yet');
 	await submit(page);

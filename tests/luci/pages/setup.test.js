@@ -115,3 +115,22 @@ test('set-up: disk, network, what changes, start; then the image', async () => {
 	assert.strictEqual(given.uci.system.ntp.enable_server, '1');
 	assert.match(node.textContent, /What do the Pis start/);
 });
+
+test('set-up: who was adopted is no longer offered, without waiting for the next poll', async () => {
+	const given = answers();
+	const seat = given.overview.whole.seats.find((one) => !one.adopted);
+
+	given.client_adopt = () => { seat.adopted = true; return answer('client_get'); };
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+	const offered = () => node.all((one) => one.attributes['data-key'] == 'adopt-' + seat.mac);
+
+	await button(node, '5. Pis').click();
+	await settle();
+	await offered()[0].click();
+	await settle();
+	await submit(page);
+	await settle();
+	assert.deepStrictEqual(offered(), []);
+});

@@ -10,6 +10,9 @@ const callAccess = rpc.declare({ object: 'session', method: 'access', reject: tr
 const callInit = rpc.declare({ object: 'rc', method: 'init', params: [ 'name', 'action' ], reject: true });
 const callMounts = rpc.declare({ object: 'luci', method: 'getMountPoints', expect: { result: [] }, reject: true });
 
+/* Options of the command line, which messages of the daemon name as `(`--force`)`, mean nothing on a page. */
+const OPTION = / \(`--[a-z-]+`\)/g;
+
 /* What a failed call means to a person. The numbers are those of ubus and of uhttpd's JSON-RPC. */
 function understand(error) {
 	const text = error?.message ?? String(error);
@@ -28,7 +31,7 @@ function method(name, params) {
 
 	return (args) => call(...(params ?? []).map((param) => args?.[param] ?? undefined)).then((reply) => {
 		if (reply?.error)
-			throw Object.assign(new Error(reply.error.message), reply.error);
+			throw Object.assign(new Error(), reply.error, { message: reply.error.message.replace(OPTION, '') });
 
 		return reply;
 	}, (error) => {

@@ -63,7 +63,7 @@ return baseclass.extend({
 				[ _('Imported'), show.when(version.imported_at) ],
 				[ _('From'), version.source ],
 				[ _('Size'), _('%s in %s files').format(show.size(version.bytes), show.number(version.files)) ],
-				[ _('Its own part'), version.own == null ? null : _('%s, the rest is shared with other versions').format(show.size(version.own)) ],
+				[ _('Its own part'), version.own == null || version.own >= version.bytes ? null : _('%s, the rest is shared with other versions').format(show.size(version.own)) ],
 				[ _('Packed'), version.packed ? show.size(version.packed) : null ],
 				[ _('Checksum'), version.sha256 ]
 			]),

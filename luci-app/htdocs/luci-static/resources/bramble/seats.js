@@ -125,7 +125,7 @@ return baseclass.extend({
 
 	/* Makes a Pi one of ours, or changes one that is; `rooms` and `images` are asked for, so that the dialog is never out of
 	   date. Of one that is ours only what was changed is sent. */
-	adopt(seat) {
+	adopt(seat, after) {
 		return Promise.all([ api.overview(), api.imageList(), seat.adopted ? api.clientGet({ client: seat.mac }) : null ]).then(([ overview, images, ours ]) => {
 			const whole = overview.whole;
 			const rooms = whole.rooms.map((room) => room.name);
@@ -145,7 +145,11 @@ return baseclass.extend({
 					const said = (name) => (ours ? values[name] == before[name] ? undefined : values[name] || 'none' : values[name]);
 
 					return api.clientAdopt({ client: seat.mac, name: values.name, room: said('room'), image: said('image') })
-						.then((client) => act.done((ours ? _('%s is changed.') : _('%s belongs to the room now.')).format(client.name)));
+						.then((client) => {
+							act.done((ours ? _('%s is changed.') : _('%s belongs to the room now.')).format(client.name));
+
+							return after?.();
+						});
 				});
 		});
 	},

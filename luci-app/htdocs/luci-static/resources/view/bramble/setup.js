@@ -424,7 +424,7 @@ return view.extend({
 				E('p', {}, [ _('Connect them by cable to a served network, without an SD card, and switch them on. Each appears here after some seconds. A Pi 3 or 4 that never did this may have to be told once to start from the network: “Raspberry Pi Imager → Misc utility images → Bootloader → Network boot” on an SD card does it.') ]),
 				show.table([ _('Model'), _('Hardware address'), _('State'), '' ], strangers.map((seat) => [
 					seat.model ?? _('unknown'), seat.mac, show.badge(show.state(seat.state), 'new'),
-					act.button(_('Adopt…'), () => seats.adopt(seat), 'positive', { 'data-key': 'adopt-' + seat.mac })
+					act.button(_('Adopt…'), () => seats.adopt(seat, () => this.again()), 'positive', { 'data-key': 'adopt-' + seat.mac })
 				]), _('No new Pi has been seen.')),
 				all.length > strangers.length ? E('h3', {}, [ _('Adopted') ]) : '',
 				all.length > strangers.length ? E('p', {}, [ _('Switch each off and on once more: it starts the image of its room then.') ]) : '',
