@@ -170,10 +170,21 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
                 ),
             )
         }
+        Word::Stuck if facts.image_exists && had_no_image(&says) => state(
+            Word::Off,
+            since,
+            "found nothing to boot when it was switched on; switch it off and on, it has an image now"
+                .to_owned(),
+        ),
         Word::Stuck => state(word, since, says),
         _ if silent >= PATIENCE => state(Word::Stuck, last, progress.stuck()),
         _ => state(word, since, says),
     }
+}
+
+/// Whether a refusal was for want of an image, in the words of [`Missing::NoImage`](super::boot_tree::Missing::NoImage).
+fn had_no_image(says: &str) -> bool {
+    says.contains("no image is assigned to ")
 }
 
 fn up(facts: &Facts, since: Option<Moment>, says: String, now: Moment) -> State {
@@ -506,6 +517,24 @@ mod tests {
             (
                 Word::Stuck,
                 "its image `trixie` does not exist; import it, or choose one of `bramble image list`"
+            )
+        );
+    }
+
+    #[test]
+    fn who_was_adopted_just_now_is_not_in_trouble_for_what_was_missing_before() {
+        let missing = crate::service::boot_tree::Missing::NoImage { client: "pi-100000".to_owned() };
+        let events = [lease(Stage::Rom), Happening::Refused { reason: missing.to_string() }];
+        let stranger = at(&Facts { adopted: false, image: None, image_exists: false, ..facts() }, &events, 0);
+        assert_eq!(stranger.word, Word::New);
+        let without = at(&Facts { image: None, image_exists: false, ..facts() }, &events, 0);
+        assert_eq!(without.word, Word::Stuck, "{}", without.says);
+        let adopted = at(&facts(), &events, 0);
+        assert_eq!(
+            (adopted.word, adopted.says.as_str()),
+            (
+                Word::Off,
+                "found nothing to boot when it was switched on; switch it off and on, it has an image now"
             )
         );
     }

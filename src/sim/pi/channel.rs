@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
@@ -17,7 +17,7 @@ use crate::proto::agent::channel::{
 use crate::proto::agent::eeprom::{self, Report};
 use crate::proto::agent::health::{self, Health};
 use crate::proto::agent::pinned;
-use crate::types::{Person, Secret, SessionId, SessionKind, UserName};
+use crate::types::{Moment, Person, Secret, SessionId, SessionKind, UserName};
 
 /// Longer than a crowd of log-ins takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -174,7 +174,12 @@ impl Channel {
                 Some(ToAgent::Reply { id, reply }) => return Ok(Some((id, reply))),
                 Some(ToAgent::Order { order: Order::Health, .. }) => {
                     self.asked_health += 1;
-                    self.say(&ToServer::Health(self.health.clone()))?;
+                    // Its clock is right unless a test has set it.
+                    let mut health = self.health.clone();
+                    if health.clock == Moment::default() {
+                        health.clock = SystemTime::now().into();
+                    }
+                    self.say(&ToServer::Health(health))?;
                     return Ok(None);
                 }
                 Some(ToAgent::Order { order: Order::Eeprom, .. }) => {
