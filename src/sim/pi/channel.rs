@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
@@ -52,6 +52,7 @@ pub struct Channel {
     pub people: Option<People>,
     /// What the server wants done, oldest first.
     pub orders: VecDeque<(u32, Order)>,
+    opened: Instant,
     /// What it answers when asked how it is.
     pub health: Health,
     /// What it answers when asked about its bootloader.
@@ -92,6 +93,7 @@ impl Channel {
             asked: 0,
             people: None,
             orders: VecDeque::new(),
+            opened: Instant::now(),
             health: Health::default(),
             eeprom: Report::default(),
             asked_health: 0,
@@ -174,10 +176,11 @@ impl Channel {
                 Some(ToAgent::Reply { id, reply }) => return Ok(Some((id, reply))),
                 Some(ToAgent::Order { order: Order::Health, .. }) => {
                     self.asked_health += 1;
-                    // Its clock is right unless a test has set it.
+                    // Its clocks are right unless a test has set them.
                     let mut health = self.health.clone();
                     if health.clock == Moment::default() {
                         health.clock = SystemTime::now().into();
+                        health.uptime_s = self.opened.elapsed().as_secs();
                     }
                     self.say(&ToServer::Health(health))?;
                     return Ok(None);

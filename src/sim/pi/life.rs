@@ -9,11 +9,21 @@ use super::seat::Seated;
 use crate::proto::agent::Phase;
 use crate::proto::agent::act::Act;
 use crate::proto::agent::channel::Order;
+use crate::proto::agent::health::Health;
 use crate::sim::net::Machine;
 use crate::types::chain;
 
-/// What a simulated Pi reports as the temperature of its processor, in thousandths of a degree Celsius.
-const TEMPERATURE_MC: i32 = 48_000;
+/// What a simulated Pi that nobody burdens reports of itself.
+fn health() -> Health {
+    Health {
+        temperature_mc: Some(48_000),
+        memory_kb: 3_884_000,
+        available_kb: 3_120_000,
+        load_centi: 12,
+        link_mbit: Some(1000),
+        ..Health::default()
+    }
+}
 
 /// How a Pi ended that was told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +58,7 @@ impl Up {
             };
             (machine.run(open).map_err(LifeError::Open)?, None)
         };
-        channel.health.temperature_mc = Some(TEMPERATURE_MC);
+        channel.health = health();
         loop {
             channel.listen()?;
             while let Some((id, order)) = channel.orders.pop_front() {

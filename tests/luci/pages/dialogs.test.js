@@ -119,7 +119,7 @@ const DIALOGS = [
 	[ 'home_restore', 'files', [ 'restore-/mnt/sdb1/bramble-1.tar', { home: '' } ], { from: '/mnt/sdb1/bramble-1.tar', home: '' } ],
 
 	[ 'session_end', 'people', [ 'session-' + SESSION.session, { message: 'Class is over' } ], { session: SESSION.session, message: 'Class is over' } ],
-	[ 'session_end', 'overview', [ 'seat-' + SESSION.client, 'Log out', { message: '' } ], { session: SESSION.session, message: '' } ],
+	[ 'session_end', 'overview', [ 'seat-' + SESSION.client, 'Log out…', { message: '' } ], { session: SESSION.session, message: '' } ],
 	[ 'account_test', 'people', [ 'Test a log-in…', { account: 'amira', password: 'x y' } ], { account: 'amira', password: 'x y' } ],
 	[ 'account_add', 'people', [ 'Add…', { account: 'zoe', full_name: 'Zoë', role: 'teacher', classes: 'a, b', note: 'n', quota: '2G', expires: '2027-07-31', password: 'x y' } ],
 		{ account: 'zoe', full_name: 'Zoë', role: 'teacher', classes: 'a, b', note: 'n', quota: '2G', expires: '2027-07-31', password: 'x y', must_change: '1', slips: 'html' } ],

@@ -86,7 +86,7 @@ return baseclass.extend({
 		];
 		const people = seat.people.map((person) => E('div', { 'class': 'bramble-tools' }, [
 			E('span', {}, [ _('%s is logged in since %s').format(person.full_name || person.user, show.clock(person.since)) ]),
-			api.may('session_end') ? act.button(_('Log out'), () => this.logOut(seat, person), 'negative') : ''
+			api.may('session_end') ? act.button(_('Log out…'), () => this.logOut(seat, person), 'negative') : ''
 		]));
 		const tools = [];
 
