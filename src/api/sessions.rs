@@ -61,7 +61,7 @@ impl Api {
         ended: Option<Moment>,
         why: Option<String>,
     ) -> SessionLine {
-        let NewSession { client, ip: _, boot_id: _, person, kind, service, terminal, opened_at } = of;
+        let NewSession { client, person, kind, service, terminal, opened_at, .. } = of;
         SessionLine {
             session,
             user: person.name,

@@ -190,7 +190,11 @@ impl Builder<'_> {
                 keep: Some(images.number("keep")).filter(|count| *count > 0),
                 keep_for: Some(images.duration("keep_for")).filter(|time| *time < super::FOREVER),
             },
-            homes: Homes { quota: homes.size("quota"), local_caches: homes.bool("local_caches") },
+            homes: Homes {
+                quota: homes.size("quota"),
+                local_caches: homes.bool("local_caches"),
+                encrypt: homes.bool("encrypt"),
+            },
             shares: self.shares(of("share"), &main.path("data").unwrap_or_default()),
             ldap: people::ldap(&ldap),
             schedules: self.schedules(of("schedule"), &rooms),

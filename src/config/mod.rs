@@ -276,6 +276,8 @@ pub struct Homes {
     pub quota: Option<ByteSize>,
     /// Whether caches of programs live in the client's memory.
     pub local_caches: bool,
+    /// Whether homes and shares go over the network encrypted.
+    pub encrypt: bool,
 }
 
 /// A folder that several people see.

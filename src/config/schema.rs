@@ -613,6 +613,8 @@ pub const SECTIONS: &[SectionSpec] = {
             "How much each person may keep, unless the account or a class of theirs says otherwise."),
         option("local_caches", Kind::Bool, Value("1"), Touches::People,
             "Whether caches of programs (~/.cache) live in the client's memory instead of the home."),
+        option("encrypt", Kind::Bool, Value("1"), Touches::People,
+            "Whether homes and shares are encrypted on the network, from the next log-in on; costs a slow router speed."),
     ] },
     SectionSpec { kind: "share", naming: Naming::Named, help: "A folder that several people see below ~/Shared.", options: &[
         option("access", Kind::OneOf(&["read", "write", "handin"]), Value("read"), Touches::People,

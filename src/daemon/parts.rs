@@ -40,6 +40,7 @@ use crate::service::room::guard::Guard;
 use crate::service::sessions::Sessions;
 use crate::service::sessions::trees::Trees;
 use crate::service::shares::{ShareError, Shares};
+use crate::service::tunnels::Tunnels;
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
 use crate::sys::random::random;
@@ -165,13 +166,19 @@ impl Parts {
             now,
         )?);
         let eeproms = Arc::new(Eeproms::open(&data, &store).map_err(StartError::Eeproms)?);
+        let nfs = nfs::Shared::new(exports, Arc::clone(&events));
+        let behind = agent::Behind {
+            clients: Arc::clone(&clients),
+            events: Arc::clone(&events),
+            sessions: Arc::clone(&sessions),
+            nfs: Arc::clone(&nfs),
+        };
         let mut agent = agent::Shared::new(
-            Arc::clone(&clients),
-            Arc::clone(&events),
-            Arc::clone(&sessions),
+            behind,
             Arc::new(accounts.clone()),
             accounts.changed(),
             config.subscribe(),
+            Tunnels::new(&store.secret("tunnels", random().map_err(StartError::Random)?)?),
             clock,
         );
         agent.eeproms = Arc::clone(&eeproms);
@@ -209,7 +216,7 @@ impl Parts {
             backups,
             homes,
             shares,
-            nfs: nfs::Shared::new(exports, Arc::clone(&events)),
+            nfs,
             clock,
             started_at: now.civil,
             boot_tree: Arc::new(

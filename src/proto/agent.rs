@@ -15,6 +15,7 @@ pub mod health;
 #[cfg(any(feature = "daemon", feature = "agent"))]
 pub mod pinned;
 pub mod run;
+pub mod tunnel;
 
 use std::fmt;
 use std::net::Ipv4Addr;

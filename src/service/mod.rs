@@ -31,5 +31,6 @@ pub mod sessions;
 pub mod shares;
 pub mod state;
 pub mod takeover;
+pub mod tunnels;
 pub mod verdicts;
 pub mod walk;

@@ -93,6 +93,10 @@ pub const MIGRATIONS: &[Migration] = &[
                   value TEXT NOT NULL                 -- what only the part that keeps it understands
               ) STRICT, WITHOUT ROWID;",
     },
+    Migration {
+        name: "sessions whose files are encrypted on the network",
+        sql: "ALTER TABLE session ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;",
+    },
 ];
 
 const CATALOGUE: &str = "

@@ -22,6 +22,8 @@ pub struct NewSession {
     pub service: String,
     pub terminal: String,
     pub opened_at: Moment,
+    /// Whether its files are reached through the person's tunnel alone.
+    pub encrypted: bool,
 }
 
 /// One session on record.
@@ -51,6 +53,7 @@ impl SessionRow {
                 service: row.get(6)?,
                 terminal: row.get(7)?,
                 opened_at: Moment::from_millis(row.get(8)?),
+                encrypted: row.get(11)?,
             },
             ended: ended_at
                 .map(|at| Ok::<_, rusqlite::Error>((Moment::from_millis(at), row.get(10)?)))
@@ -60,7 +63,8 @@ impl SessionRow {
 }
 
 pub(super) const COLUMNS: &str =
-    "SELECT id, client, ip, boot_id, person, kind, service, terminal, opened_at, ended_at, why FROM session";
+    "SELECT id, client, ip, boot_id, person, kind, service, terminal, opened_at, ended_at, why, encrypted \
+     FROM session";
 
 impl Store {
     /// Notes a session as open and answers with its number. Ended ones beyond [`limits::SESSIONS_KEPT`] go.
@@ -68,8 +72,9 @@ impl Store {
         let person = serde_json::to_string(&new.person).expect("names and numbers are always JSON");
         self.write("note a session", Durability::Power, |tx| {
             tx.execute(
-                "INSERT INTO session (client, ip, boot_id, person, uid, kind, service, terminal, opened_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO session (client, ip, boot_id, person, uid, kind, service, terminal, opened_at,
+                                      encrypted)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 params![
                     new.client.to_string(),
                     u32::from(new.ip),
@@ -79,7 +84,8 @@ impl Store {
                     new.kind.as_str(),
                     new.service,
                     new.terminal,
-                    new.opened_at.millis()
+                    new.opened_at.millis(),
+                    new.encrypted
                 ],
             )?;
             let id = tx.last_insert_rowid();
@@ -191,6 +197,7 @@ pub(super) mod tests {
             service: "lightdm".to_owned(),
             terminal: ":0".to_owned(),
             opened_at: Moment::from_secs(1_795_435_200),
+            encrypted: client == 2,
         }
     }
 

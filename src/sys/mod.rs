@@ -17,6 +17,8 @@ pub mod dirents;
 pub mod ethernet;
 #[cfg(feature = "daemon")]
 pub mod extents;
+#[cfg(feature = "agent")]
+pub mod flusher;
 #[cfg(feature = "daemon")]
 pub mod handle;
 pub mod heap;

@@ -171,14 +171,20 @@ pub const CHANNEL_TO_AGENT: usize = 1 << 20;
 /// Longest word that an agent says for people to read (a PAM service, a terminal), in bytes: a boot's id has 36.
 pub const CHANNEL_LABEL: usize = 64;
 
-/// Connections of agents at once: four rooms of a hundred clients, and those not yet noticed as dead.
-pub const CHANNEL_CONNECTIONS: usize = 512;
+/// Connections of agents at once: four rooms of a hundred clients, a tunnel of each for who sits at it, and those not yet noticed
+/// as dead.
+pub const CHANNEL_CONNECTIONS: usize = 1024;
 
-/// Connections of one client's agent at once: one, and those before it that were cut.
-pub const CHANNEL_CLIENT_CONNECTIONS: usize = 4;
+/// Connections of one client's agent at once: one, a screen, tunnels of some people (each with one more while something is
+/// mounted), and those before them that were cut.
+pub const CHANNEL_CLIENT_CONNECTIONS: usize = 24;
 
-/// Connections that one client may begin in a minute: an agent that comes back waits a second or more in between.
-pub const CHANNEL_CONNECTIONS_PER_MINUTE: usize = 30;
+/// Connections that one client may begin in a minute: an agent that comes back waits a second or more in between, and each tree
+/// that is mounted through a tunnel takes one.
+pub const CHANNEL_CONNECTIONS_PER_MINUTE: usize = 120;
+
+/// Bytes of a tunnel on their way in each direction: what fits into one record of TLS (RFC 8446, section 5.1).
+pub const TUNNEL_BUFFER: usize = 16 * 1024;
 
 /// Asks of one agent that are answered at once: as many people as log in at one client in the same moment.
 pub const CHANNEL_ASKS: usize = 8;
@@ -411,7 +417,7 @@ pub const KERNEL_CONFIG: u64 = 2 << 20;
 pub const MODULES_LIST: u64 = 8 << 20;
 
 /// Descriptors of a daemon whose limits above and below are all reached at once: for NFS two a file, and a connection each;
-/// a transfer each for TFTP; probes of DHCP; callers; and what a daemon has anyway (sockets of some networks, the database,
+/// a transfer each for TFTP; probes of DHCP; callers; for agents three, as a tunnel has; and what a daemon has anyway (sockets of some networks, the database,
 /// an import at work). A process has 1024 unless it asks for more, and with the last one gone nobody is served any more.
 pub const DESCRIPTORS: usize = 2 * NFS_OPEN_FILES
     + NFS_CONNECTIONS
@@ -420,6 +426,7 @@ pub const DESCRIPTORS: usize = 2 * NFS_OPEN_FILES
     + TFTP_DISK_JOBS
     + DHCP_PROBES
     + CONTROL_CALLERS
+    + 3 * CHANNEL_CONNECTIONS
     + TREE_DEPTH
     + 200;
 

@@ -185,7 +185,7 @@ fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr) {
     let tree = WritableTree { space: Space::Home, id: uid, nonce: 5, root, path: "/home/bench".to_owned() };
     let identity = Identity { uid, gid: uid, gids: vec![] };
     let granted = Granted { tree, identity, callers: uid, rights: Rights::ReadWrite, quota: None };
-    exports.grant(Grant { id: 1, ip: guest, mac: CLIENT_MAC, trees: vec![granted] });
+    exports.grant(Grant { id: 1, ip: guest, mac: CLIENT_MAC, encrypted: false, trees: vec![granted] });
     let shared = nfs::Shared::new(Arc::new(exports), Arc::new(Events::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

@@ -16,7 +16,7 @@ use bramble::store::Store;
 use bramble::store::accounts::{AccountChange, AccountStep, NewAccount};
 use bramble::types::{FullName, MacAddr, Moment, Secret, SessionId, UserName, chain};
 
-use crate::classroom::{boot, classroom};
+use crate::classroom::{boot, classroom, in_the_clear};
 use crate::harness::isolated;
 
 pub fn secret() -> Secret {
@@ -127,6 +127,7 @@ fn pupils_log_in_and_a_crash_of_the_daemon_takes_nothing_from_them() {
 fn a_home_is_written_at_one_seat_and_found_at_the_next() {
     isolated(|| {
         let (_folder, mut room) = classroom(3);
+        in_the_clear(&mut room);
         let (ups, mut seated) = seat_all(&mut room, 3);
         for (n, one) in seated.iter().enumerate() {
             let file = room.server.site().data().join("homes").join(one.user.as_str()).join(FILE);
@@ -293,6 +294,7 @@ fn who_is_no_client_is_not_let_in() {
 fn who_takes_a_clients_address_gets_none_of_its_peoples_files() {
     isolated(|| {
         let (_folder, mut room) = classroom(1);
+        in_the_clear(&mut room);
         pupils(&room, 1);
         let ups = boot(&mut room, Options { skip_walk: true });
         let (up, ip) = (&ups[0], ups[0].given.address);

@@ -22,6 +22,13 @@ pub fn classroom(clients: u16) -> (tempfile::TempDir, Classroom) {
     (folder, room)
 }
 
+/// Has homes and shares go unencrypted, from the next log-in on: then what keeps others out is the address they come from.
+pub fn in_the_clear(room: &mut Classroom) {
+    room.server.site_mut().more_bramble.push_str("\nconfig homes 'homes'\n\toption encrypt '0'\n");
+    room.server.site().write().expect("written");
+    room.server.reload().expect("reloaded");
+}
+
 /// Boots all; every one must come up.
 pub fn boot(room: &mut Classroom, options: Options) -> Vec<Up> {
     let outcomes = room.boot(options, |_| ControlFlow::Continue(())).expect("a classroom");

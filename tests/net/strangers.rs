@@ -13,12 +13,15 @@ use bramble::proto::rpc::{Call, Credential, reply};
 use bramble::proto::xdr::{Reader, Writer};
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::sim::pi::Options;
-use bramble::sim::pi::rpc::tcp_from_privileged_port;
+use bramble::proto::agent::tunnel::Key;
+use bramble::sim::pi::root::Root;
+use bramble::sim::pi::rpc::{Tunnel, tcp_from_privileged_port};
 use bramble::sim::pi::seat::FILE;
-use bramble::types::MacAddr;
+use bramble::sys::ethernet::Ethernet;
+use bramble::types::{MacAddr, Uid};
 
 use crate::agents::{pupils, secret, user};
-use crate::classroom::{boot, classroom};
+use crate::classroom::{boot, classroom, in_the_clear};
 use crate::harness::isolated;
 
 const NFS: u16 = 2049;
@@ -109,6 +112,7 @@ fn loot(machine: &Machine, ip: Ipv4Addr, port: Port, uid: u32, [file, folder]: [
 fn nobody_else_reaches_a_home() {
     isolated(|| {
         let (_folder, mut room) = classroom(2);
+        in_the_clear(&mut room);
         pupils(&room, 2);
         let mut ups = boot(&mut room, Options { skip_walk: true });
         let (owner_ip, other_ip) = (ups[0].given.address, ups[1].given.address);
@@ -182,5 +186,62 @@ fn nobody_else_reaches_a_home() {
         assert!(removed.success());
         seated.channel.log_out(seated.session).expect("logged out");
         assert_eq!(loot(&owner, owner_ip, Port::OfRoot, PUPIL, real), Vec::<String>::new(), "replayed");
+    });
+}
+
+/// All that a machine that hears the whole segment could keep of it.
+fn heard(ear: &Ethernet) -> Vec<u8> {
+    let (mut all, mut frame) = (Vec::new(), vec![0; 70_000]);
+    while let Some(length) = ear.receive(&mut frame, Duration::from_millis(300)).expect("it is up") {
+        all.extend_from_slice(&frame[..length]);
+    }
+    all
+}
+
+#[test]
+fn who_has_a_clients_very_addresses_and_hears_all_of_it_gets_none_of_its_peoples_files() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(1);
+        pupils(&room, 2);
+        let ups = boot(&mut room, Options { skip_walk: true });
+        let (up, ip) = (&ups[0], ups[0].given.address);
+        let server = room.server.machine().clone();
+        let ear = server.run(|| Ethernet::open("br-lan")).expect("a socket");
+        let seated = room.log_in(&[(0, up)], |n| (user(n), secret())).remove(0);
+        let mut seated = seated.unwrap_or_else(|error| panic!("{error}"));
+        let file = seated.home.open(FILE).expect("written").handle().to_vec();
+        let folder = seated.home.open("").expect("the top").handle().to_vec();
+        let said = heard(&ear);
+        let has = |wanted: &[u8]| said.windows(wanted.len()).any(|window| window == wanted);
+        assert!(said.len() > 64 * 1024, "it has heard how a letter of that size was written");
+        for secret in [b"pupil00 was at".as_slice(), FILE.as_bytes(), &file, b"/home/pupil00"] {
+            assert!(!has(secret), "{}", String::from_utf8_lossy(secret));
+        }
+
+        // The client's own machine is the best copy of it that there can be: hardware address, IP address, root's ports. It has
+        // even got the handles.
+        let copy = room.machine(0).expect("one").clone();
+        for uid in [0, PUPIL] {
+            assert_eq!(loot(&copy, ip, Port::OfRoot, uid, [&file, &folder]), Vec::<String>::new(), "{uid}");
+        }
+        // A tunnel with a key that is another person's, or made up, is as good as none.
+        let mut other = crate::agents::open(&room, up, 0, &[seated.session]).expect("welcome");
+        other.log_in(&user(1), &secret()).expect("logged in");
+        let [hers, theirs] = [seated.channel.tunnel, other.tunnel].map(|key| key.expect("a key"));
+        for (uid, key) in [(PUPIL, theirs), (PUPIL, Key(hers.0 ^ 1)), (PUPIL + 1, hers)] {
+            let tunnel = Some(Tunnel { pin: up.pin, uid: Uid(uid), key });
+            let mounted = copy.run(|| {
+                Root::mount_through(copy.ns(), ip, SERVER, "/home/pupil00", tunnel).map_err(std::io::Error::other)
+            });
+            assert!(mounted.is_err(), "{uid}");
+        }
+
+        // The key is of use for as long as the session, and the daemon's restarts do not count.
+        room.server.kill().expect("killed");
+        room.server.again().expect("started again");
+        assert_eq!(seated.home.file(FILE).expect("still there"), b"pupil00 was at seat-01\n");
+        let mut channel = crate::agents::open(&room, up, 0, &[seated.session]).expect("welcome");
+        channel.log_out(seated.session).expect("logged out");
+        assert!(seated.home.file(FILE).is_err(), "after the log-out");
     });
 }

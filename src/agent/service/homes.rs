@@ -37,6 +37,25 @@ const SKELETON: &str = "/etc/skel";
 /// Is in a home as long as the skeleton is not whole.
 const UNFINISHED: &str = ".bramble-unfinished";
 
+/// Where NFS and MOUNT are to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    pub ip: Ipv4Addr,
+    pub port: u16,
+}
+
+impl Server {
+    /// In the clear.
+    pub fn directly(ip: Ipv4Addr) -> Self {
+        Self { ip, port: network::nfs_port() }
+    }
+
+    /// Through the tunnel whose near end has this port.
+    pub const fn through(port: u16) -> Self {
+        Self { ip: Ipv4Addr::LOCALHOST, port }
+    }
+}
+
 /// What went wrong, in words for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} failed")]
@@ -46,7 +65,7 @@ pub struct HomeError {
     source: io::Error,
 }
 
-fn while_doing<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> HomeError {
+pub fn while_doing<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> HomeError {
     let doing = doing.into();
     move |error| HomeError { doing, source: error.into() }
 }
@@ -54,7 +73,7 @@ fn while_doing<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -
 /// Mounts what is not mounted yet, the home first, and makes the home ready. Everything that stands afterwards is in
 /// `mounted`, also after a failure. What somebody can work without does not keep them from it; it comes back as a list.
 pub fn bring(
-    server: Ipv4Addr,
+    server: Server,
     person: &Person,
     mounts: &[Mount],
     local_caches: bool,
@@ -111,10 +130,9 @@ pub fn is_mount_point(path: &str) -> bool {
     table.lines().any(|line| line.split(' ').nth(1) == Some(path))
 }
 
-fn attach(server: Ipv4Addr, wanted: &Mount) -> Result<(), HomeError> {
+fn attach(Server { ip: server, port }: Server, wanted: &Mount) -> Result<(), HomeError> {
     let doing = || format!("mounting {} of the server at {}", wanted.path, wanted.at);
     let place = place(&wanted.at).map_err(while_doing(doing()))?;
-    let port = network::nfs_port();
     let options = format!(
         "vers=3,proto=tcp,nolock,hard,timeo=600,retrans=2,port={port},mountvers=3,mountproto=tcp,\
          mountport={port},mountaddr={server},addr={server}"

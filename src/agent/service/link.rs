@@ -311,7 +311,7 @@ impl Link {
                     }
                     ToAgent::Order { id, order } => tell(Event::Order { id, order }),
                     // Meant for another connection.
-                    ToAgent::Screen => {}
+                    ToAgent::Screen | ToAgent::Tunnel => {}
                     ToAgent::Ping => connection.send(&ToServer::Pong)?,
                     ToAgent::Farewell { message } => return Ok(message),
                 }
@@ -342,10 +342,12 @@ impl Connection {
     pub fn open(server: &Server) -> Result<Self, NotConnected> {
         let tcp = dial(server)?;
         let name = ServerName::IpAddress(std::net::IpAddr::V4(server.ip).into());
-        let tls = ClientConnection::new(
+        let mut tls = ClientConnection::new(
             pinned::config(server.pin, || CertificateError::Other(OtherError(Arc::new(NotPinned))).into())?,
             name,
         )?;
+        // Whoever writes waits until it has gone out before there is more.
+        tls.set_buffer_limit(None);
         Ok(Self { tcp, tls, inbox: Inbox::default() })
     }
 
@@ -380,23 +382,19 @@ impl Connection {
         self.tcp.as_fd()
     }
 
-    /// On a connection that carries something else than messages: at most so many bytes that have come, or none yet.
-    pub fn receive_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; most];
+    /// On a connection that carries something else than messages: how many bytes have come, which may be none yet.
+    pub fn receive_bytes(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.tls.reader().read(&mut bytes) {
+            match self.tls.reader().read(into) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(length) => {
-                    bytes.truncate(length);
-                    return Ok(bytes);
-                }
+                Ok(length) => return Ok(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
             match self.tls.read_tls(&mut self.tcp) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Vec::new()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
                 Err(error) => return Err(error),
             }
             self.tls.process_new_packets().map_err(|error| io::Error::other(explain(&error)))?;
@@ -497,4 +495,4 @@ fn dial(server: &Server) -> Result<TcpStream, NotConnected> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

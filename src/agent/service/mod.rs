@@ -13,6 +13,7 @@
 mod accounts;
 mod acts;
 mod blank;
+mod carry;
 mod desktop;
 mod door;
 mod eeprom;
@@ -28,6 +29,7 @@ mod processes;
 mod runs;
 mod screen;
 mod sessions;
+mod tunnel;
 mod warm;
 
 pub use homes::furnish;
@@ -48,10 +50,13 @@ use self::health::Meter;
 use self::link::{Event, Link, NoAnswer, Server};
 use self::runs::Runs;
 use self::sessions::{Session, Sessions};
+use self::tunnel::Tunnels;
 use super::console::Console;
 use super::modes::GUEST;
 use super::socket::{Answer, Request, Wish};
+use self::homes::{HomeError, while_doing};
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
+use crate::proto::agent::tunnel::{self as tunnel_word, Key};
 use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word, run as run_word};
 use crate::types::{Person, SeatUse, Secret, SessionId, SessionKind, UserName, chain};
 
@@ -80,8 +85,8 @@ struct Service {
     sessions: Mutex<Sessions>,
     /// Who knows already that their home is almost full.
     warned: Mutex<BTreeSet<UserName>>,
-    /// Held while homes are mounted or unmounted, so that a log-in and a log-out do not meet.
-    homes: Mutex<()>,
+    /// What homes are mounted through. Held while they are mounted or unmounted, so that a log-in and a log-out do not meet.
+    homes: Mutex<Tunnels>,
     meter: Mutex<Meter>,
     /// How this client is used until its next start.
     used: SeatUse,
@@ -102,6 +107,9 @@ struct Service {
 pub fn run() -> ExitCode {
     let mut console = Console::default();
     console.open();
+    if let Err(error) = crate::sys::flusher::become_flusher() {
+        console.note(&format!("a client that is short of memory may be slow to write files: {error}"));
+    }
     let started = server().and_then(|server| {
         console.report_to(server.ip);
         console.show(super::shutdown::shown(Path::new(install::PROOF)));
@@ -125,7 +133,7 @@ pub fn run() -> ExitCode {
         left_out: Mutex::new(Vec::new()),
         sessions: Mutex::new(Sessions::kept()),
         warned: Mutex::new(BTreeSet::new()),
-        homes: Mutex::new(()),
+        homes: Mutex::default(),
         meter: Mutex::default(),
         guests: Guests::new(&used),
         used,
@@ -136,6 +144,7 @@ pub fn run() -> ExitCode {
         runs: Mutex::default(),
     });
     let own = Arc::clone(&service);
+    own.dig_again();
     std::thread::spawn(move || own.rounds());
     let own = Arc::clone(&service);
     std::thread::spawn(move || own.watch_homes());
@@ -186,7 +195,7 @@ impl Service {
     fn hello(&self) -> Hello {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let mut can =
-            [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN].map(Into::into).to_vec();
+            [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN, tunnel_word::CAN].map(Into::into).to_vec();
         if self.maintenance {
             can.push(run_word::CAN.into());
         }
@@ -374,8 +383,8 @@ impl Service {
             terminal: terminal.as_str().into(),
             kind: sessions::kind(service),
         };
-        let (id, mounts) = match self.link.ask(ask) {
-            Ok(Reply::Opened { session, mounts }) => (session, mounts),
+        let (id, mounts, key) = match self.link.ask(ask) {
+            Ok(Reply::Opened { session, mounts, tunnel }) => (session, mounts, tunnel),
             other => return refusal(other),
         };
         let session = Session {
@@ -387,12 +396,14 @@ impl Service {
             opener_started: processes::started(opener),
             closing: false,
         };
-        let _homes = locked(&self.homes);
+        let mut tunnels = locked(&self.homes);
         // Known before it is mounted: a log-out of the same person that is still going on must leave the home there.
         self.change_sessions(|sessions| sessions.open.push(session.clone()));
         let caches = locked(&self.people).as_ref().is_some_and(|people| people.local_caches);
         let mut mounted = Vec::new();
-        let brought = homes::bring(self.server.ip, person, &mounts, caches, &mut mounted);
+        let brought = self
+            .way(&mut tunnels, person, key)
+            .and_then(|server| homes::bring(server, person, &mounts, caches, &mut mounted));
         let error = match brought {
             Ok(troubles) => {
                 for trouble in troubles {
@@ -412,6 +423,23 @@ impl Service {
         }
         self.over(id);
         Answer::no(TROUBLE)
+    }
+
+    /// How what a session brings is to be mounted: through the person's tunnel, if it came with a key to that.
+    fn way(&self, tunnels: &mut Tunnels, person: &Person, key: Option<Key>) -> Result<homes::Server, HomeError> {
+        let Some(key) = key else { return Ok(homes::Server::directly(self.server.ip)) };
+        let port = tunnels.open(&self.server, &person.name, person.uid, key);
+        let port = port.map_err(while_doing("taking a port for what is encrypted"))?;
+        self.change_sessions(|sessions| sessions.tunnels = tunnels.kept());
+        Ok(homes::Server::through(port))
+    }
+
+    /// Opens the tunnels of an earlier service, at whose ports the kernel looks for the server.
+    fn dig_again(&self) {
+        let kept = locked(&self.sessions).tunnels.clone();
+        for trouble in locked(&self.homes).again(&self.server, kept) {
+            self.trouble(&trouble);
+        }
     }
 
     /// What somebody whose home is almost full has not been told yet; may wait for the server.
@@ -468,11 +496,17 @@ impl Service {
         let Session { id, name, uid, .. } = session;
         if !locked(&self.sessions).is_here(name) {
             processes::end(*uid, true, || !locked(&self.sessions).is_here(name));
-            let _homes = locked(&self.homes);
+            let mut tunnels = locked(&self.homes);
             if !locked(&self.sessions).is_here(name) {
                 let mut mounted = None;
                 self.change_sessions(|sessions| mounted = sessions.mounted.remove(name));
-                for held in homes::take_away(&mounted.unwrap_or_default()) {
+                let held = homes::take_away(&mounted.unwrap_or_default());
+                if held.is_empty() {
+                    tunnels.close(name);
+                    self.change_sessions(|sessions| sessions.tunnels = tunnels.kept());
+                }
+                // What is held goes on to ask the server, and is told that the session is over.
+                for held in held {
                     self.trouble(&held);
                 }
             }

@@ -6,8 +6,7 @@
 //! side goes, and with the desktop.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
@@ -15,8 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
+use super::carry::{Side, carry};
 use super::desktop::{self, Desktop};
 use super::link::{Connection, Server};
 use super::{Service, locked};
@@ -34,9 +32,6 @@ const STARTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the sign is shown anew: the first may have been closed.
 const SIGN_EVERY: Duration = Duration::from_mins(2);
-
-/// Bytes that are passed on at a time.
-const PIECE: usize = 32 * 1024;
 
 const SEEN: &str = "A teacher can see this screen.";
 const USED: &str = "A teacher can see this screen and use its keyboard and mouse.";
@@ -93,10 +88,17 @@ impl Shown {
 
     /// Until either side ends; why.
     fn carry(mut self) -> io::Result<&'static str> {
-        let ended = pass(&mut self.server, &mut self.screen, self.sign);
+        self.screen.set_nonblocking(true)?;
+        let sign = self.sign;
+        // From elsewhere: a picture does not wait for a notice.
+        let sign = || drop(std::thread::spawn(move || drop(desktop::show(None, "Bramble", sign))));
+        let ended = carry(&mut self.server, &mut self.screen, SIGN_EVERY, sign);
         drop(self.program);
         let _ = desktop::show(None, "Bramble", NOT_SEEN);
-        ended
+        ended.map(|side| match side {
+            Side::Server => "the server has ended it",
+            Side::Here => "wayvnc has ended",
+        })
     }
 }
 
@@ -164,66 +166,5 @@ impl Drop for Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
         let _ = fs::remove_dir_all(FOLDER);
-    }
-}
-
-/// Carries bytes both ways. What one side does not take is not read from the other.
-fn pass(server: &mut Connection, screen: &mut UnixStream, sign: &'static str) -> io::Result<&'static str> {
-    screen.set_nonblocking(true)?;
-    let mut to_screen: Vec<u8> = Vec::new();
-    let mut signed = Instant::now();
-    // TLS may hold bytes that no poll tells of.
-    let mut more = false;
-    loop {
-        server.flush()?;
-        let mut from_server = PollFlags::empty();
-        from_server.set(PollFlags::POLLIN, to_screen.is_empty());
-        from_server.set(PollFlags::POLLOUT, server.wants_write());
-        let mut from_screen = PollFlags::empty();
-        from_screen.set(PollFlags::POLLIN, !server.wants_write());
-        from_screen.set(PollFlags::POLLOUT, !to_screen.is_empty());
-        {
-            let mut fds =
-                [PollFd::new(server.socket(), from_server), PollFd::new(screen.as_fd(), from_screen)];
-            let timeout = if more { Duration::ZERO } else { SIGN_EVERY };
-            let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if signed.elapsed() >= SIGN_EVERY {
-            signed = Instant::now();
-            // From elsewhere: a picture does not wait for a notice.
-            std::thread::spawn(move || drop(desktop::show(None, "Bramble", sign)));
-        }
-        if to_screen.is_empty() {
-            match server.receive_bytes(PIECE) {
-                Ok(bytes) => {
-                    more = !bytes.is_empty();
-                    to_screen = bytes;
-                }
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok("the server has ended it");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if !to_screen.is_empty() {
-            match screen.write(&to_screen) {
-                Ok(written) => drop(to_screen.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if !server.wants_write() {
-            let mut piece = vec![0; PIECE];
-            match screen.read(&mut piece) {
-                Ok(0) => return Ok("wayvnc has ended"),
-                Ok(length) => server.write(piece.get(..length).unwrap_or_default())?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }

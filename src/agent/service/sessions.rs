@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::processes;
+use super::{processes, tunnel};
 use crate::types::{SessionId, SessionKind, UserName};
 
 /// Kept for a service that is started again under people who are logged in.
@@ -31,6 +31,9 @@ pub struct Sessions {
     pub open: Vec<Session>,
     /// What is mounted for whom, in the order of mounting.
     pub mounted: BTreeMap<UserName, Vec<String>>,
+    /// What it is mounted through.
+    #[serde(default)]
+    pub tunnels: BTreeMap<UserName, tunnel::Kept>,
 }
 
 impl Sessions {

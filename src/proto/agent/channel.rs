@@ -21,7 +21,8 @@ use super::act::Act;
 use super::eeprom::Report;
 use super::health::Health;
 use super::run::{End, Line};
-use crate::types::{ClassName, Gid, Mode, Person, Secret, SessionId, SessionKind, UserName, limits};
+use super::tunnel::Key;
+use crate::types::{ClassName, Gid, Mode, Person, Secret, SessionId, SessionKind, Uid, UserName, limits};
 
 /// TCP port of the server; reports have the same number over UDP.
 pub const PORT: u16 = super::REPORT_PORT;
@@ -57,6 +58,9 @@ pub enum ToServer {
     /// In place of a greeting, on a connection of its own: this is the screen that was asked for with
     /// [`super::act::Act::Screen`]. Behind [`ToAgent::Screen`] the connection carries what wayvnc says, and nothing else.
     Screen { ticket: Label },
+    /// In place of a greeting, on a connection of its own: a person's files. Behind [`ToAgent::Tunnel`] the connection carries
+    /// NFS and MOUNT over TCP (RFC 5531, section 11) from the client, and nothing else.
+    Tunnel { uid: Uid, key: Key },
     /// What the command of [`Order::Run`] with this `id` has printed.
     Printed { id: u32, bytes: Printed },
     /// The answer to [`Order::Run`].
@@ -141,6 +145,8 @@ pub enum ToAgent {
     Ping,
     /// The answer to [`ToServer::Screen`]: somebody waits for it.
     Screen,
+    /// The answer to [`ToServer::Tunnel`]: the next bytes are calls.
+    Tunnel,
     /// Why the server is about to hang up, in a sentence for the client's log.
     Farewell {
         message: String,
@@ -158,6 +164,9 @@ pub enum Reply {
         session: SessionId,
         /// In the order in which they are to be mounted.
         mounts: Vec<Mount>,
+        /// Opens the person's tunnel from this client, until its next start; then they can be mounted through that alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tunnel: Option<Key>,
     },
     Closed,
     Refused {

@@ -6,7 +6,7 @@ use super::Shared;
 use super::desk::Desk;
 use crate::proto::agent::channel::{Ask, Code, Label, Reply};
 use crate::service::events::Happening;
-use crate::service::sessions::{Opening, Place, Refusal};
+use crate::service::sessions::{Opened, Opening, Place, Refusal};
 use crate::types::{MacAddr, UserName, chain};
 
 /// Who asks.
@@ -14,6 +14,8 @@ use crate::types::{MacAddr, UserName, chain};
 pub(super) struct Asker {
     pub place: Place,
     pub boot_id: Label,
+    /// Whether the agent can mount through a tunnel.
+    pub tunnel: bool,
     pub desk: Arc<Desk>,
 }
 
@@ -45,12 +47,14 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
             said(&shared, client, user, changed)
         }
         Ask::OpenSession { name, service, terminal, kind } => {
-            let opening = Opening { name, kind, service, terminal };
+            let opening = Opening { name, kind, service, terminal, tunnel: asker.tunnel };
             blocking(&shared, move |shared| {
                 let now = shared.clock.now();
-                let (session, mounts) = shared.sessions.log_in(asker.place, &asker.boot_id, opening, now)?;
+                let Opened { id: session, uid, mounts, encrypted } =
+                    shared.sessions.log_in(asker.place, &asker.boot_id, opening, now)?;
                 shared.tie();
-                Ok(Reply::Opened { session, mounts })
+                let key = || shared.tunnels.key(asker.place.mac, asker.boot_id.as_str(), uid);
+                Ok(Reply::Opened { session, mounts, tunnel: encrypted.then(key) })
             })
             .await
             .unwrap_or_else(refused)

@@ -20,6 +20,7 @@ mod door;
 mod pins;
 mod talk;
 pub mod tls;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use self::desk::Desks;
 use self::door::Door;
 use self::pins::Pins;
 use super::dhcp::Clock;
+use super::nfs;
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
 use crate::proto::agent::act::Act;
@@ -52,6 +54,7 @@ use crate::service::room::screens::Screens;
 use crate::service::room::vitals::Vitals;
 use crate::service::sessions::register::Register;
 use crate::service::sessions::{Place, Session, Sessions, Verdict};
+use crate::service::tunnels::Tunnels;
 use crate::types::{MacAddr, Person, RoomName, Uid, chain, limits};
 
 /// How long a client may take over TLS's greeting, and then over its own: both take milliseconds.
@@ -82,6 +85,9 @@ pub struct Shared {
     pub eeproms: Arc<Eeproms>,
     /// Whose screens are waited for.
     pub screens: Arc<Screens>,
+    /// Who answers what comes through tunnels, and the keys to them.
+    pub nfs: Arc<nfs::Shared>,
+    pub tunnels: Tunnels,
     /// Passwords that are checked at this moment.
     checks: Semaphore,
     /// Passwords that are checked or wait for it.
@@ -93,14 +99,22 @@ pub struct Shared {
     pins: Pins,
 }
 
+/// The services that stand behind the channel.
+#[derive(Debug)]
+pub struct Behind {
+    pub clients: Arc<Clients>,
+    pub events: Arc<Events>,
+    pub sessions: Arc<Sessions>,
+    pub nfs: Arc<nfs::Shared>,
+}
+
 impl Shared {
     pub fn new(
-        clients: Arc<Clients>,
-        events: Arc<Events>,
-        sessions: Arc<Sessions>,
+        Behind { clients, events, sessions, nfs }: Behind,
         register: Arc<dyn Register>,
         changes: watch::Receiver<u32>,
         config: watch::Receiver<Arc<Config>>,
+        tunnels: Tunnels,
         clock: Clock,
     ) -> Self {
         let [checks, waiting, lists] =
@@ -119,6 +133,8 @@ impl Shared {
             vitals,
             eeproms: Arc::default(),
             screens,
+            nfs,
+            tunnels,
             checks,
             waiting,
             lists,

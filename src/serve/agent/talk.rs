@@ -14,12 +14,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use super::asks::{Asker, answer, busy, refused};
-use super::{GREET_WITHIN, Shared};
+use super::{GREET_WITHIN, Shared, tunnel};
 use crate::proto::agent::channel::{
     BadFrame, Hello, Inbox, Label, Message as _, Order, PING_EVERY, People, Reply, SILENCE, ToAgent,
     ToServer, VERSION, encode,
 };
-use crate::proto::agent::{eeprom, health};
+use crate::proto::agent::{eeprom, health, tunnel as tunnel_word};
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket, What};
@@ -50,7 +50,7 @@ pub(super) enum Broken {
 }
 
 /// Why a conversation ended in good order, for the log.
-type Ended = &'static str;
+pub(super) type Ended = &'static str;
 
 /// Talks until either side is done.
 pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
@@ -73,6 +73,11 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         Some(ToServer::Screen { ticket }) if messages.next().is_none() => {
             return bring(shared, ear, mouth, &seat, &ticket, stop).await;
         }
+        Some(ToServer::Tunnel { uid, key }) if messages.next().is_none() => {
+            let whose = tunnel::is_right(shared, &seat, uid, key).then_some(uid);
+            mouth.say(&ToAgent::Tunnel).await?;
+            return tunnel::carry(shared, ear.reader.unsplit(mouth.writer), &seat, whose, stop).await;
+        }
         _ => return Ok("it did not greet"),
     };
     if hello.version != VERSION {
@@ -90,7 +95,12 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let line = shared.agents.connected(place.mac, &hello, commands, shared.clock.now().civil);
     let mut talk = Talk {
         shared: Arc::clone(shared),
-        asker: Asker { place, boot_id: hello.boot_id.clone(), desk: shared.desks.of(place.mac) },
+        asker: Asker {
+            place,
+            boot_id: hello.boot_id.clone(),
+            tunnel: hello.can.iter().any(|word| word.as_str() == tunnel_word::CAN),
+            desk: shared.desks.of(place.mac),
+        },
         line,
         asks: JoinSet::new(),
         people: None,
@@ -309,7 +319,7 @@ impl Talk {
         mouth: &mut Mouth<W>,
     ) -> Result<Option<Ended>, Broken> {
         match message {
-            ToServer::Hello(_) | ToServer::Screen { .. } => return Ok(Some("it greeted twice")),
+            ToServer::Hello(_) | ToServer::Screen { .. } | ToServer::Tunnel { .. } => return Ok(Some("it greeted twice")),
             ToServer::Ask { id, ask } => {
                 if self.asks.len() < limits::CHANNEL_ASKS && self.asker.desk.may_ask(Instant::now()) {
                     let answered = answer(Arc::clone(&self.shared), self.asker.clone(), ask);

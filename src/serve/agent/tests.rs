@@ -8,11 +8,18 @@ use super::talk::talk;
 use super::*;
 use crate::config::{Client, Twice};
 use crate::proto::agent::act;
+use crate::proto::agent::tunnel::{self, Key};
 use crate::proto::agent::channel::{
     Ask, Code, Hello, Inbox, Mount, MountKind, Order, People, Reply, ToAgent, ToServer, VERSION, encode,
 };
-use crate::service::sessions::{Doors, DoorsShut, Place, Refusal};
+use crate::proto::rpc::{Call, Credential, reply};
+use crate::proto::xdr::Reader;
+use crate::service::exports::Exports;
+use crate::service::exports::tree::Handles;
+use crate::service::exports::virtuals::{Personality, Sources};
+use crate::service::sessions::{Doors, DoorsShut, Refusal};
 use crate::store::Store;
+use crate::store::sessions::NewSession;
 use crate::types::{
     FullName, Gid, MacAddr, Moment, Person, Role, Secret, SessionId, SessionKind, Uid, UserName,
 };
@@ -81,12 +88,12 @@ impl Register for Table {
 struct NoDoors(Arc<Mutex<Vec<SessionId>>>);
 
 impl Doors for NoDoors {
-    fn open(&self, _: SessionId, _: Place, person: &Person, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
-        let path = format!("/home/{}", person.name);
+    fn open(&self, _: SessionId, session: &NewSession, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
+        let path = format!("/home/{}", session.person.name);
         Ok(vec![Mount { path: path.clone(), at: path, writable: true, kind: MountKind::Home }])
     }
 
-    fn reopen(&self, _: SessionId, _: Place, _: &Person, _: Moment) -> Result<(), DoorsShut> {
+    fn reopen(&self, _: SessionId, _: &NewSession, _: Moment) -> Result<(), DoorsShut> {
         Ok(())
     }
 
@@ -122,6 +129,7 @@ impl House {
         };
         let mut config = Config { clients: vec![client], ..Config::default() };
         config.accounts.twice = Twice::Allow;
+        config.homes.encrypt = true;
         let config = Arc::new(config);
         let clients = Arc::new(Clients::new(Arc::clone(&config)));
         clients.bound(IP, PI, "lan");
@@ -142,13 +150,18 @@ impl House {
         let table = Arc::new(Table::default());
         *table.people.lock().expect("no panic") = vec![person("anna", 10_000)];
         let changes = watch::Sender::new(0);
+        let personality: Personality = Box::new(|_, _| Vec::new());
+        let sources = Sources { agents: dir.path().into(), kept: dir.path().into(), personality };
+        let exports =
+            Exports::new(Arc::clone(&clients), Arc::default(), &[7; 16], sources, Handles::Best);
+        let nfs = nfs::Shared::new(Arc::new(exports), Arc::clone(&events));
+        let behind = Behind { clients, events, sessions: Arc::new(sessions.expect("opened")), nfs };
         let shared = Shared::new(
-            clients,
-            events,
-            Arc::new(sessions.expect("opened")),
+            behind,
             Arc::<Table>::clone(&table),
             changes.subscribe(),
             config,
+            Tunnels::new(&[7; 16]),
             clock,
         );
         Self { full, _dir: dir, table, changes, shared: Arc::new(shared), stop: watch::Sender::new(false) }
@@ -188,7 +201,11 @@ impl Agent {
     }
 
     async fn greet(&mut self, sessions: &[SessionId]) -> People {
-        let (sessions, can) = (sessions.to_vec(), vec![act::CAN.into()]);
+        self.greet_with(sessions, &[act::CAN]).await
+    }
+
+    async fn greet_with(&mut self, sessions: &[SessionId], can: &[&str]) -> People {
+        let (sessions, can) = (sessions.to_vec(), can.iter().map(|word| (*word).into()).collect());
         let (agent, boot_id) = ("test".into(), "boot-1".into());
         let hello = Hello { version: VERSION, agent, boot_id, sessions, can, mode: None };
         self.say(ToServer::Hello(hello)).await;
@@ -254,7 +271,7 @@ async fn a_pupil_logs_in_and_out() {
     assert_eq!(code(&agent.ask(2, authenticate("anna", "wrong")).await), Some(Code::WrongPassword));
     let verified = agent.ask(3, authenticate("anna", "right")).await;
     assert_eq!(verified, Reply::Verified { person: person("anna", 10_000) });
-    let Reply::Opened { session, mounts } = agent.ask(4, open("anna")).await else { panic!("not opened") };
+    let Reply::Opened { session, mounts, tunnel: None } = agent.ask(4, open("anna")).await else { panic!("not opened") };
     assert_eq!(mounts[0].at, "/home/anna");
     assert_eq!(house.shared.sessions.list().len(), 1);
     assert_eq!(agent.ask(5, Ask::CloseSession { session }).await, Reply::Closed);
@@ -266,6 +283,42 @@ async fn a_pupil_logs_in_and_out() {
     assert_eq!(said, expected);
     drop(agent);
     assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "it hung up");
+}
+
+#[tokio::test]
+async fn calls_go_through_a_tunnel_of_its_own_connection() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet_with(&[], &[tunnel::CAN]).await;
+    agent.ask(1, authenticate("anna", "right")).await;
+    let reply = agent.ask(2, open("anna")).await;
+    let Reply::Opened { session, tunnel: Some(key), .. } = reply else { panic!("no key: {reply:?}") };
+    assert!(!format!("{reply:?}").contains(&String::from(key)), "it is in no log");
+    let seat = house.shared.clients.at(IP).expect("a client");
+    let is_right = |uid, key| super::tunnel::is_right(&house.shared, &seat, uid, key);
+    assert!(is_right(Uid(10_000), key));
+    assert!(!is_right(Uid(10_001), key) && !is_right(Uid(10_000), Key(key.0 ^ 1)));
+
+    // Whoever shows it or shows another: what follows are calls. NULL of NFS (RFC 1813, section 3.3.0).
+    for key in [key, Key(7)] {
+        let mut tunnel = house.connect(&mut tasks);
+        tunnel.say(ToServer::Tunnel { uid: Uid(10_000), key }).await;
+        assert!(matches!(tunnel.next().await, ToAgent::Tunnel));
+        let mut call = Vec::new();
+        let start = reply::begin(&mut call);
+        let args = Reader::new(&[]);
+        let credential = Credential::None;
+        Call { xid: 5, program: 100_003, version: 3, procedure: 0, credential, args }.encode_header(&mut call);
+        reply::finish(&mut call, start, 0);
+        tunnel.writer.write_all(&call).await.expect("sent");
+        let mut answer = vec![0; 28];
+        tunnel.reader.read_exact(&mut answer).await.expect("an answer");
+        assert!(matches!(reply::parse(&answer[4..]), Ok((5, reply::Header::Success, _))));
+        drop(tunnel);
+        assert_eq!(tasks.join_next().await.expect("a task").expect("no panic"), "its tunnel was closed");
+    }
+    assert_eq!(agent.ask(3, Ask::CloseSession { session }).await, Reply::Closed);
+    assert!(!is_right(Uid(10_000), key), "after the log-out");
 }
 
 #[tokio::test]
@@ -479,7 +532,7 @@ async fn a_hundred_log_ins_at_once_run_a_few_at_a_time() {
 async fn the_passwords_of_one_client_wait_for_each_other() {
     let (house, mut tasks) = (House::new(), JoinSet::new());
     let mut agents = JoinSet::new();
-    for _ in 0..limits::CHANNEL_CLIENT_CONNECTIONS {
+    for _ in 0..4 {
         let mut agent = house.connect(&mut tasks);
         agents.spawn(async move {
             agent.greet(&[]).await;
@@ -545,7 +598,7 @@ fn only_root_on_a_client_of_ours_is_let_in() {
         let got = admit(&house.shared, from.parse().expect("an address")).err();
         assert_eq!(got.as_deref(), expected, "{shows}");
     }
-    let passes: Vec<_> = (0..9)
+    let passes: Vec<_> = (0..limits::CHANNEL_CLIENT_CONNECTIONS + 5)
         .filter_map(|_| admit(&house.shared, "192.168.1.101:1000".parse().expect("an address")).ok())
         .collect();
     assert_eq!(passes.len(), limits::CHANNEL_CLIENT_CONNECTIONS);

@@ -13,8 +13,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portable_atomic::AtomicU64;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -23,6 +21,7 @@ use super::Shared;
 use super::call::{Answer, Caller, answer, changes};
 use super::doorman::{Pass, Traffic};
 use super::replies::{self, Turn};
+use super::stream::Stream;
 use crate::proto::rpc::{Framing, FramingError, Record};
 use crate::proto::xdr::padding;
 use crate::service::exports::{Patience, Payload};
@@ -60,7 +59,7 @@ type Sending = OwnedMutexGuard<()>;
 
 /// The side of the socket that replies leave by.
 struct Outlet {
-    stream: TcpStream,
+    stream: Stream,
     sending: Arc<Mutex<()>>,
     traffic: Arc<Traffic>,
     /// What the client has been sent of its root, over all its connections.
@@ -105,7 +104,7 @@ impl Connection {
     /// What is sent is added to `root`, if this is a client's connection to its root file system.
     pub fn new(
         shared: Arc<Shared>,
-        stream: TcpStream,
+        stream: Stream,
         caller: Caller,
         pass: Pass,
         root: Option<Arc<AtomicU64>>,
@@ -253,7 +252,7 @@ impl Connection {
         while sent < length {
             let at = payload.offset + u64::try_from(sent).expect("at most NFS_READ");
             let write = || pages::send_file(stream, &*payload.file, at, length - sent);
-            match stream.try_io(Interest::WRITABLE, write) {
+            match stream.try_write(write) {
                 // The length was promised: there is no way to take it back but to start over.
                 Ok(0) => return Err(Ended::Shrunk),
                 Ok(bytes) => sent += bytes,
@@ -285,7 +284,7 @@ impl Outlet {
         if let Ok(sending) = Arc::clone(&self.sending).try_lock_owned() {
             let mut sent = 0;
             while let Some(left @ [_, ..]) = reply.get(sent..) {
-                match self.stream.try_io(Interest::WRITABLE, || pages::send(&self.stream, left, false)) {
+                match self.stream.try_write(|| pages::send(&self.stream, left, false)) {
                     Ok(bytes) => sent += bytes,
                     // It is full, or broken, which the task finds out.
                     Err(_) => break,
@@ -360,7 +359,7 @@ async fn prepare(
 }
 
 async fn read(
-    stream: &TcpStream,
+    stream: &Stream,
     into: &mut Vec<u8>,
     room: usize,
     patience: Option<Duration>,
@@ -381,9 +380,9 @@ async fn read(
     })
 }
 
-async fn send(stream: &TcpStream, mut data: &[u8], more: bool) -> Result<(), Ended> {
+async fn send(stream: &Stream, mut data: &[u8], more: bool) -> Result<(), Ended> {
     while !data.is_empty() {
-        match stream.try_io(Interest::WRITABLE, || pages::send(stream, data, more)) {
+        match stream.try_write(|| pages::send(stream, data, more)) {
             Ok(sent) => data = data.get(sent..).unwrap_or_default(),
             Err(error) => wait_to_write(stream, error).await?,
         }
@@ -391,7 +390,7 @@ async fn send(stream: &TcpStream, mut data: &[u8], more: bool) -> Result<(), End
     Ok(())
 }
 
-async fn wait_to_write(stream: &TcpStream, error: io::Error) -> Result<(), Ended> {
+async fn wait_to_write(stream: &Stream, error: io::Error) -> Result<(), Ended> {
     match error.kind() {
         io::ErrorKind::WouldBlock => Ok(stream.writable().await?),
         io::ErrorKind::Interrupted => Ok(()),

@@ -8,6 +8,7 @@ mod call;
 mod connection;
 mod doorman;
 mod replies;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use portable_atomic::AtomicU64;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -29,10 +30,11 @@ use self::call::{Answer, Caller, answer};
 use self::connection::{Connection, Ended};
 use self::doorman::Doorman;
 use self::replies::Replies;
+use self::stream::Stream;
 use super::supervisor::{Stop, stopped};
 use crate::service::events::Events;
 use crate::service::exports::{Exports, Patience};
-use crate::types::{MacAddr, Moment, chain, limits};
+use crate::types::{MacAddr, Moment, Uid, chain, limits};
 
 pub use self::call::Door;
 
@@ -110,6 +112,26 @@ impl Shared {
             replies: Arc::default(),
             warned_of_port: AtomicBool::new(false),
             unprivileged: UNPRIVILEGED,
+        })
+    }
+
+    /// Answers the calls that come from the client at `ip` through the tunnel of `whose`, whose near end is `stream`, until it is
+    /// closed. `None` if the client has too many connections.
+    pub fn answer_tunnel(
+        self: &Arc<Self>,
+        stream: UnixStream,
+        ip: Ipv4Addr,
+        whose: Option<Uid>,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let visitor = Arc::new(self.exports.visitor_through(ip, whose));
+        let pass = self.doorman.enter(ip, visitor.seat.is_none())?;
+        // Whoever let the tunnel in has looked at the port it came from.
+        let caller = Caller { visitor, port: 0, door: Door::Nfs };
+        let connection = Connection::new(Arc::clone(self), Stream::Inside(stream), caller, pass, None);
+        Some(async move {
+            if let Err(error) = connection.run().await {
+                tracing::debug!(%ip, error = chain(&error), "calls of a tunnel are not answered any more");
+            }
         })
     }
 
@@ -245,7 +267,7 @@ fn admit(
     let seat = visitor.seat.as_ref().filter(|_| door == Door::Nfs);
     let (link, read) = seat.map(|seat| Link::new(shared, seat.mac)).unzip();
     let caller = Caller { visitor, port: peer.port(), door };
-    Some((Connection::new(Arc::clone(shared), stream, caller, pass, read), link))
+    Some((Connection::new(Arc::clone(shared), Stream::Tcp(stream), caller, pass, read), link))
 }
 
 /// Tells the timeline that a client's connection is there, until it is dropped.

@@ -413,7 +413,7 @@ async fn home(running: &Running, peer: &mut Peer) -> Handle {
     let tree = WritableTree { space: Space::Home, id: 10_001, nonce: 7, root, path: "/home/anna".to_owned() };
     let identity = Identity { uid: 10_001, gid: 10_001, gids: vec![] };
     let granted = Granted { tree, identity, callers: 10_001, rights: Rights::ReadWrite, quota: None };
-    running.shared.exports.grant(Grant { id: 1, ip: HERE, mac: MAC, trees: vec![granted] });
+    running.shared.exports.grant(Grant { id: 1, ip: HERE, mac: MAC, encrypted: false, trees: vec![granted] });
     peer.mount_at(b"/home/anna").await
 }
 

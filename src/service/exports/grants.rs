@@ -20,7 +20,7 @@ use super::tree::Key;
 use super::{Exports, draft_path};
 use crate::proto::nfs3::access::Identity as Asker;
 use crate::service::images::Tree;
-use crate::types::{ByteSize, MacAddr};
+use crate::types::{ByteSize, MacAddr, Uid};
 
 /// What one session may reach, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Grant {
     pub ip: Ipv4Addr,
     /// The machine at that address; another one there gets nothing.
     pub mac: MacAddr,
+    /// Whether the trees are reached through the tunnel of their person alone.
+    pub encrypted: bool,
     pub trees: Vec<Granted>,
 }
 
@@ -105,6 +107,7 @@ pub(super) struct Standing {
     session: u64,
     ip: Ipv4Addr,
     mac: MacAddr,
+    pub encrypted: bool,
     pub tree: Arc<WritableTree>,
     pub identity: Identity,
     callers: u32,
@@ -126,6 +129,7 @@ impl Standing {
             session: 0,
             ip,
             mac,
+            encrypted: false,
             tree: Arc::new(writable),
             identity: Identity { uid: 0, gid: 0, gids: Vec::new() },
             callers: 0,
@@ -164,10 +168,11 @@ impl Grants {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// What the machine `mac` at `ip` may reach.
-    pub fn at(&self, ip: Ipv4Addr, mac: MacAddr) -> Vec<Arc<Standing>> {
+    /// What the machine `mac` at `ip` may reach, if it calls through the tunnel of the person `tunnel`.
+    pub fn at(&self, ip: Ipv4Addr, mac: MacAddr, tunnel: Option<Uid>) -> Vec<Arc<Standing>> {
         let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
-        standing.iter().filter(|one| one.ip == ip && one.mac == mac).cloned().collect()
+        let is_open = |one: &Standing| !one.encrypted || tunnel.is_some_and(|uid| uid.0 == one.callers);
+        standing.iter().filter(|one| one.ip == ip && one.mac == mac && is_open(one)).cloned().collect()
     }
 
     /// Whether anybody may reach this tree.
@@ -179,7 +184,8 @@ impl Grants {
     /// Ends what session `id` has, and lets it have `trees` instead. What it keeps at the same machine goes on under its new
     /// rights, and calls that are under way in it are carried out as they began: a change of rights must not lose what
     /// somebody saves.
-    fn replace(&self, id: u64, ip: Ipv4Addr, mac: MacAddr, trees: Vec<Granted>) {
+    fn replace(&self, grant: Grant) {
+        let Grant { id, ip, mac, encrypted, trees } = grant;
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         let before: Vec<Arc<Standing>> = standing.extract_if(.., |one| one.session == id).collect();
         let new = trees.into_iter().map(|granted| {
@@ -189,7 +195,7 @@ impl Grants {
             let revoked = before.iter().find(is_same).map(|old| Arc::clone(&old.revoked)).unwrap_or_default();
             let tree = Arc::new(tree);
             let full = AtomicBool::new(false);
-            Arc::new(Standing { session: id, ip, mac, tree, identity, callers, rights, quota, revoked, full })
+            Arc::new(Standing { session: id, ip, mac, encrypted, tree, identity, callers, rights, quota, revoked, full })
         });
         let new: Vec<Arc<Standing>> = new.collect();
         for old in before {
@@ -206,13 +212,13 @@ impl Grants {
 impl Exports {
     /// Opens trees to a session. Quick: nothing is read from the disk.
     pub fn grant(&self, grant: Grant) {
-        let Grant { id, ip, mac, trees } = grant;
-        self.grants.replace(id, ip, mac, trees);
+        self.grants.replace(grant);
     }
 
     /// Closes to a session what it was granted, at once.
     pub fn revoke(&self, id: u64) {
-        self.grants.replace(id, Ipv4Addr::UNSPECIFIED, MacAddr::new([0; 6]), Vec::new());
+        let (ip, mac) = (Ipv4Addr::UNSPECIFIED, MacAddr::new([0; 6]));
+        self.grants.replace(Grant { id, ip, mac, encrypted: false, trees: Vec::new() });
         self.prune();
     }
 
@@ -252,10 +258,37 @@ mod tests {
     }
 
     #[test]
+    fn an_encrypted_tree_is_reached_through_its_persons_tunnel_alone() {
+        let house = House::new(Handles::Best);
+        let granted = home(&house, 10_001);
+        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, encrypted: true, trees: vec![granted.clone()] });
+        let through = |uid| house.exports.visitor_through(PI, uid);
+        let hers = through(Some(Uid(10_001)));
+        assert!(house.exports.mount(&hers, b"/home/anna").is_ok());
+        assert!(hers.standing(granted.tree.key()).is_some());
+        for (who, visitor) in [
+            ("the machine itself", house.visitor()),
+            ("a tunnel without a key", through(None)),
+            ("another's tunnel", through(Some(Uid(10_002)))),
+        ] {
+            assert!(house.exports.mount(&visitor, b"/home/anna").is_err(), "{who}");
+            assert!(visitor.standing(granted.tree.key()).is_none(), "{who}, with a handle it has heard");
+            assert_eq!(house.exports.paths(&visitor), ["/image/trixie/1"], "{who}");
+        }
+        // What it may reach changes; the tunnel stays.
+        house.exports.grant(Grant { id: 6, ip: PI, mac: MAC, encrypted: true, trees: vec![granted.clone()] });
+        let later = house.exports.visitor(PI, Some(&hers));
+        house.exports.revoke(5);
+        assert!(house.exports.visitor(PI, Some(&later)).standing(granted.tree.key()).is_some());
+        house.exports.revoke(6);
+        assert!(house.exports.visitor(PI, Some(&later)).standing(granted.tree.key()).is_none());
+    }
+
+    #[test]
     fn a_tree_is_open_to_one_machine_for_one_session() {
         let house = House::new(Handles::Best);
         let granted = home(&house, 10_001);
-        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, trees: vec![granted.clone()] });
+        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, encrypted: false, trees: vec![granted.clone()] });
         assert_eq!(house.exports.granted(), [(5, granted.clone())]);
         let visitor = house.visitor();
         assert_eq!(house.exports.paths(&visitor), ["/image/trixie/1", "/home/anna"]);
@@ -279,7 +312,7 @@ mod tests {
         let under_way = house.visitor();
         let mut changed = granted.clone();
         changed.rights = Rights::ReadOnly;
-        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, trees: vec![changed.clone()] });
+        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, encrypted: false, trees: vec![changed.clone()] });
         assert!(!house.exports.is_current(&under_way), "the next call sees the new rights");
         assert!(under_way.standing(granted.tree.key()).is_some(), "what is under way is not lost");
         assert_eq!(house.exports.granted(), [(5, changed)]);

@@ -62,7 +62,7 @@ use super::images::{Images, Tree};
 use crate::proto::mount::Refused;
 use crate::proto::nfs3::access::Identity;
 use crate::proto::nfs3::{Attributes, FileType, Handle, Status};
-use crate::types::{ImageName, ImageVersion, Version, chain};
+use crate::types::{ImageName, ImageVersion, Uid, Version, chain};
 
 /// Whether the caller may wait for a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct Visitor {
     generation: [u32; 2],
     pub ip: Ipv4Addr,
     pub seat: Option<Seat>,
+    /// Whose tunnel its calls come through.
+    tunnel: Option<Uid>,
     trees: Vec<Arc<Tree>>,
     /// The draft that its seat maintains.
     draft: Option<Arc<Tree>>,
@@ -205,6 +207,15 @@ impl Exports {
     /// A lease that ends, or a directory that is not filled yet after a restart, takes nothing from a client that was let in
     /// on this very connection (`before`): nobody else can be at its other end. A different client at the address does.
     pub fn visitor(&self, ip: Ipv4Addr, before: Option<&Visitor>) -> Visitor {
+        self.visit(ip, before.and_then(|before| before.tunnel), before)
+    }
+
+    /// The same of somebody whose calls come through the tunnel of `uid`; of nobody's, if they did not show its key.
+    pub fn visitor_through(&self, ip: Ipv4Addr, uid: Option<Uid>) -> Visitor {
+        self.visit(ip, uid, None)
+    }
+
+    fn visit(&self, ip: Ipv4Addr, tunnel: Option<Uid>, before: Option<&Visitor>) -> Visitor {
         let generation = self.generation();
         let known = self.clients.at(ip);
         let mut trees = Vec::new();
@@ -224,7 +235,7 @@ impl Exports {
             (None, None) => {}
         }
         let seat = known.or_else(|| before.and_then(|before| before.seat.clone()));
-        let mut standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac)).unwrap_or_default();
+        let mut standing = seat.as_ref().map(|seat| self.grants.at(ip, seat.mac, tunnel)).unwrap_or_default();
         // A daemon that cannot act as others cannot keep the owners of a system's files apart.
         let draft =
             seat.as_ref().and_then(|seat| self.images.draft_of(seat.mac)).filter(|_| self.writing.acts);
@@ -235,9 +246,10 @@ impl Exports {
             .as_ref()
             .is_some_and(|seat| !standing.is_empty() && self.clients.impostor(ip, seat.mac).is_some())
         {
-            standing.clear();
+            // Who has the key is who was given it.
+            standing.retain(|one| one.encrypted);
         }
-        Visitor { generation, ip, seat, trees, draft, standing }
+        Visitor { generation, ip, seat, tunnel, trees, draft, standing }
     }
 
     /// Whether what `visitor` knows still holds.

@@ -54,7 +54,7 @@ fn home_with(handles: Handles, acts: bool, rights: Rights, quota: Option<ByteSiz
     let tree = WritableTree { space: Space::Home, id: ANNA, nonce: 7, root, path: "/home/anna".to_owned() };
     let identity = Person { uid: ANNA, gid: ANNA, gids: vec![] };
     let granted = Granted { tree, identity, callers: ANNA, rights, quota };
-    house.exports.grant(Grant { id: 1, ip: PI, mac: MAC, trees: vec![granted.clone()] });
+    house.exports.grant(Grant { id: 1, ip: PI, mac: MAC, encrypted: false, trees: vec![granted.clone()] });
     let (root, mounted) = house.exports.mount(&house.visitor(), b"/home/anna").expect("mounted");
     assert_eq!(mounted, Mounted::Granted("/home/anna".to_owned()));
     Home { house, root, granted }
@@ -144,7 +144,7 @@ impl Home {
         drop(old);
         let mut exports = exports(dir.path(), &clients, &images, handles);
         exports.writing.acts = acts;
-        exports.grant(Grant { id: 9, ip: PI, mac: MAC, trees: vec![granted.clone()] });
+        exports.grant(Grant { id: 9, ip: PI, mac: MAC, encrypted: false, trees: vec![granted.clone()] });
         Self { house: House { dir, clients, images, exports }, root, granted }
     }
 }
@@ -551,7 +551,7 @@ fn in_a_hand_in_box_everybody_sees_their_own() {
 
     let Home { house, root, mut granted } = home;
     granted.rights = Rights::DropBox { open: Duration::ZERO };
-    house.exports.grant(Grant { id: 1, ip: PI, mac: MAC, trees: vec![granted.clone()] });
+    house.exports.grant(Grant { id: 1, ip: PI, mac: MAC, encrypted: false, trees: vec![granted.clone()] });
     let home = Home { house, root, granted };
     std::thread::sleep(Duration::from_millis(2100));
     assert_eq!(

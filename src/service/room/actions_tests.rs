@@ -11,6 +11,7 @@ use crate::service::clients::Clients;
 use crate::service::room::agents::{Command, What};
 use crate::service::sessions::{Doors, DoorsShut, Opening, Place};
 use crate::store::Store;
+use crate::store::sessions::NewSession;
 use crate::types::{FullName, Gid, ImageVersion, Person, Role, SessionKind, Uid};
 
 const NOON: i64 = 1_795_435_200;
@@ -20,11 +21,11 @@ const NOON: i64 = 1_795_435_200;
 struct Open;
 
 impl Doors for Open {
-    fn open(&self, _: SessionId, _: Place, _: &Person, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
+    fn open(&self, _: SessionId, _: &NewSession, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
         Ok(Vec::new())
     }
 
-    fn reopen(&self, _: SessionId, _: Place, _: &Person, _: Moment) -> Result<(), DoorsShut> {
+    fn reopen(&self, _: SessionId, _: &NewSession, _: Moment) -> Result<(), DoorsShut> {
         Ok(())
     }
 
@@ -180,8 +181,9 @@ impl Lab {
             kind: SessionKind::Desktop,
             service: "lightdm".into(),
             terminal: ":0".into(),
+            tunnel: false,
         };
-        let (id, _) = self.sessions.log_in(place, &"boot-1".into(), opening, at(0)).expect("logged in");
+        let id = self.sessions.log_in(place, &"boot-1".into(), opening, at(0)).expect("logged in").id;
         (id, taken)
     }
 

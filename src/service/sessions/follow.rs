@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Open, Place, Sessions};
+use super::{Open, Sessions};
 use crate::service::leases::Now;
 use crate::types::{MacAddr, Person, SessionId, chain};
 
@@ -62,16 +62,15 @@ impl Sessions {
     }
 
     fn become_other(&self, id: SessionId, open: &mut Open, person: Person, now: Now) {
-        let place = Place { mac: open.session.client, ip: open.session.ip };
         let stored = if open.session.person == person {
             Ok(())
         } else {
             self.store.session_person(id, &person).map_err(|error| chain(&error))
         };
-        let opened = self.doors.reopen(id, place, &person, now.civil).map_err(|error| chain(&error));
+        open.session.person = person;
+        let opened = self.doors.reopen(id, &open.session, now.civil).map_err(|error| chain(&error));
         if let Err(error) = stored.and(opened) {
             tracing::error!(session = %id, error, "a session could not follow its account");
         }
-        open.session.person = person;
     }
 }

@@ -39,7 +39,7 @@ use crate::proto::agent::channel::{Code, Hello, Label, Mount, Order};
 use crate::proto::dhcp::Uptime;
 use crate::store::sessions::{NewSession, SessionRow};
 use crate::store::{Store, StoreError};
-use crate::types::{MacAddr, Moment, Person, SessionId, SessionKind, Stage, UserName, chain, limits};
+use crate::types::{MacAddr, Moment, Person, SessionId, SessionKind, Stage, Uid, UserName, chain, limits};
 
 /// How long after its password was verified a session may be opened: log-in managers do both within seconds, and a person
 /// who has to choose a new password in between takes minutes.
@@ -67,18 +67,11 @@ pub struct Place {
 /// remember what was asked of them.
 pub trait Doors: fmt::Debug + Send + Sync {
     /// What the client is to mount. Opening anew what is open replaces it.
-    fn open(
-        &self,
-        session: SessionId,
-        place: Place,
-        person: &Person,
-        now: Moment,
-    ) -> Result<Vec<Mount>, DoorsShut>;
+    fn open(&self, id: SessionId, session: &NewSession, now: Moment) -> Result<Vec<Mount>, DoorsShut>;
 
     /// Opens to a session that is open already what its person may reach now. Nothing is made anew: a home that is gone,
     /// or has another name by now, stays shut.
-    fn reopen(&self, session: SessionId, place: Place, person: &Person, now: Moment)
-    -> Result<(), DoorsShut>;
+    fn reopen(&self, id: SessionId, session: &NewSession, now: Moment) -> Result<(), DoorsShut>;
 
     fn close(&self, session: SessionId);
 
@@ -106,6 +99,19 @@ pub struct Opening {
     pub kind: SessionKind,
     pub service: Label,
     pub terminal: Label,
+    /// Whether the agent can mount through a tunnel.
+    pub tunnel: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub id: SessionId,
+    pub uid: Uid,
+    /// What the client is to mount.
+    pub mounts: Vec<Mount>,
+    /// Whether that is reached through the person's tunnel alone.
+    pub encrypted: bool,
 }
 
 /// One open session, as others see it.
@@ -167,7 +173,7 @@ impl Sessions {
         let mut inner = Inner::default();
         for SessionRow { id, session, .. } in store.sessions_open()? {
             let place = Place { mac: session.client, ip: session.ip };
-            if let Err(error) = doors.reopen(id, place, &session.person, now.civil) {
+            if let Err(error) = doors.reopen(id, &session, now.civil) {
                 tracing::error!(
                     client = %place.mac, user = %session.person.name, error = chain(&error),
                     "an open session does not get its files back"
@@ -195,7 +201,7 @@ impl Sessions {
         boot_id: &Label,
         opening: Opening,
         now: Now,
-    ) -> Result<(SessionId, Vec<Mount>), Refusal> {
+    ) -> Result<Opened, Refusal> {
         let mut inner = self.lock();
         let here = |open: &&Open| open.session.client == place.mac;
         if inner.open.values().filter(here).count() >= limits::CLIENT_SESSIONS {
@@ -217,6 +223,11 @@ impl Sessions {
             return Err(Refusal { code: Code::NotVerified, message });
         }
         self.elsewhere(&mut inner, place, &person, now)?;
+        // What is mounted for a person serves all their sessions there.
+        let mut theirs = inner.open.values().filter(here).map(|open| &open.session);
+        let encrypted = theirs
+            .find(|session| session.person.uid == person.uid)
+            .map_or_else(|| opening.tunnel && self.config.borrow().homes.encrypt, |session| session.encrypted);
         let session = NewSession {
             client: place.mac,
             ip: place.ip,
@@ -226,6 +237,7 @@ impl Sessions {
             service: opening.service.into(),
             terminal: opening.terminal.into(),
             opened_at: now.civil,
+            encrypted,
         };
         let failed = |error: &dyn std::error::Error| {
             tracing::error!(
@@ -234,7 +246,7 @@ impl Sessions {
             trouble("your files cannot be reached at the moment; tell your teacher")
         };
         let id = self.store.session_open(&session).map_err(|error| failed(&error))?;
-        let mounts = match self.doors.open(id, place, &session.person, now.civil) {
+        let mounts = match self.doors.open(id, &session, now.civil) {
             Ok(mounts) => mounts,
             Err(error) => {
                 self.note_end(id, now.civil, "its files could not be opened");
@@ -245,8 +257,9 @@ impl Sessions {
         let (user, kind) = (session.person.name.clone(), session.kind);
         tracing::info!(client = %place.mac, user = %user, session = %id, %kind, "logged in");
         self.events.record(place.mac, now.civil, Happening::LoggedIn { user, session: id, on: kind });
+        let opened = Opened { id, mounts, encrypted: session.encrypted, uid: session.person.uid };
         inner.open.insert(id, Open { session, ending: None, full: None });
-        Ok((id, mounts))
+        Ok(opened)
     }
 
     /// The agent of `mac` says that a session of its client is over; one that is not its own, or has ended, is let be.
@@ -354,6 +367,14 @@ impl Sessions {
         inner.open.iter().map(session).collect()
     }
 
+    /// In which starts of the client `mac` `uid` has sessions whose files are encrypted: of one, but for a moment.
+    pub fn encrypted(&self, mac: MacAddr, uid: Uid) -> Vec<String> {
+        let inner = self.lock();
+        let sessions = inner.open.values().map(|open| &open.session);
+        let theirs = sessions.filter(|one| one.encrypted && one.client == mac && one.person.uid == uid);
+        theirs.map(|session| session.boot_id.clone()).collect()
+    }
+
     /// The newest `count` sessions, also ended ones, newest first.
     pub fn history(&self, count: u32) -> Result<Vec<SessionRow>, StoreError> {
         self.store.sessions(count.min(limits::SESSIONS_KEPT))
@@ -442,7 +463,7 @@ impl Sessions {
         let Some(open) = inner.open.get_mut(&id) else { return };
         open.session.ip = place.ip;
         let stored = self.store.session_moved(id, place.ip).map_err(|error| chain(&error));
-        let opened = self.doors.reopen(id, place, &open.session.person, now.civil);
+        let opened = self.doors.reopen(id, &open.session, now.civil);
         if let Err(error) = stored.and(opened.map_err(|error| chain(&error))) {
             tracing::error!(client = %place.mac, session = %id, error, "a session could not follow its client");
         }

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{Accounts, Client, Config};
+use crate::config::{Accounts, Client, Config, Homes};
 use crate::proto::agent::channel::MountKind;
-use crate::types::{FullName, Gid, Role, Uid};
+use crate::types::{FullName, Gid, Role};
 
 const NOON: i64 = 1_795_435_200;
 const ONE: Place =
@@ -20,29 +20,18 @@ pub struct Ledger {
 }
 
 impl Doors for Ledger {
-    fn open(
-        &self,
-        session: SessionId,
-        place: Place,
-        person: &Person,
-        _: Moment,
-    ) -> Result<Vec<Mount>, DoorsShut> {
+    fn open(&self, id: SessionId, session: &NewSession, _: Moment) -> Result<Vec<Mount>, DoorsShut> {
+        let NewSession { client, ip, ref person, .. } = *session;
         if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(DoorsShut("the disk is gone".to_owned()));
         }
-        self.open.lock().expect("no panic").insert(session, (place, person.name.clone()));
+        self.open.lock().expect("no panic").insert(id, (Place { mac: client, ip }, person.name.clone()));
         let home = format!("/home/{}", person.name);
         Ok(vec![Mount { path: home.clone(), at: home, writable: true, kind: MountKind::Home }])
     }
 
-    fn reopen(
-        &self,
-        session: SessionId,
-        place: Place,
-        person: &Person,
-        now: Moment,
-    ) -> Result<(), DoorsShut> {
-        self.open(session, place, person, now).map(drop)
+    fn reopen(&self, id: SessionId, session: &NewSession, now: Moment) -> Result<(), DoorsShut> {
+        self.open(id, session, now).map(drop)
     }
 
     fn close(&self, session: SessionId) {
@@ -92,6 +81,7 @@ pub fn config(twice: Twice) -> Config {
     };
     Config {
         clients: vec![client("lab-01", ONE), client("lab-02", TWO)],
+        homes: Homes { encrypt: true, ..Homes::default() },
         accounts: Accounts { twice, ..Accounts::default() },
         ..Config::default()
     }
@@ -139,13 +129,19 @@ impl Lab {
     }
 
     fn log_in(&self, place: Place, name: &str, secs: u64) -> Result<SessionId, Refusal> {
+        self.log_in_with(false, place, name, secs).map(|opened| opened.id)
+    }
+
+    /// By an agent that can mount through a tunnel, or cannot.
+    fn log_in_with(&self, tunnel: bool, place: Place, name: &str, secs: u64) -> Result<Opened, Refusal> {
         let opening = Opening {
             name: name.parse().expect("a name"),
             kind: SessionKind::Desktop,
             service: "lightdm".into(),
             terminal: ":0".into(),
+            tunnel,
         };
-        self.sessions.log_in(place, &"boot-1".into(), opening, at(secs)).map(|(id, _)| id)
+        self.sessions.log_in(place, &"boot-1".into(), opening, at(secs))
     }
 
     fn connect(
@@ -193,6 +189,28 @@ fn a_session_needs_a_password_verified_at_the_same_client() {
     assert_eq!(lab.ledger.open.lock().expect("no panic")[&id], (ONE, "anna".parse().expect("a name")));
     assert!(lab.log_in(ONE, "anna", 9000).is_ok(), "who is logged in opens nothing new with `su`");
     assert_eq!(code(lab.log_in(TWO, "anna", 9000)), Code::NotVerified, "but elsewhere");
+}
+
+#[test]
+fn a_persons_sessions_at_a_client_are_all_encrypted_or_none() {
+    let lab = Lab::new(Twice::Allow);
+    let (anna, ben) = (Uid(10_000), Uid(10_001));
+    for (place, name, uid) in [(ONE, "anna", 10_000), (TWO, "anna", 10_000), (ONE, "ben", 10_001)] {
+        lab.verified(place, name, uid, 0);
+    }
+    let log_in = |tunnel, place, name| lab.log_in_with(tunnel, place, name, 1).expect("opened");
+    let first = log_in(true, ONE, "anna");
+    assert!(first.encrypted && first.uid == anna);
+    assert!(log_in(false, ONE, "anna").encrypted, "what is mounted serves both");
+    assert!(!log_in(false, TWO, "anna").encrypted, "an agent that cannot");
+    assert!(!log_in(true, TWO, "anna").encrypted, "what is mounted serves both");
+    assert!(log_in(true, ONE, "ben").encrypted);
+    let starts = |place: Place, uid| lab.sessions.encrypted(place.mac, uid);
+    assert_eq!(starts(ONE, anna), ["boot-1", "boot-1"]);
+    assert_eq!((starts(TWO, anna), starts(ONE, ben).len()), (vec![], 1));
+    let lab = lab.again(10);
+    assert_eq!(lab.sessions.encrypted(ONE.mac, anna).len(), 2, "also for the next run of the daemon");
+    assert!(lab.sessions.list().iter().filter(|one| one.session.encrypted).count() == 3);
 }
 
 #[test]

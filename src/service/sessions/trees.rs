@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Doors, DoorsShut, Place};
+use super::{Doors, DoorsShut};
 use crate::proto::agent::channel::{Mount, MountKind};
 use crate::service::accounts::Accounts;
 use crate::service::exports::Exports;
@@ -11,6 +11,7 @@ use crate::service::exports::grants::{Grant, Granted, Identity, Rights, Writable
 use crate::service::exports::handle::Space;
 use crate::service::homes::{HomeTree, Homes};
 use crate::service::shares::{ShareGrant, ShareRight, Shares};
+use crate::store::sessions::NewSession;
 use crate::types::{Moment, Person, SessionId, chain};
 
 /// How long what was put into a hand-in box can still be changed after it was left alone: programs save twice.
@@ -32,38 +33,27 @@ impl Trees {
 }
 
 impl Trees {
-    fn grant(
-        &self,
-        session: SessionId,
-        place: Place,
-        person: &Person,
-        home: HomeTree,
-    ) -> Result<Vec<Mount>, DoorsShut> {
-        let shares = self.shares.for_person(person, place.mac).map_err(|error| DoorsShut(chain(&error)))?;
+    fn grant(&self, id: SessionId, session: &NewSession, home: HomeTree) -> Result<Vec<Mount>, DoorsShut> {
+        let NewSession { client, ip, ref person, encrypted, .. } = *session;
+        let shares = self.shares.for_person(person, client).map_err(|error| DoorsShut(chain(&error)))?;
         let mounts = mounts(&home, &shares);
         let share = |share: ShareGrant| of_share(person, share);
         let trees = std::iter::once(of_home(person, home)).chain(shares.into_iter().map(share)).collect();
-        self.exports.grant(Grant { id: session.0, ip: place.ip, mac: place.mac, trees });
+        self.exports.grant(Grant { id: id.0, ip, mac: client, encrypted, trees });
         Ok(mounts)
     }
 }
 
 impl Doors for Trees {
-    fn open(
-        &self,
-        session: SessionId,
-        place: Place,
-        person: &Person,
-        now: Moment,
-    ) -> Result<Vec<Mount>, DoorsShut> {
-        let home = self.homes.prepare_among(person, |uid| self.accounts.is_nobodys(uid), now);
+    fn open(&self, id: SessionId, session: &NewSession, now: Moment) -> Result<Vec<Mount>, DoorsShut> {
+        let home = self.homes.prepare_among(&session.person, |uid| self.accounts.is_nobodys(uid), now);
         let home = home.map_err(|error| DoorsShut(chain(&error)))?;
-        self.grant(session, place, person, home)
+        self.grant(id, session, home)
     }
 
-    fn reopen(&self, session: SessionId, place: Place, person: &Person, _: Moment) -> Result<(), DoorsShut> {
-        let home = self.homes.again(person).map_err(|error| DoorsShut(chain(&error)))?;
-        self.grant(session, place, person, home).map(drop)
+    fn reopen(&self, id: SessionId, session: &NewSession, _: Moment) -> Result<(), DoorsShut> {
+        let home = self.homes.again(&session.person).map_err(|error| DoorsShut(chain(&error)))?;
+        self.grant(id, session, home).map(drop)
     }
 
     fn close(&self, session: SessionId) {

@@ -17,7 +17,8 @@ use crate::proto::agent::channel::{
 use crate::proto::agent::eeprom::{self, Report};
 use crate::proto::agent::health::{self, Health};
 use crate::proto::agent::pinned;
-use crate::types::{Moment, Person, Secret, SessionId, SessionKind, UserName};
+use crate::proto::agent::tunnel::{self, Key};
+use crate::types::{Moment, Person, Secret, SessionId, SessionKind, Uid, UserName};
 
 /// Longer than a crowd of log-ins takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -44,7 +45,7 @@ pub enum ChannelError {
 /// An open channel.
 #[derive(Debug)]
 pub struct Channel {
-    tls: StreamOwned<ClientConnection, TcpStream>,
+    tls: Tls,
     inbox: Inbox<ToAgent>,
     heard: VecDeque<ToAgent>,
     asked: u32,
@@ -59,6 +60,8 @@ pub struct Channel {
     pub eeprom: Report,
     /// How often it was asked.
     pub asked_health: u32,
+    /// Of whoever logged in last, if their files are encrypted.
+    pub tunnel: Option<Key>,
 }
 
 impl Channel {
@@ -81,13 +84,8 @@ impl Channel {
         boot_id: &str,
         sessions: &[SessionId],
     ) -> Result<Self, ChannelError> {
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        let stranger =
-            || rustls::Error::General("this is not the server that the kernel command line names".to_owned());
-        let name = ServerName::try_from("bramble").map_err(|_| ChannelError::Nonsense)?;
-        let connection = ClientConnection::new(pinned::config(pin, stranger)?, name)?;
         let mut channel = Self {
-            tls: StreamOwned::new(connection, tcp),
+            tls: tls(tcp, pin)?,
             inbox: Inbox::default(),
             heard: VecDeque::new(),
             asked: 0,
@@ -97,6 +95,7 @@ impl Channel {
             health: Health::default(),
             eeprom: Report::default(),
             asked_health: 0,
+            tunnel: None,
         };
         let sessions = sessions.to_vec();
         let hello = Hello {
@@ -104,7 +103,7 @@ impl Channel {
             agent: "simulated".into(),
             boot_id: boot_id.into(),
             sessions,
-            can: [act::CAN, act::CAN_SCREEN, health::CAN, eeprom::CAN].map(Into::into).to_vec(),
+            can: [act::CAN, act::CAN_SCREEN, health::CAN, eeprom::CAN, tunnel::CAN].map(Into::into).to_vec(),
             mode: None,
         };
         channel.say(&ToServer::Hello(hello))?;
@@ -148,7 +147,10 @@ impl Channel {
         };
         let (service, terminal, kind) = (service.into(), terminal.into(), SessionKind::Console);
         match self.ask(Ask::OpenSession { name: name.clone(), service, terminal, kind })? {
-            Reply::Opened { session, mounts } => Ok((person, session, mounts)),
+            Reply::Opened { session, mounts, tunnel } => {
+                self.tunnel = tunnel;
+                Ok((person, session, mounts))
+            }
             other => Err(no(other)),
         }
     }
@@ -193,7 +195,7 @@ impl Channel {
                     self.orders.push_back((id, order));
                     return Ok(None);
                 }
-                Some(ToAgent::Screen) => return Err(ChannelError::Nonsense),
+                Some(ToAgent::Screen | ToAgent::Tunnel) => return Err(ChannelError::Nonsense),
                 Some(ToAgent::Ping) => self.say(&ToServer::Pong)?,
                 Some(ToAgent::Farewell { message }) => return Err(ChannelError::Farewell(message)),
                 None => {
@@ -220,6 +222,41 @@ impl Channel {
         self.tls.write_all(&encode(message)?)?;
         self.tls.flush()?;
         Ok(())
+    }
+}
+
+/// TLS with the server of the pin.
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+fn tls(tcp: TcpStream, pin: Pin) -> Result<Tls, ChannelError> {
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    let stranger =
+        || rustls::Error::General("this is not the server that the kernel command line names".to_owned());
+    let name = ServerName::try_from("bramble").map_err(|_| ChannelError::Nonsense)?;
+    Ok(StreamOwned::new(ClientConnection::new(pinned::config(pin, stranger)?, name)?, tcp))
+}
+
+/// A connection that has become the tunnel of `uid`: what is sent from now on are calls.
+pub fn become_tunnel(
+    from: Ipv4Addr,
+    server: Ipv4Addr,
+    pin: Pin,
+    uid: Uid,
+    key: Key,
+) -> Result<Tls, ChannelError> {
+    let mut tls = tls(tcp_from_privileged_port(from, SocketAddrV4::new(server, PORT))?, pin)?;
+    tls.write_all(&encode(&ToServer::Tunnel { uid, key })?)?;
+    tls.flush()?;
+    let mut inbox = Inbox::<ToAgent>::default();
+    // Byte by byte: what follows is not ours.
+    let mut byte = [0];
+    loop {
+        tls.read_exact(&mut byte)?;
+        match inbox.take(&byte)?.pop() {
+            None => {}
+            Some(ToAgent::Tunnel) => return Ok(tls),
+            Some(_) => return Err(ChannelError::Nonsense),
+        }
     }
 }
 

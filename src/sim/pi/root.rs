@@ -10,7 +10,7 @@
 use std::net::Ipv4Addr;
 
 use super::census::{Census, Digest};
-use super::rpc::{Request, Rpc, RpcError, call_udp};
+use super::rpc::{Request, Rpc, RpcError, Tunnel, call_udp};
 use crate::proto::nfs3::args::{Create, Entry, Stable};
 use crate::proto::nfs3::reply::client;
 use crate::proto::nfs3::types::SetAttributes;
@@ -94,6 +94,17 @@ impl Root {
     /// Mounts `path` of `server` from the address `from`, in the namespace `home`, which must be the calling thread's;
     /// what is mounted can be used from any thread.
     pub fn mount(home: &NetNs, from: Ipv4Addr, server: Ipv4Addr, path: &str) -> Result<Self, RootError> {
+        Self::mount_through(home, from, server, path, None)
+    }
+
+    /// The same through a tunnel, if there is one.
+    pub fn mount_through(
+        home: &NetNs,
+        from: Ipv4Addr,
+        server: Ipv4Addr,
+        path: &str,
+        tunnel: Option<Tunnel>,
+    ) -> Result<Self, RootError> {
         let ask = |request: &Request| call_udp(from, server, portmap::PORT, request);
         let port = port_of(mount::PROGRAM, "MOUNT", ask)?;
         let mut portmapper = Rpc::new(home.clone(), from, server, portmap::PORT);
@@ -104,6 +115,7 @@ impl Root {
         let request = Request { program: mount::PROGRAM, version: mount::VERSION, procedure: 1, args };
         let doing = || format!("could not ask for the mount of `{path}`");
         let result = Rpc::new(home.clone(), from, server, port)
+            .through(tunnel.clone())
             .call(&request)
             .map_err(|source| RootError::Rpc { doing: doing(), source })?;
         let garbage = |source| RootError::Garbage { op: "MOUNT", path: path.to_owned(), source };
@@ -117,7 +129,7 @@ impl Root {
             .map_err(|_| RootError::Mount { path: path.to_owned(), code: 10001 })?;
 
         let mut mounted =
-            Self { rpc: Rpc::new(home.clone(), from, server, nfs), top: root.clone(), bytes: 0 };
+            Self { rpc: Rpc::new(home.clone(), from, server, nfs).through(tunnel), top: root.clone(), bytes: 0 };
         // What the kernel asks before it believes in the mount.
         mounted.raw("FSINFO", "/", Procedure::FsInfo, &Args::FsInfo(&root))?;
         mounted.raw("PATHCONF", "/", Procedure::PathConf, &Args::PathConf(&root))?;

@@ -13,9 +13,13 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use super::channel::{self, Tls};
+use crate::proto::agent::channel::Pin;
+use crate::proto::agent::tunnel::Key;
 use crate::proto::rpc::{Call, Credential, reply};
 use crate::proto::xdr::Reader;
 use crate::sys::netns::NetNs;
+use crate::types::Uid;
 
 /// How long a client goes on before its boot counts as failed; a real one would never stop.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -71,7 +75,8 @@ pub struct Rpc {
     home: NetNs,
     from: Ipv4Addr,
     server: SocketAddrV4,
-    stream: Option<TcpStream>,
+    tunnel: Option<Tunnel>,
+    stream: Option<Wire>,
     xid: u32,
     /// How often the connection was lost and made again.
     pub reconnects: u32,
@@ -81,7 +86,12 @@ impl Rpc {
     /// Connects from the namespace `home`, at the first call.
     pub fn new(home: NetNs, from: Ipv4Addr, server: Ipv4Addr, port: u16) -> Self {
         let xid = u32::from(from).wrapping_mul(0x9e37_79b1);
-        Self { home, from, server: SocketAddrV4::new(server, port), stream: None, xid, reconnects: 0 }
+        Self { home, from, server: SocketAddrV4::new(server, port), tunnel: None, stream: None, xid, reconnects: 0 }
+    }
+
+    /// Has calls go through a tunnel instead.
+    pub fn through(self, tunnel: Option<Tunnel>) -> Self {
+        Self { tunnel, ..self }
     }
 
     pub fn call(&mut self, request: &Request) -> Result<Vec<u8>, RpcError> {
@@ -121,7 +131,12 @@ impl Rpc {
         results: &mut [Option<Vec<u8>>],
     ) -> Result<(), Problem> {
         if self.stream.is_none() {
-            let connect = || Ok(connect_from_privileged_port(self.from, self.server));
+            let connect = || {
+                Ok(match &self.tunnel {
+                    None => connect_from_privileged_port(self.from, self.server).map(Wire::Tcp),
+                    Some(tunnel) => tunnel.dig(self.from, *self.server.ip()).map_err(Problem::Lost),
+                })
+            };
             self.stream = Some(self.home.run(connect).map_err(Problem::Lost)??);
         }
         let Some(stream) = &mut self.stream else { return Ok(()) };
@@ -133,7 +148,7 @@ impl Rpc {
                 reply::finish(&mut out, start, 0);
             }
         }
-        stream.write_all(&out).map_err(Problem::Lost)?;
+        stream.write_all(&out).and_then(|()| stream.flush()).map_err(Problem::Lost)?;
         while results.iter().any(Option::is_none) {
             let record = read_record(stream)?;
             let (xid, body) = result(&record).map_err(Problem::Final)?;
@@ -144,6 +159,54 @@ impl Rpc {
             }
         }
         Ok(())
+    }
+}
+
+/// How the calls of a person's files go encrypted.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    pub pin: Pin,
+    pub uid: Uid,
+    pub key: Key,
+}
+
+impl Tunnel {
+    fn dig(&self, from: Ipv4Addr, server: Ipv4Addr) -> io::Result<Wire> {
+        let Self { pin, uid, key } = *self;
+        let tls = channel::become_tunnel(from, server, pin, uid, key).map_err(io::Error::other)?;
+        Ok(Wire::Tls(Box::new(tls)))
+    }
+}
+
+/// What calls go over.
+#[derive(Debug)]
+enum Wire {
+    Tcp(TcpStream),
+    Tls(Box<Tls>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }
 
@@ -231,7 +294,7 @@ fn connect_from_privileged_port(from: Ipv4Addr, server: SocketAddrV4) -> Result<
 }
 
 /// One record, its fragments joined.
-fn read_record(stream: &mut TcpStream) -> Result<Vec<u8>, Problem> {
+fn read_record(stream: &mut impl Read) -> Result<Vec<u8>, Problem> {
     let mut record = Vec::new();
     loop {
         let mut mark = [0; 4];

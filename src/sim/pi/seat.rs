@@ -5,6 +5,7 @@ use std::io;
 use super::Up;
 use super::channel::Channel;
 use super::root::Root;
+use super::rpc::Tunnel;
 use crate::proto::agent::channel::MountKind;
 use crate::sim::net::Machine;
 use crate::types::{Secret, SessionId, UserName, chain};
@@ -35,11 +36,12 @@ impl Up {
             let told = |error: &dyn std::error::Error| io::Error::other(chain(error));
             let mut channel =
                 Channel::open(from, server, self.pin, "simulated", &[]).map_err(|error| told(&error))?;
-            let (_, session, mounts) = channel.log_in(user, password).map_err(|error| told(&error))?;
+            let (person, session, mounts) = channel.log_in(user, password).map_err(|error| told(&error))?;
             let own = mounts.iter().find(|mount| mount.kind == MountKind::Home);
             let own = own.ok_or_else(|| io::Error::other("the session has no home"))?;
-            let mut home =
-                Root::mount(machine.ns(), from, server, &own.path).map_err(|error| told(&error))?;
+            let tunnel = channel.tunnel.map(|key| Tunnel { pin: self.pin, uid: person.uid, key });
+            let mut home = Root::mount_through(machine.ns(), from, server, &own.path, tunnel)
+                .map_err(|error| told(&error))?;
             let greeting = format!("{user} was at {}\n", self.personality.name);
             home.put(FILE, greeting.as_bytes()).map_err(|error| told(&error))?;
             let read = home.file(FILE).map_err(|error| told(&error))?;

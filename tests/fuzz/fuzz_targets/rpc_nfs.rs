@@ -85,7 +85,7 @@ fn house(handles: Handles) -> House {
     let identity = Person { uid: PERSON, gid: PERSON, gids: vec![] };
     let quota = Some(ByteSize(16 << 20));
     let granted = Granted { tree, identity, callers: PERSON, rights: Rights::ReadWrite, quota };
-    exports.grant(Grant { id: 1, ip: PI, mac, trees: vec![granted] });
+    exports.grant(Grant { id: 1, ip: PI, mac, encrypted: false, trees: vec![granted] });
     let visitor = exports.visitor(PI, None);
     let top = exports.mount(&visitor, b"/image/t/1").expect("mounted").0;
     let home = exports.mount(&visitor, b"/home/p").expect("mounted").0;

@@ -10,17 +10,17 @@ use crate::types::SessionId;
 
 const LONG: Duration = Duration::from_secs(20);
 
-type Tls = StreamOwned<ServerConnection, TcpStream>;
+pub type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 /// A server with a certificate of its own, which does what a test tells it.
-struct Fake {
+pub struct Fake {
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    pin: Pin,
+    pub pin: Pin,
 }
 
 impl Fake {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = rcgen::CertificateParams::new(vec!["bramble".to_owned()])
             .and_then(|params| params.self_signed(&key))
@@ -37,20 +37,20 @@ impl Fake {
         Self { listener, config: Arc::new(config), pin }
     }
 
-    fn address(&self, pin: Pin) -> Server {
+    pub fn address(&self, pin: Pin) -> Server {
         let port = self.listener.local_addr().expect("bound").port();
         // Any port will do here; who may come from where is the server's business.
         Server { ip: Ipv4Addr::LOCALHOST, port, pin, own_ports: 0..1 }
     }
 
-    fn accept(&self) -> Tls {
+    pub fn accept(&self) -> Tls {
         let (tcp, _) = self.listener.accept().expect("a connection");
         tcp.set_read_timeout(Some(LONG)).expect("set");
         StreamOwned::new(ServerConnection::new(Arc::clone(&self.config)).expect("TLS"), tcp)
     }
 }
 
-fn hear(tls: &mut Tls) -> ToServer {
+pub fn hear(tls: &mut Tls) -> ToServer {
     let mut length = [0; 4];
     tls.read_exact(&mut length).expect("a length");
     let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).expect("fits")];
@@ -58,7 +58,7 @@ fn hear(tls: &mut Tls) -> ToServer {
     serde_json::from_slice(&body).expect("JSON")
 }
 
-fn say(tls: &mut Tls, message: &ToAgent) {
+pub fn say(tls: &mut Tls, message: &ToAgent) {
     tls.write_all(&encode(message).expect("short")).expect("sent");
     tls.flush().expect("sent");
 }

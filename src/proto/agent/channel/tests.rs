@@ -181,6 +181,7 @@ fn the_servers_words_survive_the_way() {
                     writable: true,
                     kind: MountKind::Home,
                 }],
+                tunnel: Some(Key(7)),
             },
         },
         ToAgent::Order {

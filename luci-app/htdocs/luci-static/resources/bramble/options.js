@@ -59,6 +59,7 @@ const LABELS = {
 	'catalogue.ca_file': _('Certificates'),
 	'homes.quota': _('Space for each person'),
 	'homes.local_caches': _('Caches on the client'),
+	'homes.encrypt': _('Encrypted'),
 	'share.access': _('Pupils may'),
 	'share.class': _('Classes'),
 	'share.path': _('Another folder'),

@@ -75,7 +75,8 @@ return baseclass.extend({
 		] },
 		{ kind: 'homes', name: 'homes', help: _('The folders of people.'), options: [
 			{ name: 'quota', kind: 'size', says: _('size: 500M, 2G, or none'), default: '2G', example: '2G', help: _('How much each person may keep, unless the account or a class of theirs says otherwise.') },
-			{ name: 'local_caches', kind: 'bool', default: '1', help: _('Whether caches of programs (~/.cache) live in the client\'s memory instead of the home.') }
+			{ name: 'local_caches', kind: 'bool', default: '1', help: _('Whether caches of programs (~/.cache) live in the client\'s memory instead of the home.') },
+			{ name: 'encrypt', kind: 'bool', default: '1', help: _('Whether homes and shares are encrypted on the network, from the next log-in on; costs a slow router speed.') }
 		] },
 		{ kind: 'share', named: true, help: _('A folder that several people see below ~/Shared.'), options: [
 			{ name: 'access', kind: 'choice', choices: [ 'read', 'write', 'handin' ], default: 'read', help: _('What pupils may do: read it, change everything in it, or only put files into it; teachers may do everything.') },

@@ -1,0 +1,45 @@
+//! A person's tunnel: NFS and MOUNT over a connection of their client's agent.
+//!
+//! The calls are answered by the same code that answers those of TCP, at the other end of a socket inside the daemon; here bytes
+//! are carried between that and TLS. Who shows no right key has a connection like any other from that address: nothing that is
+//! encrypted is behind it.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::net::UnixStream;
+
+use super::Shared;
+use super::talk::{Broken, Ended};
+use crate::proto::agent::tunnel::Key;
+use crate::serve::supervisor::{Stop, stopped};
+use crate::service::clients::Seat;
+use crate::types::{Uid, limits};
+
+/// Until either side is done.
+pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    mut stream: S,
+    seat: &Seat,
+    whose: Option<Uid>,
+    mut stop: Stop,
+) -> Result<Ended, Broken> {
+    let (mut here, there) = UnixStream::pair()?;
+    let Some(answering) = shared.nfs.answer_tunnel(there, seat.ip, whose) else {
+        return Ok("its client has too many connections to files");
+    };
+    let size = limits::TUNNEL_BUFFER;
+    tokio::select! {
+        () = stopped(&mut stop) => Ok("the server stops"),
+        carried = copy_bidirectional_with_sizes(&mut stream, &mut here, size, size) => {
+            carried.map(|_| "its tunnel was closed").map_err(Broken::Io)
+        }
+        () = answering => Ok("its tunnel was closed"),
+    }
+}
+
+/// Whether `key` is that of `uid`, who is logged in at `seat`.
+pub(super) fn is_right(shared: &Shared, seat: &Seat, uid: Uid, key: Key) -> bool {
+    let starts = shared.sessions.encrypted(seat.mac, uid);
+    starts.iter().any(|boot_id| shared.tunnels.key(seat.mac, boot_id, uid) == key)
+}
