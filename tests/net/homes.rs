@@ -8,7 +8,7 @@ use bramble::sim::pi::Options;
 use bramble::types::MacAddr;
 
 use crate::agents::{open, pupils, secret, user};
-use crate::classroom::{boot, classroom};
+use crate::classroom::{boot, classroom, in_the_clear};
 use crate::harness::{isolated, program};
 
 /// Of the first account.
@@ -37,6 +37,7 @@ fn a_home_is_written_while_its_session_lasts_and_by_nobody_else() {
         );
         let (Some(cp), Some(cat), Some(ls)) = found else { return };
         let (folder, mut room) = classroom(2);
+        in_the_clear(&mut room);
         pupils(&room, 2);
         let ups = boot(&mut room, Options { skip_walk: true });
         let essay = folder.path().join("essay");

@@ -14,6 +14,7 @@ use bramble::proto::xdr::{Reader, Writer};
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::sim::pi::Options;
 use bramble::proto::agent::tunnel::Key;
+use bramble::sim::pi::channel::Channel;
 use bramble::sim::pi::root::Root;
 use bramble::sim::pi::rpc::{Tunnel, tcp_from_privileged_port};
 use bramble::sim::pi::seat::FILE;
@@ -225,9 +226,9 @@ fn who_has_a_clients_very_addresses_and_hears_all_of_it_gets_none_of_its_peoples
             assert_eq!(loot(&copy, ip, Port::OfRoot, uid, [&file, &folder]), Vec::<String>::new(), "{uid}");
         }
         // A tunnel with a key that is another person's, or made up, is as good as none.
-        let mut other = crate::agents::open(&room, up, 0, &[seated.session]).expect("welcome");
-        other.log_in(&user(1), &secret()).expect("logged in");
-        let [hers, theirs] = [seated.channel.tunnel, other.tunnel].map(|key| key.expect("a key"));
+        let hers = seated.channel.tunnel.expect("a key");
+        seated.channel.log_in(&user(1), &secret()).expect("logged in");
+        let theirs = seated.channel.tunnel.expect("another key");
         for (uid, key) in [(PUPIL, theirs), (PUPIL, Key(hers.0 ^ 1)), (PUPIL + 1, hers)] {
             let tunnel = Some(Tunnel { pin: up.pin, uid: Uid(uid), key });
             let mounted = copy.run(|| {
@@ -240,8 +241,10 @@ fn who_has_a_clients_very_addresses_and_hears_all_of_it_gets_none_of_its_peoples
         room.server.kill().expect("killed");
         room.server.again().expect("started again");
         assert_eq!(seated.home.file(FILE).expect("still there"), b"pupil00 was at seat-01\n");
-        let mut channel = crate::agents::open(&room, up, 0, &[seated.session]).expect("welcome");
-        channel.log_out(seated.session).expect("logged out");
+        let again = copy.run(|| {
+            Channel::open(ip, SERVER, up.pin, "simulated", &[seated.session]).map_err(std::io::Error::other)
+        });
+        again.expect("welcome").log_out(seated.session).expect("logged out");
         assert!(seated.home.file(FILE).is_err(), "after the log-out");
     });
 }
