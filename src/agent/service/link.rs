@@ -449,6 +449,14 @@ impl Connection {
     }
 }
 
+/// The server is told that this was the end, and not a break.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.tls.send_close_notify();
+        let _ = self.flush();
+    }
+}
+
 /// A TCP connection from a privileged port.
 fn dial(server: &Server) -> Result<TcpStream, NotConnected> {
     let unreachable = |error: Errno| NotConnected::Tcp(server.ip, error.into());
