@@ -216,7 +216,9 @@ config interface 'lab'
             ("bramble" | "subnet", "network") => "lab",
             ("bramble", "log_level") => "debug",
             ("dhcp", "mode") => "proxy",
-            ("dhcp", "inherit") | ("tftp" | "schedule", "enabled") | ("homes", "local_caches" | "encrypt") => "0",
+            ("dhcp", "inherit")
+            | ("tftp" | "schedule", "enabled")
+            | ("homes", "local_caches" | "encrypt") => "0",
             ("dhcp" | "subnet", "start") => "50",
             ("dhcp" | "subnet", "limit") => "20",
             ("dhcp" | "subnet", "lease_time") | ("directory", "refresh" | "offline_time") => "1h",

@@ -62,8 +62,7 @@ impl SessionRow {
     }
 }
 
-pub(super) const COLUMNS: &str =
-    "SELECT id, client, ip, boot_id, person, kind, service, terminal, opened_at, ended_at, why, encrypted \
+pub(super) const COLUMNS: &str = "SELECT id, client, ip, boot_id, person, kind, service, terminal, opened_at, ended_at, why, encrypted \
      FROM session";
 
 impl Store {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
+use bramble::proto::agent::tunnel::Key;
 use bramble::proto::mount;
 use bramble::proto::nfs3::args::Entry;
 use bramble::proto::nfs3::{self, Args, Procedure};
@@ -13,7 +14,6 @@ use bramble::proto::rpc::{Call, Credential, reply};
 use bramble::proto::xdr::{Reader, Writer};
 use bramble::sim::net::{Machine, PREFIX, SERVER};
 use bramble::sim::pi::Options;
-use bramble::proto::agent::tunnel::Key;
 use bramble::sim::pi::channel::Channel;
 use bramble::sim::pi::root::Root;
 use bramble::sim::pi::rpc::{Tunnel, tcp_from_privileged_port};
@@ -232,7 +232,8 @@ fn who_has_a_clients_very_addresses_and_hears_all_of_it_gets_none_of_its_peoples
         for (uid, key) in [(PUPIL, theirs), (PUPIL, Key(hers.0 ^ 1)), (PUPIL + 1, hers)] {
             let tunnel = Some(Tunnel { pin: up.pin, uid: Uid(uid), key });
             let mounted = copy.run(|| {
-                Root::mount_through(copy.ns(), ip, SERVER, "/home/pupil00", tunnel).map_err(std::io::Error::other)
+                Root::mount_through(copy.ns(), ip, SERVER, "/home/pupil00", tunnel)
+                    .map_err(std::io::Error::other)
             });
             assert!(mounted.is_err(), "{uid}");
         }

@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 use self::door::Caller;
 use self::guests::Guests;
 use self::health::Meter;
+use self::homes::{HomeError, while_doing};
 use self::link::{Event, Link, NoAnswer, Server};
 use self::runs::Runs;
 use self::sessions::{Session, Sessions};
@@ -54,7 +55,6 @@ use self::tunnel::Tunnels;
 use super::console::Console;
 use super::modes::GUEST;
 use super::socket::{Answer, Request, Wish};
-use self::homes::{HomeError, while_doing};
 use crate::proto::agent::channel::{Ask, Code, Hello, Order, PARAMETER, People, Pin, Reply, VERSION};
 use crate::proto::agent::tunnel::{self as tunnel_word, Key};
 use crate::proto::agent::{Phase, act, eeprom as eeprom_word, health as health_word, run as run_word};
@@ -194,8 +194,9 @@ impl Service {
 
     fn hello(&self) -> Hello {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let mut can =
-            [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN, tunnel_word::CAN].map(Into::into).to_vec();
+        let mut can = [act::CAN, act::CAN_SCREEN, health_word::CAN, eeprom_word::CAN, tunnel_word::CAN]
+            .map(Into::into)
+            .to_vec();
         if self.maintenance {
             can.push(run_word::CAN.into());
         }
@@ -426,7 +427,12 @@ impl Service {
     }
 
     /// How what a session brings is to be mounted: through the person's tunnel, if it came with a key to that.
-    fn way(&self, tunnels: &mut Tunnels, person: &Person, key: Option<Key>) -> Result<homes::Server, HomeError> {
+    fn way(
+        &self,
+        tunnels: &mut Tunnels,
+        person: &Person,
+        key: Option<Key>,
+    ) -> Result<homes::Server, HomeError> {
         let Some(key) = key else { return Ok(homes::Server::directly(self.server.ip)) };
         let port = tunnels.open(&self.server, &person.name, person.uid, key);
         let port = port.map_err(while_doing("taking a port for what is encrypted"))?;

@@ -62,7 +62,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<Key>(&text).expect("its own"), key);
         assert_eq!(format!("{key:?}"), "•••");
         let signed = "+123456789abcdef0011223344556677a";
-        for bad in ["", "0123", "0123456789abcdef00112233445566778", "g123456789abcdef0011223344556677", signed] {
+        for bad in
+            ["", "0123", "0123456789abcdef00112233445566778", "g123456789abcdef0011223344556677", signed]
+        {
             assert_eq!(bad.parse::<Key>(), Err(BadKey), "{bad}");
         }
     }

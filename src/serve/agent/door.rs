@@ -88,7 +88,11 @@ mod tests {
     fn whoever_connects_all_the_time_has_to_wait() {
         let door = Arc::new(Door::default());
         let start = Instant::now();
-        let tries = |at| (0..2 * limits::CHANNEL_CONNECTIONS_PER_MINUTE).filter(|_| door.enter(Ipv4Addr::LOCALHOST, at).is_some()).count();
+        let tries = |at| {
+            (0..2 * limits::CHANNEL_CONNECTIONS_PER_MINUTE)
+                .filter(|_| door.enter(Ipv4Addr::LOCALHOST, at).is_some())
+                .count()
+        };
         assert_eq!(tries(start), limits::CHANNEL_CONNECTIONS_PER_MINUTE);
         assert_eq!(tries(start + Duration::from_secs(59)), 0);
         assert_eq!(tries(start + Duration::from_mins(1)), limits::CHANNEL_CONNECTIONS_PER_MINUTE);

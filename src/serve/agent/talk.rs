@@ -319,7 +319,9 @@ impl Talk {
         mouth: &mut Mouth<W>,
     ) -> Result<Option<Ended>, Broken> {
         match message {
-            ToServer::Hello(_) | ToServer::Screen { .. } | ToServer::Tunnel { .. } => return Ok(Some("it greeted twice")),
+            ToServer::Hello(_) | ToServer::Screen { .. } | ToServer::Tunnel { .. } => {
+                return Ok(Some("it greeted twice"));
+            }
             ToServer::Ask { id, ask } => {
                 if self.asks.len() < limits::CHANNEL_ASKS && self.asker.desk.may_ask(Instant::now()) {
                     let answered = answer(Arc::clone(&self.shared), self.asker.clone(), ask);

@@ -8,10 +8,10 @@ use super::talk::talk;
 use super::*;
 use crate::config::{Client, Twice};
 use crate::proto::agent::act;
-use crate::proto::agent::tunnel::{self, Key};
 use crate::proto::agent::channel::{
     Ask, Code, Hello, Inbox, Mount, MountKind, Order, People, Reply, ToAgent, ToServer, VERSION, encode,
 };
+use crate::proto::agent::tunnel::{self, Key};
 use crate::proto::rpc::{Call, Credential, reply};
 use crate::proto::xdr::Reader;
 use crate::service::exports::Exports;
@@ -152,8 +152,7 @@ impl House {
         let changes = watch::Sender::new(0);
         let personality: Personality = Box::new(|_, _| Vec::new());
         let sources = Sources { agents: dir.path().into(), kept: dir.path().into(), personality };
-        let exports =
-            Exports::new(Arc::clone(&clients), Arc::default(), &[7; 16], sources, Handles::Best);
+        let exports = Exports::new(Arc::clone(&clients), Arc::default(), &[7; 16], sources, Handles::Best);
         let nfs = nfs::Shared::new(Arc::new(exports), Arc::clone(&events));
         let behind = Behind { clients, events, sessions: Arc::new(sessions.expect("opened")), nfs };
         let shared = Shared::new(
@@ -271,7 +270,9 @@ async fn a_pupil_logs_in_and_out() {
     assert_eq!(code(&agent.ask(2, authenticate("anna", "wrong")).await), Some(Code::WrongPassword));
     let verified = agent.ask(3, authenticate("anna", "right")).await;
     assert_eq!(verified, Reply::Verified { person: person("anna", 10_000) });
-    let Reply::Opened { session, mounts, tunnel: None } = agent.ask(4, open("anna")).await else { panic!("not opened") };
+    let Reply::Opened { session, mounts, tunnel: None } = agent.ask(4, open("anna")).await else {
+        panic!("not opened")
+    };
     assert_eq!(mounts[0].at, "/home/anna");
     assert_eq!(house.shared.sessions.list().len(), 1);
     assert_eq!(agent.ask(5, Ask::CloseSession { session }).await, Reply::Closed);
@@ -308,7 +309,8 @@ async fn calls_go_through_a_tunnel_of_its_own_connection() {
         let start = reply::begin(&mut call);
         let args = Reader::new(&[]);
         let credential = Credential::None;
-        Call { xid: 5, program: 100_003, version: 3, procedure: 0, credential, args }.encode_header(&mut call);
+        Call { xid: 5, program: 100_003, version: 3, procedure: 0, credential, args }
+            .encode_header(&mut call);
         reply::finish(&mut call, start, 0);
         tunnel.writer.write_all(&call).await.expect("sent");
         let mut answer = vec![0; 28];

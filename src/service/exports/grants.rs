@@ -195,7 +195,19 @@ impl Grants {
             let revoked = before.iter().find(is_same).map(|old| Arc::clone(&old.revoked)).unwrap_or_default();
             let tree = Arc::new(tree);
             let full = AtomicBool::new(false);
-            Arc::new(Standing { session: id, ip, mac, encrypted, tree, identity, callers, rights, quota, revoked, full })
+            Arc::new(Standing {
+                session: id,
+                ip,
+                mac,
+                encrypted,
+                tree,
+                identity,
+                callers,
+                rights,
+                quota,
+                revoked,
+                full,
+            })
         });
         let new: Vec<Arc<Standing>> = new.collect();
         for old in before {
@@ -288,7 +300,13 @@ mod tests {
     fn a_tree_is_open_to_one_machine_for_one_session() {
         let house = House::new(Handles::Best);
         let granted = home(&house, 10_001);
-        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, encrypted: false, trees: vec![granted.clone()] });
+        house.exports.grant(Grant {
+            id: 5,
+            ip: PI,
+            mac: MAC,
+            encrypted: false,
+            trees: vec![granted.clone()],
+        });
         assert_eq!(house.exports.granted(), [(5, granted.clone())]);
         let visitor = house.visitor();
         assert_eq!(house.exports.paths(&visitor), ["/image/trixie/1", "/home/anna"]);
@@ -312,7 +330,13 @@ mod tests {
         let under_way = house.visitor();
         let mut changed = granted.clone();
         changed.rights = Rights::ReadOnly;
-        house.exports.grant(Grant { id: 5, ip: PI, mac: MAC, encrypted: false, trees: vec![changed.clone()] });
+        house.exports.grant(Grant {
+            id: 5,
+            ip: PI,
+            mac: MAC,
+            encrypted: false,
+            trees: vec![changed.clone()],
+        });
         assert!(!house.exports.is_current(&under_way), "the next call sees the new rights");
         assert!(under_way.standing(granted.tree.key()).is_some(), "what is under way is not lost");
         assert_eq!(house.exports.granted(), [(5, changed)]);

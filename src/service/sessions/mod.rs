@@ -225,9 +225,10 @@ impl Sessions {
         self.elsewhere(&mut inner, place, &person, now)?;
         // What is mounted for a person serves all their sessions there.
         let mut theirs = inner.open.values().filter(here).map(|open| &open.session);
-        let encrypted = theirs
-            .find(|session| session.person.uid == person.uid)
-            .map_or_else(|| opening.tunnel && self.config.borrow().homes.encrypt, |session| session.encrypted);
+        let encrypted = theirs.find(|session| session.person.uid == person.uid).map_or_else(
+            || opening.tunnel && self.config.borrow().homes.encrypt,
+            |session| session.encrypted,
+        );
         let session = NewSession {
             client: place.mac,
             ip: place.ip,

@@ -128,8 +128,11 @@ impl Root {
         let root = Handle::from_slice(handle)
             .map_err(|_| RootError::Mount { path: path.to_owned(), code: 10001 })?;
 
-        let mut mounted =
-            Self { rpc: Rpc::new(home.clone(), from, server, nfs).through(tunnel), top: root.clone(), bytes: 0 };
+        let mut mounted = Self {
+            rpc: Rpc::new(home.clone(), from, server, nfs).through(tunnel),
+            top: root.clone(),
+            bytes: 0,
+        };
         // What the kernel asks before it believes in the mount.
         mounted.raw("FSINFO", "/", Procedure::FsInfo, &Args::FsInfo(&root))?;
         mounted.raw("PATHCONF", "/", Procedure::PathConf, &Args::PathConf(&root))?;

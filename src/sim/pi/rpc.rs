@@ -86,7 +86,15 @@ impl Rpc {
     /// Connects from the namespace `home`, at the first call.
     pub fn new(home: NetNs, from: Ipv4Addr, server: Ipv4Addr, port: u16) -> Self {
         let xid = u32::from(from).wrapping_mul(0x9e37_79b1);
-        Self { home, from, server: SocketAddrV4::new(server, port), tunnel: None, stream: None, xid, reconnects: 0 }
+        Self {
+            home,
+            from,
+            server: SocketAddrV4::new(server, port),
+            tunnel: None,
+            stream: None,
+            xid,
+            reconnects: 0,
+        }
     }
 
     /// Has calls go through a tunnel instead.
