@@ -134,3 +134,48 @@ test('set-up: who was adopted is no longer offered, without waiting for the next
 	await settle();
 	assert.deepStrictEqual(offered(), []);
 });
+
+test('set-up: where no offer fits the Pis here, the whole catalogue is offered', async () => {
+	const given = answers();
+
+	given.image_list = { images: [] };
+	given.job_list = Object.assign({}, given.job_list, { jobs: [] });
+	given.image_catalogue = Object.assign({}, answer('image_catalogue'), { offers: [] });
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+
+	await settle();
+	button(node, 'The whole catalogue…');
+});
+
+test('set-up: a new router reads its lists by itself, and shows what they offer when it has', async () => {
+	const given = answers();
+	const read = answer('image_catalogue');
+	const unread = Object.assign({}, read, { lists: read.lists.map((list) => Object.assign({}, list, { read_at: null, error: null })), offers: [] });
+	let now = unread;
+
+	given.image_list = { images: [] };
+	given.job_list = Object.assign({}, given.job_list, { jobs: [] });
+	given.image_catalogue = () => now;
+	given.image_catalogue_refresh = answer('image_list');
+
+	const page = browser(given);
+	const node = await page.open('bramble.setup');
+	const asked = (method) => page.seen.calls.filter((call) => call.method == method).length;
+	const [ offer ] = read.offers.filter((one) => !one.misfit);
+
+	await settle();
+	assert.match(node.textContent, /lists have not been read yet/);
+	await page.tick();
+	assert.deepStrictEqual([ asked('image_catalogue_refresh'), node.textContent.includes(offer.name) ], [ 1, false ]);
+	now = read;
+	await page.tick();
+	assert.ok(node.textContent.includes(offer.name));
+	button(node, 'The whole catalogue…');
+
+	const before = asked('image_catalogue');
+
+	await page.tick();
+	assert.strictEqual(asked('image_catalogue'), before, 'what was read is not asked for again');
+});

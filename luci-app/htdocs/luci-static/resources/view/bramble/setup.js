@@ -292,7 +292,10 @@ return view.extend({
 	},
 
 	image() {
-		return this.keep(() => Promise.all([ api.imageList(), api.jobList() ]), ([ images, tasks ]) => {
+		const ask = () => Promise.all([ api.imageList(), api.jobList() ])
+			.then(([ images, tasks ]) => Promise.resolve(images.images.length ? null : this.offered()).then(() => [ images, tasks ]));
+
+		return this.keep(ask, ([ images, tasks ]) => {
 			const open = tasks.jobs.filter((job) => job.kind == 'import').slice(0, 3);
 
 			return [
@@ -321,15 +324,29 @@ return view.extend({
 		];
 	},
 
-	/* The first offers of the catalogue with their sizes, each one click away; read once, and again when asked. */
-	offers() {
-		if (!api.may('image_catalogue'))
-			return [];
+	/* Asks for the first offers of the catalogue, again until its lists are read. A new router has read none: it does so now. */
+	offered() {
+		const isUnread = (list) => list.read_at == null;
 
-		if (!this.catalogue) {
-			this.catalogue = { lists: [], offers: [] };
-			api.imageCatalogue({ limit: OFFERS }).then((answer) => { this.catalogue = answer; return this.again(); }).catch((error) => act.failed(error));
-		}
+		if (!api.may('image_catalogue') || this.catalogue && !this.catalogue.lists.some(isUnread))
+			return null;
+
+		return api.imageCatalogue({ limit: OFFERS }).then((answer) => {
+			const reads = !this.catalogue && api.may('image_catalogue_refresh') && answer.lists.some((list) => isUnread(list) && !list.error);
+
+			this.catalogue = answer;
+
+			return reads ? api.imageCatalogueRefresh() : null;
+		}).catch((error) => {
+			this.catalogue ??= { lists: [], offers: [] };
+			act.failed(error);
+		});
+	},
+
+	/* The first offers of the catalogue with their sizes, each one click away. */
+	offers() {
+		if (!this.catalogue)
+			return [];
 
 		const unread = this.catalogue.lists.some((list) => list.read_at == null);
 
@@ -342,8 +359,8 @@ return view.extend({
 				act.button(_('Import'), () => this.take(offer), 'positive', { 'data-key': 'offer-' + offer.id })
 			])) : '',
 			E('div', { 'class': 'bramble-tools' }, [
-				api.may('image_catalogue_refresh') && unread ? act.button(_('Read it anew'), () => api.imageCatalogueRefresh().then(() => { this.catalogue = null; }), 'neutral', { 'data-key': 'refresh' }) : '',
-				this.catalogue.offers.length ? act.button(_('The whole catalogue…'), () => sources.catalogue('', () => this.again()), 'neutral', { 'data-key': 'catalogue' }) : ''
+				api.may('image_catalogue_refresh') && unread ? act.button(_('Read it anew'), () => api.imageCatalogueRefresh(), 'neutral', { 'data-key': 'refresh' }) : '',
+				this.catalogue.lists.some((list) => list.read_at != null) ? act.button(_('The whole catalogue…'), () => sources.catalogue('', () => this.again()), 'neutral', { 'data-key': 'catalogue' }) : ''
 			])
 		];
 	},
