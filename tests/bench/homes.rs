@@ -3,6 +3,7 @@
 //! `cargo bench --bench homes [ROUNDS] [small]`, as root. Needs Debian's nfs-ganesha-vfs, rpcbind, openssh-server and sshfs.
 //! All write to the same disk; the small files also into memory, where nothing waits for a disk. With `small` there is nothing
 //! else. The two NFS servers get the same calls; sshfs is used as a program uses it, since its protocol and its client are one.
+//! `encrypted` is what Bramble does by default, calls in TLS as an agent carries them; sshfs is encrypted too, and the rest is not.
 //! How fast the disk syncs is measured in the same round, by a program that makes the same files on it without any network:
 //! one program over NFS cannot be faster than that. Small files are on the disk when their close returns over NFS (the client asks for it), and in
 //! the server's memory over sshfs, which has no way to ask. What the NFS clients' own kernel would cost is left out, what
@@ -29,12 +30,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bramble::config::load::{Source, Sources, from_sources};
+use bramble::proto::agent::channel::{Inbox, PORT, Pin, ToAgent, ToServer, encode};
+use bramble::proto::agent::tunnel::Key;
 use bramble::proto::nfs3::args::{Args, Create, Entry, Stable};
 use bramble::proto::nfs3::reply::client as parse;
 use bramble::proto::nfs3::types::{Handle, SetAttributes};
 use bramble::proto::nfs3::{self, Procedure};
 use bramble::proto::rpc::reply;
-use bramble::serve::nfs;
+use bramble::serve::{agent, nfs};
 use bramble::service::clients::Clients;
 use bramble::service::events::Events;
 use bramble::service::exports::grants::{Grant, Granted, Identity, Rights, WritableTree};
@@ -42,10 +45,14 @@ use bramble::service::exports::handle::Space;
 use bramble::service::exports::tree::Handles;
 use bramble::service::exports::{Exports, virtuals};
 use bramble::service::images::Images;
+use bramble::service::keys::KeyPair;
 use bramble::sim::net::{Lab, Machine, SERVER, isolate};
-use bramble::types::MacAddr;
+use bramble::sim::pi::channel;
+use bramble::types::{MacAddr, Uid};
 use rpc::{Connection, mount_root};
 use support::{Figures, Server, listens, program};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 100);
 const CLIENT_MAC: MacAddr = MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]);
@@ -55,13 +62,16 @@ const WRITE: u32 = 64 << 10;
 const READ: u32 = 128 << 10;
 const FILES: u32 = 1000;
 
+/// Nobody checks it here.
+const KEY: u128 = 7;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    if let [serve, root, uid, guest] = &args[..]
+    if let [serve, root, uid, guest, more @ ..] = &args[..]
         && serve == "serve"
     {
         let (uid, guest) = (uid.parse().expect("a uid"), guest.parse().expect("an address"));
-        return serve_folder(root.into(), uid, guest);
+        return serve_folder(root.into(), uid, guest, more.first().map(Path::new));
     }
     let rounds: usize = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(3);
     let big = !args.iter().any(|arg| arg == "small");
@@ -87,12 +97,21 @@ fn main() {
         for (home, on) in [(&home, Disk::Real { big }), (&memory, Disk::Memory)] {
             {
                 let running = start_ourselves(home, &server);
-                over_nfs(&running, &client, "/home/bench", 2049, on, &mut figures);
+                let way = Way::Clear(&client);
+                over_nfs(&running, &way, &mount_root(&client, "/home/bench", 2049), on, &mut figures);
+            }
+            empty(home);
+            {
+                let running = start_encrypted(home, &work, &server);
+                let way = Way::Tunnel(&client, pin_of(&work));
+                let root = Connection::over(way.wire()).mount("/home/bench");
+                over_nfs(&running, &way, &root, on, &mut figures);
             }
             empty(home);
             {
                 let (_rpcbind, running) = start_ganesha(&work, home, &server);
-                over_nfs(&running, &client, home.to_str().expect("a plain path"), 20048, on, &mut figures);
+                let root = mount_root(&client, home.to_str().expect("a plain path"), 20048);
+                over_nfs(&running, &Way::Clear(&client), &root, on, &mut figures);
             }
             empty(home);
             over_sshfs(&work, home, &server, &client, on, &mut figures);
@@ -161,7 +180,8 @@ fn hide_run() {
 }
 
 /// Bramble's NFS with one home granted to one machine, as the session of a person there would.
-fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr) {
+/// Encrypted, if there is a folder for the key.
+fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr, keys: Option<&Path>) {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: Some(text.into()) };
     let sources = Sources {
         bramble: source("bramble", "config bramble 'main'\n\toption data '/mnt/x'\n\tlist network 'lan'\n"),
@@ -185,14 +205,62 @@ fn serve_folder(root: PathBuf, uid: u32, guest: Ipv4Addr) {
     let tree = WritableTree { space: Space::Home, id: uid, nonce: 5, root, path: "/home/bench".to_owned() };
     let identity = Identity { uid, gid: uid, gids: vec![] };
     let granted = Granted { tree, identity, callers: uid, rights: Rights::ReadWrite, quota: None };
-    exports.grant(Grant { id: 1, ip: guest, mac: CLIENT_MAC, encrypted: false, trees: vec![granted] });
+    exports.grant(Grant {
+        id: 1,
+        ip: guest,
+        mac: CLIENT_MAC,
+        encrypted: keys.is_some(),
+        trees: vec![granted],
+    });
     let shared = nfs::Shared::new(Arc::new(exports), Arc::new(Events::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
+        if let Some(keys) = keys {
+            tokio::spawn(tunnels(Arc::clone(&shared), pair(keys), guest, Uid(uid)));
+        }
         let ports = nfs::bind(&[SERVER], 2049).expect("the ports");
         let (_stop, told) = tokio::sync::watch::channel(false);
         nfs::run(shared, ports, told).await.expect("served");
     });
+}
+
+/// What the daemon does with agents that have a right key, and nothing of what it does with others.
+async fn tunnels(shared: Arc<nfs::Shared>, key: KeyPair, guest: Ipv4Addr, whose: Uid) {
+    let tls = TlsAcceptor::from(agent::tls::config(&key).expect("TLS"));
+    let listener = tokio::net::TcpListener::bind((SERVER, PORT)).await.expect("the port");
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        tokio::spawn(async move {
+            stream.set_nodelay(true).expect("a socket option");
+            let mut stream = tls.accept(stream).await.expect("TLS");
+            let mut inbox = Inbox::<ToServer>::default();
+            let mut bytes = [0; 1024];
+            loop {
+                let length = stream.read(&mut bytes).await.expect("a greeting");
+                if !inbox.take(bytes.get(..length).unwrap_or_default()).expect("a message").is_empty() {
+                    break;
+                }
+            }
+            stream.write_all(&encode(&ToAgent::Tunnel).expect("short")).await.expect("sent");
+            stream.flush().await.expect("sent");
+            let _ = agent::tunnel::answer(&shared, stream, guest, Some(whose)).await;
+        });
+    }
+}
+
+fn pair(keys: &Path) -> KeyPair {
+    KeyPair::open(keys, "agent", vec!["bramble".to_owned()]).expect("a key")
+}
+
+fn pin_of(keys: &Path) -> Pin {
+    pair(keys).pin()
+}
+
+fn start_encrypted(home: &Path, keys: &Path, server: &Machine) -> Server {
+    let mut command = server.command(std::env::current_exe().expect("this program"));
+    command.arg("serve").arg(home).arg(UID.to_string()).arg(CLIENT.to_string()).arg(keys);
+    Server::start("encrypted", command, || listens(server, SERVER, PORT))
 }
 
 fn start_ourselves(home: &Path, server: &Machine) -> Server {
@@ -228,23 +296,48 @@ fn note(figures: &mut Figures, test: &str, server: &'static str, bytes: u64, cpu
     figures.add(test, server, "CPU s/GB", cpu.as_secs_f64() / gigabytes);
 }
 
-fn over_nfs(
-    server: &Server,
-    client: &Machine,
-    export: &str,
-    mount_port: u16,
-    on: Disk,
-    figures: &mut Figures,
-) {
-    let root = mount_root(client, export, mount_port);
+/// How calls go to a server.
+enum Way<'a> {
+    Clear(&'a Machine),
+    /// As an agent carries them: TLS with the server of this pin.
+    Tunnel(&'a Machine, Pin),
+}
+
+trait Both: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Both for T {}
+
+type Wire = Box<dyn Both>;
+
+impl Way<'_> {
+    fn wire(&self) -> Wire {
+        match self {
+            Self::Clear(client) => Box::new(Connection::open(client, 2049).stream),
+            Self::Tunnel(client, pin) => {
+                let dig = || {
+                    channel::become_tunnel(CLIENT, SERVER, *pin, Uid(UID), Key(KEY)).map_err(io::Error::other)
+                };
+                Box::new(client.run(dig).expect("a tunnel"))
+            }
+        }
+    }
+
+    fn open(&self) -> Connection<Wire> {
+        let mut connection = Connection::over(self.wire());
+        connection.uid = UID;
+        connection
+    }
+}
+
+fn over_nfs(server: &Server, way: &Way<'_>, root: &Handle, on: Disk, figures: &mut Figures) {
     if on == (Disk::Real { big: true }) {
-        big_file_over_nfs(server, client, &root, figures);
+        big_file_over_nfs(server, way, root, figures);
     }
     for (test, connections) in small(on) {
         let (cpu, begin) = (server.cpu(), Instant::now());
         std::thread::scope(|scope| {
             for nth in 0..connections {
-                let (root, mut connection) = (root.clone(), open(client));
+                let (root, mut connection) = (root.clone(), way.open());
                 scope.spawn(move || {
                     small_files(&mut connection, &root, &format!("{connections}-{nth}"), FILES / connections);
                 });
@@ -256,8 +349,8 @@ fn over_nfs(
     }
 }
 
-fn big_file_over_nfs(server: &Server, client: &Machine, root: &Handle, figures: &mut Figures) {
-    let mut one = open(client);
+fn big_file_over_nfs(server: &Server, way: &Way<'_>, root: &Handle, figures: &mut Figures) {
+    let mut one = way.open();
     let big = create(&mut one, root, "big");
     let data: Vec<u8> = (0..WRITE).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     let (cpu, begin) = (server.cpu(), Instant::now());
@@ -278,21 +371,15 @@ fn big_file_over_nfs(server: &Server, client: &Machine, root: &Handle, figures: 
     note(figures, "read 256 MiB", server.name, BIG, server.cpu().abs_diff(cpu), begin);
 }
 
-fn open(client: &Machine) -> Connection {
-    let mut connection = Connection::open(client, 2049);
-    connection.uid = UID;
-    connection
-}
-
 fn ask<T>(
-    connection: &mut Connection,
+    connection: &mut Connection<Wire>,
     args: &Args<'_>,
     read: impl FnOnce(&mut bramble::proto::xdr::Reader<'_>) -> T,
 ) -> T {
     connection.call(nfs3::PROGRAM, args.procedure() as u32, |out| args.encode(out), read)
 }
 
-fn create(connection: &mut Connection, root: &Handle, name: &str) -> Handle {
+fn create(connection: &mut Connection<Wire>, root: &Handle, name: &str) -> Handle {
     let with = SetAttributes { mode: Some(0o644), ..SetAttributes::default() };
     let at = Entry { directory: root, name: name.as_bytes() };
     let made = ask(connection, &Args::Create { at, how: Create::Unchecked(with) }, |r| {
@@ -302,7 +389,7 @@ fn create(connection: &mut Connection, root: &Handle, name: &str) -> Handle {
 }
 
 /// What a Linux client sends when a program makes a file, writes 4 KiB and closes it.
-fn small_files(connection: &mut Connection, root: &Handle, prefix: &str, count: u32) {
+fn small_files(connection: &mut Connection<Wire>, root: &Handle, prefix: &str, count: u32) {
     let data = [b'x'; 4096];
     for n in 0..count {
         let name = format!("{prefix}-{n}");
@@ -317,7 +404,11 @@ fn small_files(connection: &mut Connection, root: &Handle, prefix: &str, count: 
 }
 
 /// Sends `calls` calls, eight of them under way at any time, and checks that each is answered with success.
-fn in_flight(connection: &mut Connection, calls: u64, mut push: impl FnMut(&mut Connection, u64)) {
+fn in_flight(
+    connection: &mut Connection<Wire>,
+    calls: u64,
+    mut push: impl FnMut(&mut Connection<Wire>, u64),
+) {
     let mut sent = 0;
     for _ in 0..calls.min(8) {
         push(connection, sent);

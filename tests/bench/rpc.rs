@@ -18,21 +18,12 @@ use bramble::sim::net::{Machine, SERVER};
 
 /// The handle of what is exported as `export`.
 pub fn mount_root(client: &Machine, export: &str, port: u16) -> Handle {
-    let mut connection = Connection::open(client, port);
-    connection.call(
-        mount::PROGRAM,
-        1,
-        |out| Writer(out).opaque(export.as_bytes()),
-        |r| {
-            assert_eq!(r.u32().expect("a status"), 0, "the mount of {export} is refused");
-            Handle::from_slice(r.opaque(64).expect("a handle")).expect("at most 64 bytes")
-        },
-    )
+    Connection::open(client, port).mount(export)
 }
 
 /// A connection from a privileged port, as the kernel's client makes it.
-pub struct Connection {
-    pub stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    pub stream: S,
     pub uid: u32,
     xid: u32,
     out: Vec<u8>,
@@ -60,7 +51,27 @@ impl Connection {
             .expect("the server takes connections");
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Over something that is connected.
+    pub fn over(stream: S) -> Self {
         Self { stream, uid: 0, xid: std::process::id() << 12, out: Vec::new(), record: Vec::new() }
+    }
+
+    /// The handle of what is exported as `export`.
+    pub fn mount(&mut self, export: &str) -> Handle {
+        self.call(
+            mount::PROGRAM,
+            1,
+            |out| Writer(out).opaque(export.as_bytes()),
+            |r| {
+                assert_eq!(r.u32().expect("a status"), 0, "the mount of {export} is refused");
+                Handle::from_slice(r.opaque(64).expect("a handle")).expect("at most 64 bytes")
+            },
+        )
     }
 
     pub fn push(&mut self, program: u32, procedure: u32, args: impl FnOnce(&mut Vec<u8>)) {
@@ -74,7 +85,7 @@ impl Connection {
     }
 
     pub fn flush(&mut self) {
-        self.stream.write_all(&self.out).expect("the server reads");
+        self.stream.write_all(&self.out).and_then(|()| self.stream.flush()).expect("the server reads");
         self.out.clear();
     }
 

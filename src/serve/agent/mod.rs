@@ -20,7 +20,7 @@ mod door;
 mod pins;
 mod talk;
 pub mod tls;
-mod tunnel;
+pub mod tunnel;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 //! are carried between that and TLS. Who shows no right key has a connection like any other from that address: nothing that is
 //! encrypted is behind it.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
@@ -12,6 +14,7 @@ use tokio::net::UnixStream;
 use super::Shared;
 use super::talk::{Broken, Ended};
 use crate::proto::agent::tunnel::Key;
+use crate::serve::nfs;
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
 use crate::types::{Uid, limits};
@@ -19,23 +22,35 @@ use crate::types::{Uid, limits};
 /// Until either side is done.
 pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
-    mut stream: S,
+    stream: S,
     seat: &Seat,
     whose: Option<Uid>,
     mut stop: Stop,
 ) -> Result<Ended, Broken> {
+    tokio::select! {
+        () = stopped(&mut stop) => Ok("the server stops"),
+        ended = answer(&shared.nfs, stream, seat.ip, whose) => Ok(ended?),
+    }
+}
+
+/// Answers the calls that come by `stream` from the client at `ip`, as far as `whose` tunnel reaches, until either side is done; why
+/// it is over.
+pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    nfs: &Arc<nfs::Shared>,
+    mut stream: S,
+    ip: Ipv4Addr,
+    whose: Option<Uid>,
+) -> io::Result<&'static str> {
     let (mut here, there) = UnixStream::pair()?;
-    let Some(answering) = shared.nfs.answer_tunnel(there, seat.ip, whose) else {
+    let Some(answering) = nfs.answer_tunnel(there, ip, whose) else {
         return Ok("its client has too many connections to files");
     };
     let size = limits::TUNNEL_BUFFER;
     tokio::select! {
-        () = stopped(&mut stop) => Ok("the server stops"),
-        carried = copy_bidirectional_with_sizes(&mut stream, &mut here, size, size) => {
-            carried.map(|_| "its tunnel was closed").map_err(Broken::Io)
-        }
-        () = answering => Ok("its tunnel was closed"),
+        carried = copy_bidirectional_with_sizes(&mut stream, &mut here, size, size) => carried.map(drop)?,
+        () = answering => {}
     }
+    Ok("its tunnel was closed")
 }
 
 /// Whether `key` is that of `uid`, who is logged in at `seat`.
