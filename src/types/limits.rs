@@ -400,9 +400,10 @@ pub const IMAGE_MANIFEST: u64 = 16 * 1024;
 /// Pieces that a decoder hands on, in bytes; up to six are in memory.
 pub const UNPACKED_PIECE: usize = 256 * 1024;
 
-/// Memory that unpacking an .xz file on several processors may take, in bytes; with more, one has to do. The whole program is
-/// to stay below 64 MiB.
-pub const XZ_THREADS_MEMORY: u64 = 40 << 20;
+/// Memory that unpacking an .xz file on several processors may take, in bytes; where a block takes more, one processor unpacks
+/// it as it comes, and keeps its dictionary only. The whole program is to stay below 64 MiB, and an allocator may keep some of
+/// what was given back.
+pub const XZ_THREADS_MEMORY: u64 = 32 << 20;
 
 /// Longest index of an .xz file that is read for its size, in bytes: 60,000 blocks.
 pub const XZ_INDEX: u64 = 1 << 20;

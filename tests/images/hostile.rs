@@ -277,6 +277,15 @@ fn no_archive_eats_the_memory() {
     let (says, grew) = refused_apart(&packed(folder.path(), &members));
     assert!(says.starts_with("this is not the root of an operating system"), "{says}");
     assert!(grew < MOST, "{grew} bytes for a million links");
+
+    // Blocks as Raspberry Pi OS has them, with content that packs to a third.
+    sh(
+        folder.path(),
+        "od -An -tx1 -v < /dev/urandom | head -c 120M > large && tar -cf - large | xz -0 -T2 --block-size=24MiB > blocks.tar.xz && rm large",
+    );
+    let (says, grew) = refused_apart(&folder.path().join("blocks.tar.xz"));
+    assert!(says.starts_with("this is not the root of an operating system"), "{says}");
+    assert!(grew < MOST, "{grew} bytes for large blocks");
 }
 
 #[test]

@@ -268,3 +268,122 @@ fn pass_on(from: &mut dyn Read, mut sum: Option<&mut Sha256>, to: &SyncSender<Ve
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use liblzma::stream::Check;
+    use proptest::prelude::*;
+
+    use super::super::source::{Opened, open};
+    use super::*;
+
+    /// One stream of .xz, in blocks of `block` bytes.
+    fn xz(content: &[u8], block: u64) -> Vec<u8> {
+        let mut builder = MtStreamBuilder::new();
+        let stream =
+            builder.threads(1).block_size(block).preset(0).check(Check::Crc64).encoder().expect("right");
+        let mut packed = Vec::new();
+        liblzma::read::XzEncoder::new_stream(content, stream).read_to_end(&mut packed).expect("packed");
+        packed
+    }
+
+    /// What comes out before the end, and how it ends, with `available` bytes of memory.
+    fn unpacked(packed: &[u8], available: u64) -> (Vec<u8>, Result<Sums, String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("packed.xz");
+        std::fs::write(&path, packed).expect("written");
+        let Opened::File(source) = open(path.to_str().expect("UTF-8")).expect("opened") else {
+            unreachable!("it is a file")
+        };
+        let both = Sums { file: Some([0; 32]), content: Some([0; 32]) };
+        let mut content = source.unpack(both, available, &Task::unwatched()).expect("begun");
+        let mut out = Vec::new();
+        let end = content.read_to_end(&mut out).map_err(|error| error.to_string());
+        (out, end.and_then(|_| content.finish().map_err(|error| error.to_string())))
+    }
+
+    fn sum(bytes: &[u8]) -> Option<[u8; 32]> {
+        Some(Sha256::digest(bytes).into())
+    }
+
+    /// Bytes that pack to a half or so, with long runs that pack to nothing.
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let run = (any::<u32>(), 1_usize..60_000, any::<bool>());
+        proptest::collection::vec(run, 1..24).prop_map(|runs| {
+            let bytes = runs.into_iter().flat_map(|(seed, len, same)| {
+                let mut state = seed | 1;
+                (0..len).map(move |_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if same { 7 } else { (state >> 28) as u8 }
+                })
+            });
+            bytes.collect()
+        })
+    }
+
+    /// From memory for all blocks at once down to memory for none of them.
+    fn memory() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(512_u64 << 20), Just(8 << 20), Just(3 << 20), Just(2 << 20), Just(1 << 20)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+
+        /// Blocks of any size, streams one behind the other: the content is the same, whatever memory there is.
+        #[test]
+        fn blocks_of_any_size_are_what_was_packed(
+            streams in proptest::collection::vec((content(), 4096_u64..900_000), 1..3),
+            padding in 0_usize..4,
+            available in memory(),
+        ) {
+            let (mut packed, mut plain) = (Vec::new(), Vec::new());
+            for (content, block) in &streams {
+                packed.extend(xz(content, *block));
+                packed.resize(packed.len() + padding * 4, 0);
+                plain.extend(content);
+            }
+            let (out, end) = unpacked(&packed, available);
+            prop_assert!(out == plain, "{} bytes of {}", out.len(), plain.len());
+            prop_assert_eq!(end, Ok(Sums { file: sum(&packed), content: sum(&plain) }));
+        }
+
+        /// Damage is told of in the same words, and what came before it is right.
+        #[test]
+        fn damage_is_the_same_whatever_memory_there_is(
+            content in content(),
+            block in 4096_u64..300_000,
+            place in 0.05_f64..0.95,
+            available in memory(),
+        ) {
+            let mut packed = xz(&content, block);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "within the file")]
+            let at = (packed.len() as f64 * place) as usize;
+            // Of the first block's header the memory it takes is known before; that is refused elsewhere.
+            let at = at.max(40).min(packed.len() - 13);
+            packed[at] ^= 0x20;
+            let (out, end) = unpacked(&packed, available);
+            prop_assert!(content.starts_with(&out), "{} bytes of {}", out.len(), content.len());
+            let message = end.expect_err("damaged");
+            prop_assert!(["lzma data error", "format not recognized", "corrupt xz stream"].contains(&message.as_str()), "{message}");
+        }
+    }
+
+    #[test]
+    fn whoever_goes_away_ends_the_decoder() {
+        let content = vec![5; 40 << 20];
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("packed.xz");
+        std::fs::write(&path, xz(&content, 1 << 20)).expect("written");
+        let Opened::File(source) = open(path.to_str().expect("UTF-8")).expect("opened") else {
+            unreachable!("it is a file")
+        };
+        let mut unpacked = source.unpack(Sums::default(), 512 << 20, &Task::unwatched()).expect("begun");
+        unpacked.read_exact(&mut [0; 1000]).expect("it has begun");
+        drop(unpacked);
+        // Its file is closed, so the thread and its buffers are gone.
+        let open = std::fs::read_dir("/proc/self/fd")
+            .expect("Linux")
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        assert!(!open.collect::<Vec<_>>().contains(&path));
+    }
+}

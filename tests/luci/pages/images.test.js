@@ -287,6 +287,6 @@ test('a version is sent to the browser as it is packed, and rpcd lets nothing el
 	const { runs } = guard('administrator');
 
 	assert.ok(runs(sent.command) && !guard('teacher').runs(sent.command));
-	for (const command of [ '/usr/bin/bramble', '/usr/bin/bramble image export sample /mnt/x', '/usr/bin/bramble image export -- sample /mnt/x', '/usr/bin/bramble --socket /tmp/x image export -- sample -', '/bin/sh -c id -' ])
+	for (const command of [ '/usr/bin/bramble', '/usr/bin/bramble image export sample /mnt/x', '/usr/bin/bramble image export sample /mnt/x-', '/usr/bin/bramble image export -- sample /mnt/x', '/usr/bin/bramble --socket /tmp/x image export -- sample -', '/bin/sh -c id -' ])
 		assert.ok(!runs(command), command);
 });
