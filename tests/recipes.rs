@@ -325,6 +325,8 @@ fn people_of_the_server_log_in_through_the_stacks_of_each_release() {
             "-> ../bramble-agent.service",
             "{release:?}"
         );
+        let homes = tree.shown("etc/systemd/system/home-.mount.d/bramble.conf");
+        assert!(homes.contains("\nAfter=bramble-agent.service\n"), "{release:?}: {homes}");
     }
 }
 

@@ -185,6 +185,14 @@ const PEOPLE: &[Rule] = &[
         why: "it starts with the client",
     },
     Rule {
+        does: Does::Write {
+            path: "etc/systemd/system/home-.mount.d/bramble.conf",
+            needs: "lib/systemd",
+            text: |_| Some(HOMES.to_owned()),
+        },
+        why: "homes are written through the agent, so they go before it does",
+    },
+    Rule {
         does: Does::Edit { path: "etc/pam.d/common-auth", edit: |text, _| stacks::auth(text) },
         why: "passwords are checked by the server",
     },
@@ -220,6 +228,15 @@ const MODE: &[Rule] = &[
     },
     Rule { does: Does::Arrange(modes::arrange), why: "the mode of this client" },
 ];
+
+/// For every mount below `/home` (systemd.unit(5): a name that ends with a dash is the beginning of others). Orders count backwards
+/// when a client ends: people, then what they had mounted, then the agent that it is mounted through.
+const HOMES: &str = "\
+# Written at boot by bramble-agent.
+[Unit]
+After=bramble-agent.service
+Before=systemd-user-sessions.service
+";
 
 /// Before anybody is let in, and until everybody is out.
 const SERVICE: &str = "\

@@ -113,6 +113,12 @@ fn home(guest: &mut Guest) {
     assert_eq!(guest.output("cmp .profile /etc/skel/.profile && findmnt -n -o FSTYPE /home/anna"), "nfs");
     let cache = guest.output("findmnt -n -o FSTYPE /home/anna/.cache");
     assert_eq!(cache, "tmpfs", "caches stay on the client");
+    let source = guest.output("findmnt -n -o SOURCE /home/anna");
+    assert_eq!(source, "127.0.0.1:/home/anna", "through the agent, encrypted");
+    // What is mounted through it goes before it, and after the people, when the client ends.
+    for (unit, order) in [("bramble-agent", "After"), ("systemd-user-sessions", "Before")] {
+        guest.output(&format!("systemctl show -p {order} home-anna.mount | grep -w {unit}.service"));
+    }
 }
 
 fn assert_groups(groups: &str) {
