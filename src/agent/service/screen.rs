@@ -27,8 +27,11 @@ const WAYVNC: &str = "wayvnc";
 /// Folder for the socket.
 const FOLDER: &str = "/run/bramble/screen";
 
-/// How long wayvnc may take to make its socket, and the server to say that somebody waits.
-const STARTED_WITHIN: Duration = Duration::from_secs(5);
+/// How long wayvnc may take to make its socket. Five seconds were too short for a busy machine; the server waits for twelve.
+const STARTED_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long the server may take to say that somebody waits.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the sign is shown anew: the first may have been closed.
 const SIGN_EVERY: Duration = Duration::from_mins(2);
@@ -108,8 +111,8 @@ fn announce(server: &Server, ticket: Label) -> Result<Connection, String> {
     let failed = |error: io::Error| format!("the server does not take the screen: {error}");
     connection.send(&ToServer::Screen { ticket }).map_err(failed)?;
     let begin = Instant::now();
-    while begin.elapsed() < STARTED_WITHIN {
-        connection.wait(None, STARTED_WITHIN.saturating_sub(begin.elapsed())).map_err(failed)?;
+    while begin.elapsed() < TAKEN_WITHIN {
+        connection.wait(None, TAKEN_WITHIN.saturating_sub(begin.elapsed())).map_err(failed)?;
         if connection.receive().map_err(failed)?.iter().any(|message| matches!(message, ToAgent::Screen)) {
             return Ok(connection);
         }
