@@ -366,7 +366,9 @@ impl Catalogues {
             let mut one = before.lists.iter().find(|kept| kept.source == source).cloned().unwrap_or_default();
             match self.read(&source, task) {
                 Ok(list) => {
-                    says.push(format!("`{source}` has {} operating systems", list.entries.len()));
+                    let offered = list.entries.len();
+                    let systems = if offered == 1 { "operating system" } else { "operating systems" };
+                    says.push(format!("`{source}` has {offered} {systems}"));
                     one.read_at = Moment::from(SystemTime::now());
                     (one.error, one.left_out, one.entries) = (None, list.left_out, list.entries);
                 }
