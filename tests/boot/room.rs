@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use bramble::sim::net::{Lab, Machine};
+use bramble::sim::net::{Lab, Machine, PREFIX, Segment};
 use bramble::types::MacAddr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -65,6 +65,7 @@ pub fn needs(name: &str, test: impl FnOnce()) {
 
 pub struct Room {
     lab: Lab,
+    lan: Segment,
     server: Machine,
     work: tempfile::TempDir,
     daemon: Child,
@@ -129,7 +130,7 @@ impl Room {
         )
         .expect("a file");
         let daemon = serve(&server, work.path());
-        let room = Self { lab, server, work, daemon };
+        let room = Self { lab, lan, server, work, daemon };
         room.wait_until_ready();
         room
     }
@@ -255,6 +256,18 @@ impl Room {
                 work: self.work.path(),
             },
         )
+    }
+
+    /// The machine that Bramble runs on.
+    pub fn server(&self) -> &Machine {
+        &self.server
+    }
+
+    /// One more machine on the network, with this address.
+    pub fn neighbour(&mut self, ip: Ipv4Addr) -> Machine {
+        let machine = self.lab.client(&self.lan, MacAddr::new([0x02, 0, 0, 0, 0, 9])).expect("a machine");
+        machine.address("eth0", ip, PREFIX).expect("an address");
+        machine
     }
 
     /// What `bramble exports` prints for a machine that has the images in `folder`.

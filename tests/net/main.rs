@@ -36,3 +36,4 @@ mod strangers;
 mod tftp;
 mod timeline;
 mod verdicts;
+mod viewer;

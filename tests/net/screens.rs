@@ -1,5 +1,5 @@
 //! A teacher looks at a client's screen: a real agent in a tree of its own, a stand-in for wayvnc on the client, and a small
-//! VNC program of this test's own at another seat. Needs root: the agent works for people other than itself.
+//! VNC program ([`crate::viewer`]) at another seat. With the real wayvnc: `tests/boot-desktop`. Needs root: the agent works for people other than itself.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
@@ -7,20 +7,20 @@
 )]
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use bramble::proto::rfb;
 use bramble::sim::net::{Machine, SERVER};
 use bramble::sim::pi::{Options, Up};
 use serde_json::Value;
 
 use crate::classroom::{boot, classroom};
 use crate::harness::{cannot_run, isolated, program};
+use crate::viewer::look;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -143,38 +143,6 @@ fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// What a VNC program does up to the first picture; the name of the screen, or why there is none.
-fn look(machine: &Machine, at: SocketAddrV4, password: &str) -> io::Result<(TcpStream, String)> {
-    let mut stream = machine.run(|| TcpStream::connect(at))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut said = [0; 12];
-    stream.read_exact(&mut said)?;
-    assert_eq!(&said, b"RFB 003.008\n");
-    stream.write_all(b"RFB 003.008\n")?;
-    let mut kinds = [0; 2];
-    stream.read_exact(&mut kinds)?;
-    assert_eq!(kinds, [1, 2], "a password, and nothing else");
-    stream.write_all(&[2])?;
-    let mut challenge = [0; 16];
-    stream.read_exact(&mut challenge)?;
-    stream.write_all(&rfb::response(&challenge, password))?;
-    let mut number = [0; 4];
-    stream.read_exact(&mut number)?;
-    if number != [0; 4] {
-        stream.read_exact(&mut number)?;
-        let mut why = vec![0; u32::from_be_bytes(number) as usize];
-        stream.read_exact(&mut why)?;
-        return Err(io::Error::other(String::from_utf8_lossy(&why).into_owned()));
-    }
-    stream.write_all(&[1])?;
-    let mut screen = [0; 24];
-    stream.read_exact(&mut screen)?;
-    let [.., a, b, c, d] = screen;
-    let mut name = vec![0; u32::from_be_bytes([a, b, c, d]) as usize];
-    stream.read_exact(&mut name)?;
-    Ok((stream, String::from_utf8(name).expect("text")))
-}
-
 /// Whether the other side hangs up.
 fn ends(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_))
@@ -247,8 +215,9 @@ fn a_teacher_looks_at_a_screen_through_the_router_and_the_pupil_is_told() {
         assert!(look(stranger, at, password).is_err(), "not from where it was asked for");
         let why = look(teacher, at, "wrong").expect_err("wrong").to_string();
         assert_eq!(why, "that is not the password of this screen");
-        let (mut view, name) = look(teacher, at, password).expect("let in");
-        assert_eq!(name, "fake");
+        let seen = look(teacher, at, password).expect("let in");
+        assert_eq!((seen.name.as_str(), seen.width, seen.height), ("fake", 640, 480));
+        let mut view = seen.stream;
         // More than fits anywhere on the way, both ways at once.
         let picture: Vec<u8> = (0..3_000_000_u32).map(|n| b'a' + (n % 26) as u8).collect();
         let mut writer = view.try_clone().expect("a stream");
@@ -287,7 +256,8 @@ fn a_teacher_looks_at_a_screen_through_the_router_and_the_pupil_is_told() {
             });
             let port = opened["port"].as_u64().and_then(|n| n.try_into().ok()).expect("a port");
             let at = SocketAddrV4::new(SERVER, port);
-            let (mut view, _) = look(teacher, at, opened["password"].as_str().expect("one")).expect("let in");
+            let mut view =
+                look(teacher, at, opened["password"].as_str().expect("one")).expect("let in").stream;
             end();
             assert!(ends(&mut view));
         };

@@ -22,8 +22,8 @@ const DRAWN: Duration = Duration::from_secs(3);
 
 #[test]
 #[ignore = "it needs a desktop system, which tests/boot-desktop makes"]
-fn desktop_people_log_in_at_a_greeter() {
-    needs("desktop_people_log_in_at_a_greeter", || {
+fn people_log_in_at_a_greeter() {
+    needs("people_log_in_at_a_greeter", || {
         let room = Room::open(&["lab-01"]);
         let first = room.add_account("berta", &["--quota", "32M", "--full-name", "Berta Beck"]);
         let initrd = made().join("tiny.gz");
@@ -84,7 +84,7 @@ fn desktop_people_log_in_at_a_greeter() {
 }
 
 /// Waits until a command succeeds in the guest.
-fn wait(guest: &mut Guest, command: &str, file: &str) {
+pub fn wait(guest: &mut Guest, command: &str, file: &str) {
     let begin = Instant::now();
     while guest.run(&format!("{command}{file} >/dev/null 2>&1")).1 != 0 {
         if begin.elapsed() > PATIENCE {
@@ -108,14 +108,14 @@ fn questions(guest: &mut Guest) -> u32 {
 }
 
 /// Types a line at the greeter, when it had time to draw what it was asked to.
-fn type_in(guest: &mut Guest, text: &str) {
+pub fn type_in(guest: &mut Guest, text: &str) {
     std::thread::sleep(DRAWN);
     let screen = "export DISPLAY=:0 XAUTHORITY=/var/run/lightdm/root/:0";
     guest.output(&format!("{screen}; xdotool type --delay 50 '{text}' && xdotool key Return"));
 }
 
 /// The same, and waits for the next question.
-fn answer(guest: &mut Guest, text: &str) {
+pub fn answer(guest: &mut Guest, text: &str) {
     let before = questions(guest);
     type_in(guest, text);
     let begin = Instant::now();
