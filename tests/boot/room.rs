@@ -258,11 +258,6 @@ impl Room {
         )
     }
 
-    /// The machine that Bramble runs on.
-    pub fn server(&self) -> &Machine {
-        &self.server
-    }
-
     /// One more machine on the network, with this address.
     pub fn neighbour(&mut self, ip: Ipv4Addr) -> Machine {
         let machine = self.lab.client(&self.lan, MacAddr::new([0x02, 0, 0, 0, 0, 9])).expect("a machine");
