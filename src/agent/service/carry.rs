@@ -44,7 +44,11 @@ pub fn carry<L: Read + Write + AsFd>(
         of_here.set(PollFlags::POLLOUT, !waiting.is_empty());
         {
             let mut fds = [PollFd::new(server.socket(), of_server), PollFd::new(here.as_fd(), of_here)];
-            let timeout = if more { Duration::ZERO } else { every.saturating_sub(last.elapsed()) };
+            let timeout = if more && waiting.is_empty() {
+                Duration::ZERO
+            } else {
+                every.saturating_sub(last.elapsed())
+            };
             match poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),

@@ -351,6 +351,25 @@ impl Connection {
         Ok(Self { tcp, tls, inbox: Inbox::default() })
     }
 
+    /// Has it carry something else than messages: says `what`, and waits at most `within` for `taken`, the last message. `None` if
+    /// that has not come.
+    pub fn becomes(
+        mut self,
+        what: &ToServer,
+        taken: impl Fn(&ToAgent) -> bool,
+        within: Duration,
+    ) -> io::Result<Option<Self>> {
+        self.send(what)?;
+        let begin = Instant::now();
+        while let Some(left) = within.checked_sub(begin.elapsed()) {
+            self.wait(None, left)?;
+            if self.receive()?.iter().any(&taken) {
+                return Ok(Some(self));
+            }
+        }
+        Ok(None)
+    }
+
     pub fn send(&mut self, message: &ToServer) -> io::Result<()> {
         let frame = encode(message).map_err(io::Error::other)?;
         self.write(&frame)

@@ -107,17 +107,12 @@ impl Shown {
 
 /// A connection for this screen; the server waits for it.
 fn announce(server: &Server, ticket: Label) -> Result<Connection, String> {
-    let mut connection = Connection::open(server).map_err(|error| chain(&error))?;
-    let failed = |error: io::Error| format!("the server does not take the screen: {error}");
-    connection.send(&ToServer::Screen { ticket }).map_err(failed)?;
-    let begin = Instant::now();
-    while begin.elapsed() < TAKEN_WITHIN {
-        connection.wait(None, TAKEN_WITHIN.saturating_sub(begin.elapsed())).map_err(failed)?;
-        if connection.receive().map_err(failed)?.iter().any(|message| matches!(message, ToAgent::Screen)) {
-            return Ok(connection);
-        }
-    }
-    Err("the server does not take the screen".to_owned())
+    let connection = Connection::open(server).map_err(|error| chain(&error))?;
+    let taken = |message: &ToAgent| matches!(message, ToAgent::Screen);
+    connection
+        .becomes(&ToServer::Screen { ticket }, taken, TAKEN_WITHIN)
+        .map_err(|error| format!("the server does not take the screen: {error}"))?
+        .ok_or_else(|| "the server does not take the screen".to_owned())
 }
 
 /// wayvnc as the person whose screen it is; it ends with this, and its folder goes.

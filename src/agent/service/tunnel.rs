@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -162,21 +162,16 @@ fn has_hung_up(here: &TcpStream) -> bool {
 
 /// A connection to the server that it has let in.
 fn knock(server: &Server, kept: &Kept) -> io::Result<Connection> {
-    let mut connection = Connection::open(server).map_err(io::Error::other)?;
-    connection.send(&ToServer::Tunnel { uid: kept.uid, key: kept.key })?;
-    let begin = Instant::now();
-    while let Some(left) = LET_IN_WITHIN.checked_sub(begin.elapsed()) {
-        connection.wait(None, left)?;
-        if connection.receive()?.iter().any(|message| matches!(message, ToAgent::Tunnel)) {
-            return Ok(connection);
-        }
-    }
-    Err(io::ErrorKind::TimedOut.into())
+    let connection = Connection::open(server).map_err(io::Error::other)?;
+    let taken = |message: &ToAgent| matches!(message, ToAgent::Tunnel);
+    let shown = ToServer::Tunnel { uid: kept.uid, key: kept.key };
+    connection.becomes(&shown, taken, LET_IN_WITHIN)?.ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::time::Instant;
 
     use super::super::link::tests::{Fake, Tls, hear, say};
     use super::*;
