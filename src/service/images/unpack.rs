@@ -347,22 +347,31 @@ mod tests {
             prop_assert_eq!(end, Ok(Sums { file: Some(sum(&packed)), content: Some(sum(&plain)) }));
         }
 
-        /// Damage is told of in the same words, and what came before it is right.
+        /// Damage is an error in words of the decoder, and the stream before it is right. Of the stream it is in, bytes may
+        /// have come that were never packed: what tells is the sum at the end of a block.
         #[test]
-        fn damage_is_the_same_whatever_memory_there_is(
+        fn damage_is_found_whatever_memory_there_is(
+            before in content(),
             content in content(),
             block in 4096_u64..300_000,
             percent in 5_usize..95,
             available in memory(),
         ) {
-            let mut packed = xz(&content, block);
+            let mut damaged = xz(&content, block);
             // Of the first block's header the memory it takes is known before; that is refused elsewhere.
-            let at = (packed.len() * percent / 100).max(40).min(packed.len() - 13);
-            packed[at] ^= 0x20;
+            let at = (damaged.len() * percent / 100).max(40).min(damaged.len() - 13);
+            damaged[at] ^= 0x20;
+            let packed = [xz(&before, block), damaged].concat();
             let (out, end) = unpacked(&packed, available);
-            prop_assert!(content.starts_with(&out), "{} bytes of {}", out.len(), content.len());
-            let message = end.expect_err("damaged");
-            prop_assert!(["lzma data error", "format not recognized", "corrupt xz stream"].contains(&message.as_str()), "{message}");
+            prop_assert!(out.starts_with(&before), "{} bytes, {} before the damage", out.len(), before.len());
+            match end {
+                Err(message) => {
+                    let words = ["lzma data error", "format not recognized", "corrupt xz stream", "premature eof"];
+                    prop_assert!(words.contains(&message.as_str()), "{message}");
+                }
+                // A chunk may end in a bit or two that stand for nothing.
+                Ok(sums) => prop_assert_eq!(sums.content, Some(sum(&[before, content].concat()))),
+            }
         }
     }
 
