@@ -330,7 +330,7 @@ fn people_of_the_server_log_in_through_the_stacks_of_each_release() {
     }
 }
 
-/// The stock desktop of each release, as far as modes look at it.
+/// The desktop of each release, as far as modes look at it, as `raspi-config` leaves it: it logs the image's own user in.
 fn desktop(tree: &Tree, browser: &str, shell: &str) {
     tree.file("usr/sbin/lightdm", "");
     tree.file(&format!("usr/bin/{browser}"), "");
@@ -585,12 +585,31 @@ fn in_an_exam_nobody_of_the_image_logs_in() {
         tree.bootstrapped(&used(SeatUse::Exam));
         assert_eq!(tree.everything(), once, "twice is once");
     }
+}
+
+#[test]
+fn whom_the_image_logs_in_by_itself_is_logged_in_in_its_own_mode_alone() {
     let login = Tree::new(Release::Trixie);
     users(&login);
     desktop(&login, "chromium", "labwc");
-    let before = login.shown("etc/lightdm/lightdm.conf");
-    login.bootstrapped(&personality());
-    assert_eq!(login.shown("etc/lightdm/lightdm.conf"), before, "people who log in do as the image has it");
+    let shadow = login.shown("etc/shadow");
+    login.bootstrapped(&used(SeatUse::Login));
+    login.assert(&[
+        ("etc/lightdm/lightdm.conf", NO_AUTOLOGIN),
+        ("etc/systemd/system/getty@tty1.service.d/autologin.conf", "(nothing)"),
+        ("etc/shadow", &shadow),
+    ]);
+    let image = Tree::new(Release::Trixie);
+    users(&image);
+    desktop(&image, "chromium", "labwc");
+    let before = image.shown("etc/lightdm/lightdm.conf");
+    image.bootstrapped(&used(SeatUse::Image));
+    image.bootstrapped(&Personality { maintenance: true, ..used(SeatUse::Login) });
+    image.assert(&[
+        ("etc/lightdm/lightdm.conf", &before),
+        ("etc/systemd/system/getty@tty1.service.d/autologin.conf", "[Service]\n"),
+        ("etc/shadow", &shadow),
+    ]);
 }
 
 /// A release that came after this program is treated like Raspberry Pi OS, as far as its files are known.

@@ -1,10 +1,12 @@
-//! What a client is changed to for the way it is used ([`SeatUse`]): guests, kiosks, exams.
+//! What a client is changed to for the way it is used ([`SeatUse`]): people, guests, kiosks, exams.
 //!
 //! | mode | desktop | text console |
 //! |---|---|---|
 //! | guest | LightDM logs the guest in, into the image's own session | the first console does |
 //! | kiosk | LightDM logs the guest in, into a session of ours with a browser and nothing else | a sentence |
-//! | exam | nobody is logged in by itself, and the image's own users are locked | the same |
+//! | login | nobody is logged in by itself | the same |
+//! | exam | the same, and the image's own users are locked | the same |
+//! | image | as the image has it, but for its first-boot wizard | the same |
 //!
 //! The guest is a user of the client alone, whom no server knows: [`service`](super::service) gives them a home in memory
 //! and wipes it. Everything here is a function of the tree and the personality; what is written is in the overlay.
@@ -87,11 +89,16 @@ impl Client<'_> {
     pub fn has_guests(&self) -> bool {
         matches!(self.personality.used, SeatUse::Guest { .. } | SeatUse::Kiosk { .. })
     }
+
+    /// Whether somebody may be logged in by the image. Whoever changes an image needs it as it is.
+    fn is_as_its_image(&self) -> bool {
+        self.personality.used == SeatUse::Image || self.personality.maintenance
+    }
 }
 
 /// `lightdm.conf`, or a file beside it, without what would log somebody else in.
 pub fn lightdm(text: &str, client: &Client<'_>) -> String {
-    if client.personality.used == SeatUse::Login {
+    if client.is_as_its_image() {
         return text.to_owned();
     }
     let mut edited = String::new();
@@ -109,8 +116,11 @@ pub fn lightdm(text: &str, client: &Client<'_>) -> String {
 /// Everything of a mode that is not an edit of a file whose rules others share.
 pub fn arrange(root: &Root, client: &Client<'_>) -> Arranged {
     let mut arranged = Arranged::default();
+    if client.is_as_its_image() {
+        return arranged;
+    }
     match &client.personality.used {
-        SeatUse::Login => return arranged,
+        SeatUse::Login | SeatUse::Image => {}
         SeatUse::Exam => lock(root, &mut arranged),
         SeatUse::Guest { .. } => {
             guest(root, &mut arranged);

@@ -265,7 +265,7 @@ pub const METHODS: &[Method] = &[
             must(
                 "mode",
                 Kind::Text,
-                "give `login`, `guest`, `kiosk` or `exam`; for a client also `room`, as its room",
+                "give `login`, `guest`, `kiosk`, `exam` or `image`; for a client also `room`, as its room",
             ),
             may("room", Kind::Text, "how the clients of this room are used"),
             may("client", Kind::Text, "or how this client is used, whatever its room says"),

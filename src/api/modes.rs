@@ -39,7 +39,7 @@ impl Api {
             let option = match mode {
                 Mode::Guest => "guest_time",
                 Mode::Kiosk => "kiosk_idle",
-                Mode::Login | Mode::Exam => return Err(not_for("minutes", mode)),
+                Mode::Login | Mode::Exam | Mode::Image => return Err(not_for("minutes", mode)),
             };
             edits.push(one(option, minutes.to_string()));
         }
@@ -125,7 +125,7 @@ impl Api {
                 };
                 format!("Only those who take part can log in from now on; others are logged out. {when}{own}")
             }
-            Mode::Login | Mode::Guest | Mode::Kiosk => when,
+            Mode::Login | Mode::Guest | Mode::Kiosk | Mode::Image => when,
         };
         ModeSet { mode, says, restart }
     }

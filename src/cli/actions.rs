@@ -85,7 +85,7 @@ pub enum RoomCommand {
         #[command(flatten)]
         how: How,
     },
-    /// How the clients of a room are used: by people who log in, by guests, as kiosks, in an exam
+    /// How the clients of a room are used: by people who log in, by guests, as kiosks, in an exam, as the image has it
     Mode(super::modes::RoomMode),
     /// Which screens are looked at; or allow and forbid that in a room
     Screen(super::modes::RoomScreen),

@@ -15,7 +15,7 @@ use crate::types::{Mode, RoomName};
 #[derive(Debug, Args)]
 pub struct RoomMode {
     room: RoomName,
-    /// login, guest, kiosk or exam
+    /// login, guest, kiosk, exam or image
     mode: Mode,
     /// How long a guest may stay, or after how long without a key a kiosk begins anew; 0 for no limit
     #[arg(long)]
@@ -38,7 +38,7 @@ pub struct RoomMode {
 pub struct ClientMode {
     /// Hardware address, name or IP address
     client: String,
-    /// login, guest, kiosk or exam; or room, to be used as its room is
+    /// login, guest, kiosk, exam or image; or room, to be used as its room is
     mode: String,
     /// What it shows as a kiosk; `none` for the page of its room
     #[arg(long, value_name = "URL")]

@@ -68,6 +68,7 @@ impl Config {
         match own.and_then(|client| client.mode).unwrap_or(room.mode) {
             Mode::Login => SeatUse::Login,
             Mode::Exam => SeatUse::Exam,
+            Mode::Image => SeatUse::Image,
             Mode::Guest => SeatUse::Guest { minutes: room.guest_minutes },
             Mode::Kiosk => {
                 match own.and_then(|client| client.kiosk_page.as_ref()).or(room.kiosk_page.as_ref()) {
@@ -201,6 +202,7 @@ mod tests {
             ),
             client(4, "\toption room 'lab'\n\toption mode 'login'\n"),
             client(5, ""),
+            client(6, "\toption room 'lab'\n\toption mode 'image'\n"),
         ];
         let config = load(&text.concat()).expect("no problems");
         let kiosk = |page: &str| SeatUse::Kiosk { page: page.parse().expect("a page"), idle_minutes: 10 };
@@ -210,6 +212,7 @@ mod tests {
             kiosk("https://b.example/"),
             SeatUse::Login,
             SeatUse::Login,
+            SeatUse::Image,
             SeatUse::Login,
         ];
         for (n, expected) in (1..).zip(expected) {
@@ -254,7 +257,7 @@ mod tests {
             (client(1, "\toption mode 'exam'\n"),
              "bramble:5:14: @client[0].name: an exam is to be held at `lab-01` and nobody takes part; add `list exam_class` or `list exam_account` to its room"),
             ("config room 'lab'\n\toption mode 'party'\n".to_owned(),
-             "bramble:4:14: lab.mode: `party` is not one of the choices; write `login` or `guest` or `kiosk` or `exam`"),
+             "bramble:4:14: lab.mode: `party` is not one of the choices; write `login` or `guest` or `kiosk` or `exam` or `image`"),
         ];
         for (text, expected) in rows {
             assert_eq!(load(&text).expect_err("a problem").trim(), expected);

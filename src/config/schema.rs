@@ -654,7 +654,7 @@ pub const SECTIONS: &[SectionSpec] = {
         list("groups", Kind::OneOf(DEVICE_GROUPS), Unset, Touches::People,
             "Devices that people may use, by their groups; all of them but `input` if left out, none with `none`. Whoever is in `input` reads all keys typed at the client, also the passwords of others; a desktop does not need it."),
         option("mode", Kind::OneOf(&Mode::WORDS), Value("login"), Touches::People,
-            "How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam); clients take it over at their next start, who may log in changes at once."),
+            "How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam), as the image has it, also where it logs somebody in by itself (image); clients take it over at their next start, who may log in changes at once."),
         option("guest_time", MINUTES, Value("0"), Touches::Clients,
             "Minutes after which a guest is logged out and everything of theirs is gone; 0 for no limit."),
         option("kiosk_url", Kind::Page, Unset, Touches::Clients,

@@ -1,4 +1,4 @@
-//! How a client is used: by people with a name, by guests, as a kiosk, in an exam.
+//! How a client is used: by people with a name, by guests, as a kiosk, in an exam, or as its image has it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +20,13 @@ pub enum Mode {
     Kiosk,
     /// As [`Self::Login`], for a named set of people.
     Exam,
+    /// As [`Self::Login`], but whom the image logs in by itself it goes on to log in.
+    Image,
 }
 
 impl Mode {
-    pub const ALL: [Self; 4] = [Self::Login, Self::Guest, Self::Kiosk, Self::Exam];
-    pub const WORDS: [&str; 4] = ["login", "guest", "kiosk", "exam"];
+    pub const ALL: [Self; 5] = [Self::Login, Self::Guest, Self::Kiosk, Self::Exam, Self::Image];
+    pub const WORDS: [&str; 5] = ["login", "guest", "kiosk", "exam", "image"];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Mode {
             Self::Guest => "guest",
             Self::Kiosk => "kiosk",
             Self::Exam => "exam",
+            Self::Image => "image",
         }
     }
 }
@@ -44,7 +47,7 @@ impl fmt::Display for Mode {
 
 /// The text was no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a way to use a client; there are `login`, `guest`, `kiosk` and `exam`")]
+#[error("`{0}` is not a way to use a client; there are `login`, `guest`, `kiosk`, `exam` and `image`")]
 pub struct BadMode(String);
 
 impl FromStr for Mode {
@@ -72,6 +75,7 @@ pub enum SeatUse {
         idle_minutes: u32,
     },
     Exam,
+    Image,
 }
 
 impl SeatUse {
@@ -81,6 +85,7 @@ impl SeatUse {
             Self::Guest { .. } => Mode::Guest,
             Self::Kiosk { .. } => Mode::Kiosk,
             Self::Exam => Mode::Exam,
+            Self::Image => Mode::Image,
         }
     }
 }
@@ -97,7 +102,7 @@ mod tests {
         }
         assert_eq!(
             "Kiosk".parse::<Mode>().expect_err("not a word").to_string(),
-            "`Kiosk` is not a way to use a client; there are `login`, `guest`, `kiosk` and `exam`"
+            "`Kiosk` is not a way to use a client; there are `login`, `guest`, `kiosk`, `exam` and `image`"
         );
         let kiosk = SeatUse::Kiosk { page: PageUrl::EXAMPLE.parse().expect("a page"), idle_minutes: 10 };
         let text = r#"{"kiosk":{"page":"https://library.example/","idle_minutes":10}}"#;

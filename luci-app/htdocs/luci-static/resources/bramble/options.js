@@ -116,7 +116,7 @@ const CHOICES = {
 	'no': _('nobody logs in'), 'names': _('names are kept'), 'passwords': _('log-ins go on'),
 	'mon': _('Monday'), 'tue': _('Tuesday'), 'wed': _('Wednesday'), 'thu': _('Thursday'), 'fri': _('Friday'), 'sat': _('Saturday'), 'sun': _('Sunday'),
 	'shutdown': _('shut down'), 'reboot': _('restart'), 'logout': _('log everybody out'),
-	'login': _('people who log in'), 'guest': _('guests without a name'), 'kiosk': _('whoever comes by: one page'), 'exam': _('those in an exam'),
+	'login': _('people who log in'), 'guest': _('guests without a name'), 'kiosk': _('whoever comes by: one page'), 'exam': _('those in an exam'), 'image': _('whom the image logs in by itself, and people who log in'),
 	'nobody': _('nobody'), 'teachers': _('teachers'), 'everybody': _('everybody')
 };
 

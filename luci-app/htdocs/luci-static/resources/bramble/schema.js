@@ -99,7 +99,7 @@ return baseclass.extend({
 			{ name: 'class', kind: 'class_name', says: _('name of a class'), list: true, example: 'class-7b', help: _('Classes whose members may log in here, besides teachers; everybody if left out.') },
 			{ name: 'sudo', kind: 'choice', choices: [ 'nobody', 'teachers', 'everybody' ], default: 'nobody', help: _('Who becomes root with their own password.') },
 			{ name: 'groups', kind: 'choice', choices: [ 'audio', 'video', 'render', 'input', 'plugdev', 'netdev', 'dialout', 'gpio', 'i2c', 'spi', 'none' ], list: true, help: _('Devices that people may use, by their groups; all of them but `input` if left out, none with `none`. Whoever is in `input` reads all keys typed at the client, also the passwords of others; a desktop does not need it.') },
-			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam' ], default: 'login', help: _('How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam); clients take it over at their next start, who may log in changes at once.') },
+			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam', 'image' ], default: 'login', help: _('How its clients are used: people log in (login), anybody without a name (guest), one page fills the screen (kiosk), only some log in (exam), as the image has it, also where it logs somebody in by itself (image); clients take it over at their next start, who may log in changes at once.') },
 			{ name: 'guest_time', kind: 'number', min: 0, max: 1440, default: '0', example: '100', help: _('Minutes after which a guest is logged out and everything of theirs is gone; 0 for no limit.') },
 			{ name: 'kiosk_url', kind: 'page', says: _('address of a page'), example: 'https://library.example/', help: _('The page that a kiosk shows.') },
 			{ name: 'kiosk_idle', kind: 'number', min: 0, max: 1440, default: '10', example: '100', help: _('Minutes without a key or the mouse after which a kiosk forgets everything and begins anew; 0 for never.') },
@@ -117,7 +117,7 @@ return baseclass.extend({
 			{ name: 'ip', kind: 'ip', says: _('IPv4 address'), example: '192.168.1.20', help: _('A fixed address; one from the pool if left out.') },
 			{ name: 'config_txt', kind: 'config_txt', says: _('line of config.txt'), list: true, example: 'hdmi_force_hotplug=1', help: _('Lines added to its config.txt, behind those of its room.') },
 			{ name: 'cmdline', kind: 'cmdline', says: _('kernel parameters'), list: true, example: 'video=HDMI-A-1:1280x720', help: _('Kernel parameters added behind those of its room.') },
-			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam' ], help: _('How it is used, if not as its room is.') },
+			{ name: 'mode', kind: 'choice', choices: [ 'login', 'guest', 'kiosk', 'exam', 'image' ], help: _('How it is used, if not as its room is.') },
 			{ name: 'kiosk_url', kind: 'page', says: _('address of a page'), example: 'https://library.example/', help: _('The page that it shows as a kiosk, if not that of its room.') }
 		] },
 		{ kind: 'schedule', named: false, help: _('The end of the day: clients that are switched off by themselves.'), options: [

@@ -4,13 +4,14 @@
 'require bramble.act as act';
 'require bramble.show as show';
 
-/* How a room is used (with names, as guests, one page, an exam), and screens that a teacher looks at. */
+/* How a room is used (with names, as guests, one page, an exam, as the image has it), and screens that a teacher looks at. */
 
 const MODES = {
 	'login': _('with name and password'),
 	'guest': _('guests, without a name'),
 	'kiosk': _('one page of the web'),
 	'exam': _('exam'),
+	'image': _('as the image has it'),
 	'room': _('as its room')
 };
 
