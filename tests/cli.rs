@@ -4,11 +4,13 @@
 //! test has an address of 127.0.0.0/8 for itself. The same services on their real ports are in `tests/net`.
 #![expect(clippy::disallowed_methods, reason = "a test that waits for another process needs an end")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -30,8 +32,11 @@ struct Site {
 }
 
 impl Site {
-    /// `last` is the last octet of its address: one per test.
+    /// `last` is the last octet of its address: one per test, which may run beside any other.
     fn new(last: u8) -> Self {
+        static TAKEN: Mutex<BTreeSet<u8>> = Mutex::new(BTreeSet::new());
+        let is_new = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(last);
+        assert!(is_new, "another test has 127.77.0.{last}");
         let site = Self { folder: tempfile::tempdir().expect("a folder"), daemon: None };
         site.write(
             "network",
@@ -619,7 +624,7 @@ fn words(text: &str) -> String {
 /// A router that comes up with a bad file says so where people look, and starts when it is mended, without being told.
 #[test]
 fn a_bad_file_at_the_start_is_waited_for() {
-    let mut site = Site::new(41);
+    let mut site = Site::new(51);
     site.configure("\nconfig client\n\toption mac 'no mac'\n\toption name 'lab-02'\n");
     site.serve();
     let status = words(&site.told(&["status"]));
@@ -648,7 +653,7 @@ fn a_bad_file_at_the_start_is_waited_for() {
 /// A database that cannot be opened: as above, and it is tried again.
 #[test]
 fn what_keeps_it_from_starting_is_told() {
-    let mut site = Site::new(42);
+    let mut site = Site::new(52);
     fs::create_dir_all(site.path("data/bramble.db")).expect("a folder in the place of the database");
     site.serve();
     let status = words(&site.told(&["status"]));
@@ -662,7 +667,7 @@ fn what_keeps_it_from_starting_is_told() {
 /// A network whose interface is not up yet keeps none of the others from being served.
 #[test]
 fn a_network_that_is_not_there_is_told_and_the_others_are_served() {
-    let mut site = Site::new(43);
+    let mut site = Site::new(53);
     let network = fs::read_to_string(site.path("network")).expect("there");
     let away = "config interface 'lab'\n\toption device 'bramble-none'\n\toption proto 'static'\n\
                 \toption ipaddr '192.0.2.1'\n\toption netmask '255.255.255.0'\n";
@@ -674,13 +679,13 @@ fn a_network_that_is_not_there_is_told_and_the_others_are_served() {
     let says = "network `lab` is not served, because there is no interface `bramble-none`";
     assert!(status.contains(says), "{status}");
     assert!(!status.contains("is down"), "{status}");
-    std::net::TcpStream::connect("127.77.0.43:20490").expect("NFS of the other network");
+    std::net::TcpStream::connect("127.77.0.53:20490").expect("NFS of the other network");
 }
 
 /// Whoever switches Bramble off tells it to stop, and hands back at once; it may take a while to end.
 #[test]
 fn a_hand_back_waits_for_the_end() {
-    let mut site = Site::new(44);
+    let mut site = Site::new(54);
     site.serve();
     let mut handing = Command::new(PROGRAM)
         .arg("--socket")
@@ -702,7 +707,7 @@ fn a_hand_back_waits_for_the_end() {
 #[test]
 fn to_stop_counts_while_it_starts_anew() {
     for round in 0..4 {
-        let mut site = Site::new(45);
+        let mut site = Site::new(60 + round);
         site.serve();
         let text = fs::read_to_string(site.path("bramble")).expect("there");
         site.write("bramble", &text.replace("/data'", &format!("/data-{round}'")));

@@ -138,9 +138,9 @@ pub struct About {
     /// How much the home may hold, such as 2G, or none
     #[arg(long, value_name = "SIZE")]
     quota: Option<String>,
-    /// The password has to be changed at the next log-in
-    #[arg(long)]
-    must_change: bool,
+    /// The password has to be changed at the next log-in; `=no` takes that back
+    #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = ["yes", "no"], num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    must_change: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,9 +187,10 @@ pub enum ClassCommand {
 
 impl About {
     fn params(&self) -> Value {
+        let must_change = self.must_change.as_deref().map(|word| if word == "yes" { "1" } else { "0" });
         json!({
             "full_name": self.full_name, "note": self.note, "role": self.role, "classes": self.classes,
-            "expires": self.expires, "quota": self.quota, "must_change": self.must_change.then_some("1"),
+            "expires": self.expires, "quota": self.quota, "must_change": must_change,
         })
     }
 }

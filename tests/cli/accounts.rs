@@ -18,6 +18,25 @@ const PEOPLE: usize = 1000;
 const MESSAGE: usize = 1 << 20;
 
 #[test]
+fn a_password_that_is_to_be_changed_may_stay_after_all() {
+    let mut site = Site::new(49);
+    site.serve();
+    site.told(&["account", "add", "anna", "--must-change"]);
+    let mut link = Link::open(&site.path("socket")).expect("the daemon");
+    let mut is_due = || {
+        let answer = link.ask("account_list", &json!({})).expect("a page");
+        answer["accounts"][0]["must_change"].clone()
+    };
+    assert_eq!(is_due(), json!(true));
+    site.told(&["account", "set", "anna", "--note", "seat 7"]);
+    assert_eq!(is_due(), json!(true), "what is not named stays");
+    site.told(&["account", "set", "anna", "--must-change=no"]);
+    assert_eq!(is_due(), json!(false));
+    site.told(&["account", "set", "anna", "--must-change"]);
+    assert_eq!(is_due(), json!(true));
+}
+
+#[test]
 fn a_thousand_accounts_are_asked_for_page_by_page() {
     let mut site = Site::new(48);
     site.serve();
