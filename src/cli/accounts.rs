@@ -139,7 +139,8 @@ pub struct About {
     #[arg(long, value_name = "SIZE")]
     quota: Option<String>,
     /// The password has to be changed at the next log-in; `=no` takes that back
-    #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = ["yes", "no"], num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    #[arg(long, value_name = "yes|no", value_parser = ["yes", "no"], hide_possible_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     must_change: Option<String>,
 }
 
