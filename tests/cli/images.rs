@@ -1,4 +1,4 @@
-//! Images at the command line: clients that run an old version, exports as a catalogue, programs of another processor.
+//! Images at the command line: one from its draft to the room, clients that run an old version, exports as a catalogue, programs of another processor.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -27,6 +27,94 @@ pub fn system(site: &Site) -> PathBuf {
     fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"Test OS 1\"\n").expect("written");
     fs::copy(PROGRAM, tree.join("sbin/init")).expect("copied");
     tree
+}
+
+/// Draft, publication, trial, promotion and roll-back of an image that a room boots.
+#[test]
+fn an_image_is_changed_tried_and_given_to_a_room() {
+    let mut site = Site::new(41);
+    let tree = site.path("tree");
+    for folder in ["etc", "sbin"] {
+        fs::create_dir_all(tree.join(folder)).expect("made");
+    }
+    fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"Test OS 1\"\n").expect("written");
+    fs::copy(PROGRAM, tree.join("sbin/init")).expect("copied");
+    site.serve();
+    site.told(&["image", "import", tree.to_str().expect("UTF-8"), "--name", "trixie"]);
+    let boots = |site: &Site| {
+        let client: Value =
+            serde_json::from_str(&site.told(&["--json", "client", "show", "lab-01"])).expect("JSON");
+        client["image"].as_str().expect("it has one").to_owned()
+    };
+    assert!(site.refused(&["image", "publish", "trixie"]).contains("`trixie` has no draft"));
+    assert!(
+        site.told(&["image", "draft", "trixie"])
+            .contains("the draft of `trixie` is ready: a copy of version 1")
+    );
+    fs::write(site.path("data/images/trixie/draft/etc/new"), "").expect("written");
+    assert!(
+        site.told(&["image", "show", "trixie"])
+            .contains("\ntrixie (draft)\n  Source   copy of trixie@1, made ")
+    );
+    assert!(site.refused(&["image", "draft", "trixie"]).contains("`trixie` has a draft already"));
+    let (file, place) = (site.path("network").display().to_string(), "trixie:/etc/copied");
+    if nix::unistd::geteuid().is_root() {
+        site.told(&["image", "maintain", "trixie", "lab-01"]);
+        let refused = site.refused(&["image", "copy", &file, place]);
+        assert!(
+            refused.contains("lab-01 maintains the draft of `trixie`; copy the file there, or shut it down"),
+            "{refused}"
+        );
+        site.told(&["image", "maintain", "trixie", "--end"]);
+        assert!(!site.path("data/images/trixie/draft/etc/copied").exists());
+    }
+    site.told(&["image", "copy", &file, place]);
+    assert!(site.path("data/images/trixie/draft/etc/copied").exists());
+    assert!(
+        site.refused(&["image", "publish", "trixie", "--skip", "x"]).contains("`x` is neither a check nor")
+    );
+    let published = site.told(&["image", "publish", "trixie", "--note", "with a new file"]);
+    assert!(published.contains("`trixie@2` is published: "), "{published}");
+    assert!(site.told(&["image", "show", "trixie"]).contains("\ntrixie@2\n  News     with a new file\n"));
+    assert_eq!(boots(&site), "trixie");
+
+    assert_eq!(
+        site.told(&["image", "test", "trixie@2", "lab-01"]),
+        "lab-01 boots `trixie@2` when it next starts. When the trial is over: `bramble image promote trixie@2`, or \
+         `bramble image test lab-01 --end`.\n"
+    );
+    assert_eq!(boots(&site), "trixie@2");
+    assert!(site.refused(&["image", "remove", "trixie@2"]).contains("in use by lab-01"));
+    assert_eq!(site.ask(&["image", "test", "lab-01"]).status.code(), Some(2));
+    assert_eq!(
+        site.told(&["image", "test", "lab-01", "--end"]),
+        "lab-01 boots `trixie@1` when it next starts.\n"
+    );
+    assert_eq!(boots(&site), "trixie");
+    site.told(&["image", "test", "trixie@2", "lab-01"]);
+
+    // To one room, and back.
+    assert!(site.refused(&["image", "promote", "trixie@2", "--room", "attic"]).contains("no room `attic`"));
+    assert!(
+        site.refused(&["image", "rollback", "trixie", "--room", "lab"]).contains("no version of `trixie`")
+    );
+    let told = site.told(&["image", "promote", "trixie@2", "--room", "lab"]);
+    assert_eq!(told, "lab-01 boots `trixie@2` when it next starts.\n");
+    assert!(fs::read_to_string(site.path("bramble")).expect("there").contains("option image 'trixie@2'"));
+    let told = site.told(&["image", "rollback", "trixie", "--room", "lab"]);
+    assert_eq!(told, "lab-01 boots `trixie@1` when it next starts.\n", "the trial ended with the promotion");
+    assert!(fs::read_to_string(site.path("bramble")).expect("there").contains("option image 'trixie'\n"));
+
+    // To all: a room that stayed with a version is taken along.
+    site.told(&["image", "promote", "trixie@1", "--room", "lab"]);
+    assert_eq!(
+        site.told(&["image", "promote", "trixie@2"]),
+        "lab-01 boots `trixie@2` when it next starts.\n"
+    );
+    assert!(fs::read_to_string(site.path("bramble")).expect("there").contains("option image 'trixie'\n"));
+    assert_eq!(site.told(&["image", "rollback", "trixie"]), "lab-01 boots `trixie@1` when it next starts.\n");
+    assert!(site.told(&["image", "clone", "trixie@2", "library"]).contains("`library@1` is ready"));
+    assert!(site.refused(&["image", "clone", "trixie@2", "library"]).contains("an image `library` already"));
 }
 
 /// Who runs the version before is told, and started again or asked to, if that is wished.
