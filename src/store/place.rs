@@ -140,7 +140,8 @@ pub struct Space {
 /// How much room there is around `path`, which must exist.
 pub fn space(path: &Path) -> std::io::Result<Space> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    let block = stat.fragment_size();
+    #[expect(clippy::useless_conversion, reason = "on 32-bit targets it is narrower")]
+    let block = u64::from(stat.fragment_size());
     Ok(Space {
         free: ByteSize(stat.blocks_available().saturating_mul(block)),
         whole: ByteSize(stat.blocks().saturating_mul(block)),

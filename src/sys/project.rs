@@ -123,6 +123,12 @@ fn attributes(file: BorrowedFd<'_>) -> io::Result<Attributes> {
     Ok(attributes)
 }
 
+/// Of Linux 5.14. libc has none for musl on RISC-V, where the number is that of arm64.
+#[cfg(target_arch = "riscv64")]
+const QUOTACTL_FD: libc::c_long = 443;
+#[cfg(not(target_arch = "riscv64"))]
+const QUOTACTL_FD: libc::c_long = libc::SYS_quotactl_fd;
+
 fn quotactl(
     folder: BorrowedFd<'_>,
     what: libc::c_ulong,
@@ -133,7 +139,7 @@ fn quotactl(
     #[expect(unsafe_code, reason = "no crate offers this call")]
     // SAFETY: the folder is open, and each caller passes the structure that `what` reads or writes.
     let result = unsafe {
-        libc::syscall(libc::SYS_quotactl_fd, folder.as_raw_fd(), command, libc::c_ulong::from(project), with)
+        libc::syscall(QUOTACTL_FD, folder.as_raw_fd(), command, libc::c_ulong::from(project), with)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
