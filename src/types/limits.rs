@@ -323,6 +323,10 @@ pub const TFTP_WINDOW: u16 = 16;
 /// trip in a room is under a millisecond, and a lost block stalls a lock-step client for this long.
 pub const TFTP_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long after a transfer began the same request is taken for a late copy of that which began it: requests and ACKs come
+/// to two ports, and can overtake each other on their way. A client that begins a file anew within it asks once more.
+pub const TFTP_COPY: Duration = Duration::from_millis(500);
+
 /// Longest time-out a client may ask for (RFC 2349 allows 255 s): it bounds how long a dead client's transfer is kept.
 pub const TFTP_PATIENCE_ASKED: Duration = Duration::from_secs(10);
 

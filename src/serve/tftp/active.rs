@@ -24,7 +24,7 @@ pub struct Active {
     /// As it is shown to people.
     pub name: String,
     /// The request, to recognise its repetition.
-    pub request: Vec<u8>,
+    request: Vec<u8>,
     pub started: Instant,
     /// Whether it stands in its carrier's line of those that have something to send.
     pub queued: bool,
@@ -120,6 +120,12 @@ impl Active {
         self.pending != Pending::Nothing && self.reading.is_none()
     }
 
+    /// Whether `request` is that which began this transfer, said again, and not one to begin the file anew.
+    pub fn is_begun_by(&self, request: &[u8], now: Instant) -> bool {
+        let is_early = self.bytes_acked() == 0 || self.took(now) < limits::TFTP_COPY;
+        is_early && self.request == request
+    }
+
     pub fn bytes_acked(&self) -> u64 {
         self.transfer.bytes_acked()
     }
@@ -212,5 +218,28 @@ impl Active {
         if self.pending == Pending::Nothing {
             self.transfer.step(now, Input::Sent);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_copy_of_the_request_is_no_new_one() {
+        let began = Instant::now();
+        let terms = Terms { block_size: 512, window: 1, patience: limits::TFTP_PATIENCE, option_ack: None };
+        let peer =
+            (MacAddr::new([0xdc, 0xa6, 0x32, 1, 2, 3]), "192.168.77.50:1000".parse().expect("an address"));
+        let words = ("config.txt".to_owned(), b"the request".to_vec());
+        let mut active = Active::new(1, peer, 0, words, Content::Text(vec![b'#'; 2000]), terms, began);
+        let after = |millis| began + Duration::from_millis(millis);
+        assert!(active.is_begun_by(b"the request", after(5000)), "nothing has arrived");
+        assert!(!active.is_begun_by(b"another", after(0)));
+        active.sent(1, after(1));
+        assert_eq!(active.step(after(2), Input::Ack(1)), None);
+        assert!(active.is_begun_by(b"the request", after(3)), "it was overtaken by the ACK");
+        assert!(!active.is_begun_by(b"another", after(3)));
+        assert!(!active.is_begun_by(b"the request", after(501)), "the file is begun anew");
     }
 }

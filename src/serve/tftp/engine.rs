@@ -225,8 +225,8 @@ impl Engine {
         }
         if let Some(slot) = self.by_peer.get(&peer).copied() {
             let Some(Some(old)) = self.slots.get_mut(slot) else { return };
-            if old.bytes_acked() == 0 && old.request == packet {
-                return; // The same request again; the first packet is repeated in its time.
+            if old.is_begun_by(packet, now) {
+                return; // The first packet is repeated in its time.
             }
             let outcome = old.step(now, Input::ClientError).unwrap_or(Outcome::Refused);
             self.end(slot, outcome, now);
