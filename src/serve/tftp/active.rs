@@ -227,6 +227,7 @@ mod tests {
 
     #[test]
     fn a_late_copy_of_the_request_is_no_new_one() {
+        #[expect(clippy::disallowed_methods, reason = "any point of the clock does")]
         let began = Instant::now();
         let terms = Terms { block_size: 512, window: 1, patience: limits::TFTP_PATIENCE, option_ack: None };
         let peer =
