@@ -90,7 +90,7 @@ pub fn lightdm(text: &str) -> String {
 }
 
 /// `text` with those lines commented out that `goes` picks; comments stay as they are.
-fn lines(text: &str, goes: impl Fn(&str) -> bool) -> String {
+pub fn lines(text: &str, goes: impl Fn(&str) -> bool) -> String {
     let mut edited = String::new();
     for line in text.lines() {
         if !line.trim_start().starts_with('#') && goes(line) {

@@ -14,7 +14,7 @@
 //! Sources: lightdm.conf of LightDM 1.32, labwc-config(5) of labwc 0.8 and 0.9, wayfire 0.8's autostart plugin, openbox's
 //! rc.xml, the switches of Chromium and Firefox as their packages in Raspberry Pi OS Bookworm and Trixie have them.
 
-use super::edits::MARK;
+use super::edits;
 use super::plan::{Client, To};
 use super::root::Root;
 use crate::types::{PageUrl, SeatUse};
@@ -101,16 +101,7 @@ pub fn lightdm(text: &str, client: &Client<'_>) -> String {
     if client.is_as_its_image() {
         return text.to_owned();
     }
-    let mut edited = String::new();
-    for line in text.lines() {
-        let key = line.split_once('=').map(|(key, _)| key.trim());
-        if key.is_some_and(|key| LIGHTDM.contains(&key)) {
-            edited.push_str(MARK);
-        }
-        edited.push_str(line);
-        edited.push('\n');
-    }
-    edited
+    edits::lines(text, |line| line.split_once('=').is_some_and(|(key, _)| LIGHTDM.contains(&key.trim())))
 }
 
 /// Everything of a mode that is not an edit of a file whose rules others share.

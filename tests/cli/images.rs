@@ -33,12 +33,7 @@ pub fn system(site: &Site) -> PathBuf {
 #[test]
 fn an_image_is_changed_tried_and_given_to_a_room() {
     let mut site = Site::new(41);
-    let tree = site.path("tree");
-    for folder in ["etc", "sbin"] {
-        fs::create_dir_all(tree.join(folder)).expect("made");
-    }
-    fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"Test OS 1\"\n").expect("written");
-    fs::copy(PROGRAM, tree.join("sbin/init")).expect("copied");
+    let tree = system(&site);
     site.serve();
     site.told(&["image", "import", tree.to_str().expect("UTF-8"), "--name", "trixie"]);
     let boots = |site: &Site| {
