@@ -45,7 +45,7 @@ async function open(view, look, role = 'administrator') {
 
 	site.refused.length = 0;
 	await page.open(site.url + '/cgi-bin/luci/admin/bramble/' + view + '?role=' + role);
-	await page.wait(() => document.body.dataset.ready);
+	await page.wait(() => document.body.dataset.ready && [ ...document.querySelectorAll('link[rel="stylesheet"]') ].every((link) => link.sheet));
 
 	return page;
 }

@@ -121,7 +121,7 @@ class Element {
 function browser(answers = {}, refuses = () => null) {
 	const seen = { refused: [], calls: [], notices: [], modals: [], polls: [], sinks: [], saved: [], applied: 0 };
 	const body = new Element('body');
-	const document = { body, sent: [], hidden: false, createTextNode: (text) => new Text(text), querySelectorAll: (selector) => seen.page?.querySelectorAll(selector) ?? [], querySelector: (selector) => document.querySelectorAll(selector)[0] ?? null, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html') };
+	const document = { body, sent: [], hidden: false, createTextNode: (text) => new Text(text), querySelectorAll: (selector) => seen.page?.querySelectorAll(selector) ?? [], querySelector: (selector) => document.querySelectorAll(selector)[0] ?? null, listeners: {}, addEventListener(name, work) { (this.listeners[name] ??= []).push(work); }, activeElement: null, documentElement: new Element('html'), head: new Element('head') };
 
 	Element.prototype.ownerDocument = document;
 

@@ -21,6 +21,9 @@ const STATES = {
 	'stuck': [ _('trouble'), 'stuck' ]
 };
 
+/* Once, and asked for before any answer of the router is: a page is not seen without it first. */
+document.head.appendChild(E('link', { 'rel': 'stylesheet', 'href': L.resource('bramble/style.css') }));
+
 /* How long a press may last, in milliseconds; longer ones were let go where nobody heard it. */
 const PRESS = 3000;
 
@@ -41,10 +44,6 @@ function format(options, value) {
 }
 
 return baseclass.extend({
-	style() {
-		return E('link', { 'rel': 'stylesheet', 'href': L.resource('bramble/style.css') });
-	},
-
 	/* Milliseconds since 1970, as the daemon tells moments. */
 	when(moment) {
 		return moment == null ? _('never') : format({ dateStyle: 'medium', timeStyle: 'short' }, moment);
@@ -181,7 +180,6 @@ return baseclass.extend({
 
 	page(title, says, children) {
 		return E('div', { 'class': 'cbi-map bramble' }, [
-			this.style(),
 			E('h2', { 'tabindex': '-1' }, [ title ]),
 			says ? E('div', { 'class': 'cbi-map-descr' }, [ says ]) : ''
 		].concat(children));

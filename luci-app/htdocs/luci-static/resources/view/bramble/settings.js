@@ -8,7 +8,8 @@
 'require bramble.options as options';
 'require bramble.show as show';
 
-/* Settings: every option of /etc/config/bramble that is not a room, a client or a share; those have pages of their own. */
+/* Settings: every option of /etc/config/bramble that is not a room, a client or a share; those have pages of their own.
+   (`show` brings the style.) */
 
 const FIXED = [ 'bramble', 'dhcp', 'catalogue', 'images', 'accounts', 'directory', 'homes', 'ldap', 'tftp', 'nfs' ];
 const TABLES = [ 'schedule', 'subnet' ];
@@ -33,10 +34,9 @@ return view.extend({
 
 		return map.render().then((node) => {
 			node.classList.add('bramble');
-			node.insertBefore(show.style(), node.firstChild);
 
 			for (const problem of check?.problems ?? [])
-				node.insertBefore(E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem.text ]), node.firstElementChild.nextSibling);
+				node.insertBefore(E('p', { 'class': 'bramble-problem', 'role': 'alert' }, [ problem.text ]), node.firstChild);
 
 			/* A directory is set up by trying: what is saved, step by step, with somebody's name. */
 			if (api.may('account_test'))

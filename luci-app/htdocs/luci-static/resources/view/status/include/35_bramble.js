@@ -28,7 +28,6 @@ return baseclass.extend({
 		const people = whole.seats.reduce((sum, seat) => sum + seat.people.length, 0);
 
 		return E('div', { 'class': 'bramble-box' }, [
-			show.style(),
 			E('div', { 'class': 'bramble-head' }, seats.counts(whole.seats).concat([
 				E('span', {}, [ N_(people, '%s person is logged in', '%s people are logged in').format(show.number(people)) ]),
 				E('a', { 'href': L.url('admin/bramble/overview') }, [ _('Look at the rooms') ])
