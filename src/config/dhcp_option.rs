@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::schema::Parsed;
+use super::kind::Parsed;
 use super::{FOREVER, MatchOn, Within};
 
 /// One `dhcp_option`, read.
@@ -202,7 +202,7 @@ fn encode(kind: Type, code: u8, value: &str, own: Ipv4Addr) -> Result<(Vec<u8>, 
         Type::Number(size) => number(value, Some(size))
             .or_else(|| hex(value))
             .map_or_else(|| wrong("a number", "1"), |bytes| Ok((bytes, false))),
-        Type::Time => match super::schema::Kind::Duration.parse(value) {
+        Type::Time => match super::kind::Kind::Duration.parse(value) {
             Ok(Parsed::Duration(time)) => {
                 let seconds = u32::try_from(time.min(FOREVER).as_secs()).unwrap_or(u32::MAX);
                 Ok((seconds.to_be_bytes().to_vec(), false))

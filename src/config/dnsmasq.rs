@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use super::dhcp_option;
 use super::inherit::lease_time;
+use super::kind::parse_bool;
 use super::problem::Problems;
-use super::schema::parse_bool;
 use super::uci::{Document, Section, Value};
 use super::{BootRule, MatchOn, NetworkOptions, RawOption, Reservation, TagMatch};
 use crate::types::{HostName, MacAddr, Spanned, Subnet};

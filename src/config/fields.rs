@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::schema::{self, Absent, Parsed, SectionSpec};
+use super::kind::Parsed;
+use super::schema::{self, Absent, SectionSpec};
 use super::uci::Section;
 use crate::types::{ByteSize, ClassName, HostName, ImageRef, MacAddr, NfsUrl, Spanned, Subnet};
 

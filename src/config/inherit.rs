@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::Network;
 use super::dnsmasq::Dnsmasq;
+use super::kind::{Kind, Parsed, parse_bool};
 use super::load::Source;
 use super::problem::{Problem, Problems};
-use super::schema::{Kind, Parsed, parse_bool};
 use super::uci::{Document, Section};
 use crate::types::{Spanned, Subnet};
 

@@ -1,29 +1,30 @@
 //! Texts → a [`Config`], or every problem in them.
 //!
-//! First each section is held against [`super::schema`], option by option; then the parts are put together and held
+//! First each section is held against the [schema](super::schema), option by option; then the parts are put together and held
 //! against each other: names used twice, rooms that do not exist, addresses outside their network. A value with
 //! a problem is replaced by its default so that checking can go on, and the result is thrown away at the end.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+mod clients;
+mod networks;
+mod sections;
+
 use std::path::{Path, PathBuf};
 
 use super::catalogue;
 use super::directory;
-use super::fields::{Fields, path};
+use super::fields::Fields;
 use super::inherit::{self, Inherited};
 use super::modes;
 use super::people;
-use super::problem::{Problems, nearest};
+use super::problem::Problems;
 use super::schedule::{self, Schedule};
-use super::schema::{self, Absent, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec};
-use super::uci::{Document, Entry, Section};
+use super::uci::Document;
 use super::{
-    Client, Config, Dhcp, DhcpMode, Homes, Images, LogLevel, Network, Nfs, NfsBackend, RelayedSubnet,
-    Reservation, Room, Share, ShareAccess, Tftp, UnknownPi,
+    Config, Dhcp, DhcpMode, Homes, Images, LogLevel, Nfs, NfsBackend, Room, Share, ShareAccess, Tftp,
+    UnknownPi,
 };
 use crate::proto::portmap::NFS_PORT;
-use crate::types::{HostName, MacAddr, NfsUrl, RoomName, ShareName, Spanned, Subnet};
+use crate::types::{NfsUrl, RoomName, ShareName, Spanned};
 
 /// A file that a configuration is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,130 +204,6 @@ impl Builder<'_> {
         }
     }
 
-    /// Holds every section against the schema.
-    fn sections<'d>(&mut self, document: &'d Document) -> Vec<Fields<'d>> {
-        let mut all = Vec::new();
-        for section in &document.sections {
-            let Some(spec) = schema::section(&section.kind.value) else {
-                let kinds = SECTIONS.iter().map(|spec| spec.kind);
-                let remedy = match nearest(&section.kind.value, kinds.clone()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("remove it; there are {}", kinds.collect::<Vec<_>>().join(", ")),
-                };
-                let message = format!("`{}` is not a type of section; {remedy}", section.kind.value);
-                self.problems.note(self.file, &section.kind, section.path(), message);
-                continue;
-            };
-            self.naming(section, spec);
-            all.push(self.fields(section, spec));
-        }
-        all
-    }
-
-    fn naming(&mut self, section: &Section, spec: &SectionSpec) {
-        let (kind, name) = (spec.kind, section.name.as_ref());
-        match (spec.naming, name) {
-            (Naming::Fixed(right), _) if name.is_none_or(|name| name.value != right) => {
-                let message = format!(
-                    "there is one section of this type and it has a fixed name; write `config {kind} '{right}'`"
-                );
-                self.problems.note(self.file, name.unwrap_or(&section.kind), section.path(), message);
-            }
-            (Naming::Named, None) => {
-                let message = format!("a {kind} needs a name; write `config {kind} 'lab'`");
-                self.problems.note(self.file, &section.kind, section.path(), message);
-            }
-            (Naming::Fixed(_) | Naming::Named | Naming::Free, _) => {}
-        }
-    }
-
-    fn fields<'d>(&mut self, section: &'d Section, spec: &'static SectionSpec) -> Fields<'d> {
-        let mut values = HashMap::new();
-        for entry in &section.options {
-            let Some(option) = spec.option(&entry.name.value) else {
-                let meant = nearest(&entry.name.value, spec.options.iter().map(|option| option.name));
-                let remedy = if let Some(meant) = meant {
-                    format!("did you mean `{meant}`?")
-                } else {
-                    let names: Vec<&str> = spec.options.iter().map(|option| option.name).collect();
-                    format!("remove it; there are {}", names.join(", "))
-                };
-                let message = format!("a `{}` section has no option of this name; {remedy}", spec.kind);
-                self.problems.note(self.file, &entry.name, path(section, &entry.name.value), message);
-                continue;
-            };
-            values.insert(option.name, self.values(section, option, entry));
-        }
-        for option in spec.options.iter().filter(|option| option.default == Absent::Required) {
-            if section.entry(option.name).is_none() {
-                let message = format!(
-                    "is missing and has no default; write `option {} '…'` ({})",
-                    option.name,
-                    option.kind.describe()
-                );
-                self.problems.note(self.file, &section.kind, path(section, option.name), message);
-            }
-        }
-        Fields { spec, section: Some(section), values }
-    }
-
-    fn values(&mut self, section: &Section, option: &OptionSpec, entry: &Entry) -> Vec<Spanned<Parsed>> {
-        let all = entry.value.all();
-        if let (false, Some(second)) = (option.list, all.get(1)) {
-            let message =
-                format!("has one value, and this is one more; keep one line, `option {} '…'`", option.name);
-            self.problems.note(self.file, second, path(section, option.name), message);
-        }
-        let mut parsed: Vec<Spanned<Parsed>> = Vec::new();
-        for value in all {
-            match option.kind.parse(&value.value) {
-                Ok(good) => parsed.push(value.clone().map(|_| good)),
-                Err(message) => self.problems.note(self.file, value, path(section, option.name), message),
-            }
-        }
-        parsed
-    }
-
-    fn networks(
-        &mut self,
-        main: &Fields<'_>,
-        siblings: &Siblings<'_>,
-        inherited: &Inherited<'_>,
-    ) -> Vec<Network> {
-        let mut networks: Vec<Network> = Vec::new();
-        for name in main.texts("network") {
-            let wrong = if networks.iter().any(|known| known.name == name.value) {
-                Err(inherit::Wrong::Here(format!(
-                    "`{}` is listed twice; remove one of the lines",
-                    name.value
-                )))
-            } else {
-                inherit::interface(&name.value, siblings.network, &siblings.sources.network)
-            };
-            let interface = match wrong {
-                Ok(interface) => interface,
-                Err(inherit::Wrong::Here(message)) => {
-                    self.problems.note(self.file, &name, main.at("network"), message);
-                    continue;
-                }
-                Err(inherit::Wrong::There(problem)) => {
-                    self.problems.0.push(problem);
-                    continue;
-                }
-            };
-            let network = inherited.network(&name.value, interface, &mut self.problems);
-            if let Some(other) = networks.iter().find(|other| overlap(other.subnet, network.subnet)) {
-                let message = format!(
-                    "`{}` ({}) and `{}` ({}) share addresses; serve one of them, or change one in {}",
-                    network.name, network.subnet, other.name, other.subnet, siblings.sources.network.name
-                );
-                self.problems.note(self.file, &name, main.at("network"), message);
-            }
-            networks.push(network);
-        }
-        networks
-    }
-
     fn directory(&mut self, fields: &Fields<'_>, accounts: &Fields<'_>) -> directory::Directory {
         let source = accounts.texts("source").into_iter().next().filter(|source| source.value == "ldap");
         for (option, missing) in
@@ -340,57 +217,6 @@ impl Builder<'_> {
             }
         }
         directory::directory(fields)
-    }
-
-    fn relayed(&mut self, fields: &Fields<'_>, networks: &mut [Network]) {
-        let (Some(via), Some(subnet)) = (fields.texts("network").pop(), fields.subnet("subnet")) else {
-            return;
-        };
-        let lease_time = fields.optional_duration("lease_time");
-        let taken = networks
-            .iter()
-            .flat_map(|network| {
-                std::iter::once(network.subnet).chain(network.relayed.iter().map(|relayed| relayed.subnet))
-            })
-            .find(|other| overlap(*other, subnet.value));
-        if let Some(other) = taken {
-            let message = format!(
-                "`{}` shares addresses with {other}, which is served already; a relayed network has addresses of its own",
-                subnet.value
-            );
-            self.problems.note(self.file, &subnet, fields.at("subnet"), message);
-        }
-        if let Some(router) = fields.ip("router").filter(|router| !subnet.value.is_host(router.value)) {
-            let message = format!(
-                "`{}` is not an address of {}; write the router's address in that network",
-                router.value, subnet.value
-            );
-            self.problems.note(self.file, &router, fields.at("router"), message);
-        }
-        let pool = fields.value("start").and_then(|start| {
-            let (Parsed::Number(from), limit) = (&start.value, fields.number("limit")) else { return None };
-            match inherit::pool(subnet.value, None, *from, limit) {
-                Ok(pool) => Some(pool),
-                Err(message) => {
-                    self.problems.note(self.file, start, fields.at("start"), message);
-                    None
-                }
-            }
-        });
-        let Some(network) = networks.iter_mut().find(|network| network.name == via.value) else {
-            let message = format!(
-                "`{}` is not served; add `list network '{}'` to `config bramble 'main'`, or name a network that is",
-                via.value, via.value
-            );
-            self.problems.note(self.file, &via, fields.at("network"), message);
-            return;
-        };
-        network.relayed.push(RelayedSubnet {
-            subnet: subnet.value,
-            pool,
-            router: fields.ip("router").map(|router| router.value),
-            lease_time: lease_time.unwrap_or(network.lease_time),
-        });
     }
 
     fn rooms<'d>(&mut self, sections: impl Iterator<Item = &'d Fields<'d>>) -> Vec<Room> {
@@ -478,133 +304,6 @@ impl Builder<'_> {
         shares
     }
 
-    fn clients<'d>(
-        &mut self,
-        sections: impl Iterator<Item = &'d Fields<'d>>,
-        rooms: &[Room],
-        networks: &mut [Network],
-        inherited: &Inherited<'_>,
-    ) -> Vec<Client> {
-        let mut clients: Vec<Client> = Vec::new();
-        let mut macs: HashMap<MacAddr, usize> = HashMap::new();
-        let mut names: HashMap<HostName, usize> = HashMap::new();
-        let mut ips: HashMap<Ipv4Addr, usize> = HashMap::new();
-        for fields in sections {
-            let (mac, name, ip) = (fields.mac("mac"), fields.host_name("name"), fields.ip("ip"));
-            if let Some(mac) = &mac
-                && let Some(line) = first_use(&mut macs, mac)
-            {
-                let message = format!(
-                    "`{}` is also the client at line {line}; one Pi is one section, remove one of them",
-                    mac.value
-                );
-                self.problems.note(self.file, mac, fields.at("mac"), message);
-            }
-            if let Some(name) = &name
-                && let Some(line) = first_use(&mut names, name)
-            {
-                let message = format!(
-                    "`{}` is also the name of the client at line {line}; give one of them another name",
-                    name.value
-                );
-                self.problems.note(self.file, name, fields.at("name"), message);
-            }
-            if let Some(ip) = &ip {
-                if let Some(line) = first_use(&mut ips, ip) {
-                    let message = format!(
-                        "`{}` is also the address of the client at line {line}; give one of them another address",
-                        ip.value
-                    );
-                    self.problems.note(self.file, ip, fields.at("ip"), message);
-                }
-                self.address(fields, ip, mac.as_ref().map(|mac| mac.value), networks, inherited);
-            }
-            let room = fields.value("room").and_then(|room| match &room.value {
-                Parsed::RoomName(name) => Some(room.clone().map(|_| name.clone())),
-                _ => None,
-            });
-            if let Some(room) = &room
-                && !rooms.iter().any(|known| known.name == room.value)
-            {
-                let known = rooms.iter().map(|known| known.name.as_str());
-                let remedy = nearest(room.value.as_str(), known).map_or_else(
-                    || format!("add `config room '{}'`, or leave `room` out", room.value),
-                    |meant| format!("did you mean `{meant}`?"),
-                );
-                let message = format!("there is no room `{}`; {remedy}", room.value);
-                self.problems.note(self.file, room, fields.at("room"), message);
-            }
-            if let (Some(mac), Some(name)) = (mac, name) {
-                let client = Client {
-                    mac: mac.value,
-                    name: name.value.clone(),
-                    room: room.map(|room| room.value),
-                    image: fields.image("image"),
-                    ip: ip.map(|ip| ip.value),
-                    config_txt: fields.all_text("config_txt"),
-                    cmdline: fields.all_text("cmdline"),
-                    mode: modes::mode(fields),
-                    kiosk_page: modes::page(fields),
-                };
-                if let Some(message) = modes::wrong(&client, rooms) {
-                    self.problems.note(self.file, &name, fields.at("name"), message);
-                }
-                clients.push(client);
-            }
-        }
-        reserve(&clients, networks);
-        clients
-    }
-
-    /// A client's own address: inside a served network, nobody else's.
-    fn address(
-        &mut self,
-        fields: &Fields<'_>,
-        ip: &Spanned<Ipv4Addr>,
-        mac: Option<MacAddr>,
-        networks: &[Network],
-        inherited: &Inherited<'_>,
-    ) {
-        let address = ip.value;
-        let home = networks.iter().find(|network| {
-            network.subnet.is_host(address)
-                || network.relayed.iter().any(|relayed| relayed.subnet.is_host(address))
-        });
-        let message = match home {
-            None if networks.is_empty() => return,
-            None => {
-                let served: Vec<String> =
-                    networks.iter().map(|network| format!("{} ({})", network.subnet, network.name)).collect();
-                format!(
-                    "`{address}` is in none of the served networks; write an address of {}",
-                    served.join(" or ")
-                )
-            }
-            Some(network) if network.address == address => {
-                format!("`{address}` is the router's own address on `{}`; choose another", network.name)
-            }
-            Some(network) => {
-                let clash = network.reservations.iter().find(|reservation| {
-                    let same = mac.is_some_and(|mac| reservation.macs.contains(&mac));
-                    let has = reservation.ip == Some(address);
-                    (has && !same) || (same && !has && reservation.ip.is_some())
-                });
-                match clash {
-                    Some(Reservation { ip: Some(other), .. }) if *other == address => format!(
-                        "`{address}` is reserved for another machine in {}; choose another address, or remove that `config host`",
-                        inherited.file
-                    ),
-                    Some(Reservation { ip: Some(other), .. }) => format!(
-                        "this Pi has `{other}` in {}, and `{address}` here; remove one of the two",
-                        inherited.file
-                    ),
-                    _ => return,
-                }
-            }
-        };
-        self.problems.note(self.file, ip, fields.at("ip"), message);
-    }
-
     fn nfs_backend(&mut self, nfs: &Fields<'_>) -> NfsBackend {
         if nfs.text("backend").as_deref() != Some("external") {
             return NfsBackend::Embedded;
@@ -622,49 +321,6 @@ fn nfs_port(nfs: &Fields<'_>) -> u16 {
     u16::try_from(nfs.number("port")).unwrap_or(NFS_PORT)
 }
 
-/// Gives each client with an address its reservation, and each client that has one in `dhcp` its name.
-fn reserve(clients: &[Client], networks: &mut [Network]) {
-    for client in clients {
-        for network in networks.iter_mut() {
-            for reservation in network.reservations.iter_mut().filter(|r| r.macs == [client.mac]) {
-                reservation.name = Some(client.name.clone());
-            }
-            let Some(ip) = client.ip else { continue };
-            let here = network.subnet.is_host(ip)
-                || network.relayed.iter().any(|relayed| relayed.subnet.is_host(ip));
-            let known = network.reservations.iter().any(|r| r.macs.contains(&client.mac) && r.ip == Some(ip));
-            if here && !known {
-                network.reservations.push(Reservation {
-                    macs: vec![client.mac],
-                    patterns: Vec::new(),
-                    by_name: false,
-                    ip: Some(ip),
-                    name: Some(client.name.clone()),
-                    lease_time: None,
-                    tags: Vec::new(),
-                    ignore: false,
-                });
-            }
-        }
-    }
-}
-
-/// The line where this value stood before, if it did.
-fn first_use<T: Clone + Eq + std::hash::Hash>(
-    seen: &mut HashMap<T, usize>,
-    value: &Spanned<T>,
-) -> Option<usize> {
-    if let Some(line) = seen.get(&value.value) {
-        return Some(*line);
-    }
-    seen.insert(value.value.clone(), value.line);
-    None
-}
-
-fn overlap(a: Subnet, b: Subnet) -> bool {
-    a.contains(b.first()) || b.contains(a.first())
-}
-
 fn log_level(text: &str) -> LogLevel {
     match text {
         "error" => LogLevel::Error,
@@ -677,9 +333,11 @@ fn log_level(text: &str) -> LogLevel {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::*;
+    use crate::types::HostName;
 
     const NETWORK: &str = "
 config interface 'loopback'

@@ -16,6 +16,7 @@ mod dnsmasq;
 pub mod edit;
 mod fields;
 pub mod inherit;
+pub mod kind;
 pub mod load;
 mod modes;
 mod people;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::fields::Fields;
-use super::schema::Parsed;
+use super::kind::Parsed;
 use super::{Client, Config, Room};
 use crate::types::{
     ClassName, MacAddr, Mode, PageUrl, Person, Role, RoomName, SeatUse, ShareName, Spanned, UserName,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::fields::Fields;
-use super::schema::{DEVICE_GROUPS, Parsed, READS_KEYS};
+use super::kind::Parsed;
+use super::schema::{DEVICE_GROUPS, READS_KEYS};
 use crate::proto::ldap::Dn;
 
 /// The section `accounts`.

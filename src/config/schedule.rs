@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::Fields;
-use super::schema::Parsed;
+use super::kind::Parsed;
 use crate::types::RoomName;
 
 /// One row of the timetable.

@@ -53,9 +53,24 @@ pub fn handle_of(fd: impl AsFd) -> io::Result<FileHandle> {
     Ok(FileHandle { kind, bytes })
 }
 
+/// How often the kernel is asked for a file whose inode it says it has no memory for.
+const ASKED_MOST: usize = 1000;
+
 /// Opens the file behind `handle` as a path (`O_PATH`), on the file system that `mount` is on. May read the disk.
-#[expect(unsafe_code, reason = "nix does not offer open_by_handle_at")]
+///
+/// `ESTALE` if the file is gone. While its inode becomes another file, the kernel says `ENOMEM`: it is asked again.
 pub fn open(mount: impl AsFd, handle: &FileHandle) -> io::Result<OwnedFd> {
+    for _ in 1..ASKED_MOST {
+        match open_once(&mount, handle) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    open_once(&mount, handle)
+}
+
+#[expect(unsafe_code, reason = "nix does not offer open_by_handle_at")]
+fn open_once(mount: impl AsFd, handle: &FileHandle) -> io::Result<OwnedFd> {
     let mut raw = Raw {
         length: u32::try_from(handle.bytes.len()).unwrap_or(0),
         kind: handle.kind.into(),

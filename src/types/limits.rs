@@ -412,6 +412,10 @@ pub const XZ_THREADS_MEMORY: u64 = 32 << 20;
 /// Longest index of an .xz file that is read for its size, in bytes: 60,000 blocks.
 pub const XZ_INDEX: u64 = 1 << 20;
 
+/// Footers and words of padding of an .xz file that are read for its size: a file has one stream, or as many as programs packed
+/// parts of it. It is unpacked without its size too.
+pub const XZ_ENDS: usize = 16 * 1024;
+
 /// Longest `os-release` that is read, in bytes: real ones have 500.
 pub const OS_RELEASE: u64 = 16 * 1024;
 

@@ -258,7 +258,10 @@ pub(super) fn image_in<R: Read + Seek>(zip: &mut zip::ZipArchive<R>) -> Option<u
 /// Adds up the indexes of all streams of an .xz file, from its end.
 fn xz_unpacked(file: &End<'_>) -> Option<u64> {
     let (mut end, mut sum) = (file.bytes, 0_u64);
-    while end > 0 {
+    for _ in 0..limits::XZ_ENDS {
+        if end == 0 {
+            return Some(sum);
+        }
         let mut footer = [0; XZ_EDGE];
         (file.read)(&mut footer, end.checked_sub(XZ_EDGE as u64)?)?;
         // Padding between streams comes in fours.
@@ -274,7 +277,7 @@ fn xz_unpacked(file: &End<'_>) -> Option<u64> {
         sum = sum.checked_add(index.unpacked)?;
         end = start.checked_sub(index.packed)?.checked_sub(XZ_EDGE as u64)?;
     }
-    Some(sum)
+    None
 }
 
 fn gzip_unpacked(file: &End<'_>) -> Option<u64> {
@@ -283,4 +286,46 @@ fn gzip_unpacked(file: &End<'_>) -> Option<u64> {
     // Content does not shrink below a thousandth, nor is it smaller than what it is packed into.
     let said = packed::gzip_unpacked(last);
     Some(if said < bytes / 2 { said + (1 << 32) } else { said })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn xz(content: &[u8]) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        encoder.write_all(content).expect("memory takes it");
+        encoder.finish().expect("packed")
+    }
+
+    /// What the end of a file says of its size, and how many times it was read.
+    fn said(file: &[u8]) -> (Option<u64>, usize) {
+        let reads = Cell::new(0);
+        let read = |into: &mut [u8], at: u64| {
+            reads.set(reads.get() + 1);
+            let at = usize::try_from(at).ok()?;
+            into.copy_from_slice(file.get(at..at + into.len())?);
+            Some(())
+        };
+        let unpacked = xz_unpacked(&End { bytes: file.len() as u64, read: &read });
+        (unpacked, reads.get())
+    }
+
+    #[test]
+    fn the_size_of_an_xz_file_is_that_of_all_its_streams() {
+        let streams = [xz(&[7; 1000]), vec![0; 8], xz(b""), xz(&[1; 24])].concat();
+        assert_eq!(said(&streams).0, Some(1024));
+        assert_eq!(said(&[&b"PK"[..], &streams].concat()).0, None, "something else stands in front");
+    }
+
+    #[test]
+    fn a_file_of_padding_is_not_read_to_its_beginning() {
+        let padded = [xz(b"a"), vec![0; 1 << 20]].concat();
+        assert_eq!(said(&padded), (None, limits::XZ_ENDS));
+        let many = xz(b"").repeat(limits::XZ_ENDS);
+        assert_eq!(said(&many).0, None);
+    }
 }

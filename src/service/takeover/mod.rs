@@ -12,7 +12,7 @@ mod notices;
 mod record;
 
 use crate::config::edit::{Edit, NewValue};
-use crate::config::schema::parse_bool;
+use crate::config::kind::parse_bool;
 use crate::config::uci::{Document, Section, Value};
 use crate::config::{Config, DhcpMode};
 pub use record::{Changed, Record};

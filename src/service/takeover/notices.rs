@@ -4,7 +4,7 @@
 //! dnsmasq and odhcpd. Anything else, known to today's OpenWrt or not, is named with its value.
 
 use super::{SHOWN_AS, Wanted};
-use crate::config::schema::parse_bool;
+use crate::config::kind::parse_bool;
 use crate::config::uci::{Document, Section};
 
 /// Carried out by Bramble, or about what is not taken over.
