@@ -83,7 +83,7 @@ pub struct Boot {
     pub missing: u32,
     /// Transfers that ended in the middle.
     pub broken: u32,
-    /// What the agent could not do.
+    /// Why it had nothing to boot, or what the agent could not do.
     pub trouble: Option<String>,
     /// Bytes read from the root file system until then; `None` where it was not counted.
     #[serde(default)]
@@ -146,7 +146,10 @@ impl Boots {
 const fn begins(what: &Happening) -> bool {
     match what {
         Happening::Discover { stage } | Happening::Lease { stage, .. } => !matches!(stage, Stage::System),
-        Happening::File { .. } | Happening::Mount { .. } => true,
+        Happening::File { .. }
+        | Happening::NothingToBoot { .. }
+        | Happening::Unreadable { .. }
+        | Happening::Mount { .. } => true,
         _ => false,
     }
 }
@@ -196,6 +199,9 @@ impl Boot {
                 self.reach(Milestone::Kernel, event);
             }
             Happening::File { bytes, took, outcome, .. } => self.file(event, *bytes, *took, *outcome),
+            what @ (Happening::NothingToBoot { .. } | Happening::Unreadable { .. }) => {
+                self.trouble.get_or_insert_with(|| what.to_string());
+            }
             Happening::Mount { .. } => self.reach(Milestone::Root, event),
             Happening::Agent { phase, message } => self.agent(event, phase, message),
             Happening::LoggedIn { .. } => self.reach(Milestone::LogIn, event),
@@ -399,6 +405,10 @@ mod tests {
         assert_eq!(boots.all().next().expect("one").missing, 20);
         boots.follow(&event(600_000, Happening::Discover { stage: Stage::Rom }));
         assert_eq!(boots.all().count(), 2);
+        let nothing = Happening::NothingToBoot { reason: "no image is assigned to it".to_owned() };
+        boots.follow(&event(601_000, nothing));
+        let troubles: Vec<_> = boots.all().map(|boot| boot.trouble.as_deref()).collect();
+        assert_eq!(troubles, [None, Some("nothing to boot: no image is assigned to it")]);
         let mut idle = Boots::default();
         idle.follow(&event(0, Happening::Lease { ip: IP, stage: Stage::System }));
         idle.follow(&event(0, agent("trouble")));

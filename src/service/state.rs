@@ -101,6 +101,8 @@ struct Progress {
     says: String,
     /// The last file of this boot, and whether any was asked for.
     file: Option<(String, FileOutcome)>,
+    /// There was nothing for it when it last asked for a file.
+    found_nothing: bool,
     /// What the agent could not do in this boot.
     trouble: Option<String>,
     /// Who is logged in.
@@ -121,7 +123,7 @@ pub fn believed(mut events: Vec<Event>, agent: Presence) -> Vec<Event> {
 fn is_of_a_start(what: &Happening) -> bool {
     match what {
         Happening::Discover { stage } | Happening::Lease { stage, .. } => *stage != Stage::System,
-        Happening::Refused { .. } => true,
+        Happening::Refused { .. } | Happening::NothingToBoot { .. } | Happening::Unreadable { .. } => true,
         Happening::Agent { phase, .. } => !matches!(phase.as_str(), "ready" | "trouble"),
         _ => false,
     }
@@ -135,6 +137,7 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
         last: None,
         says: "never heard from".to_owned(),
         file: None,
+        found_nothing: false,
         trouble: None,
         people: Vec::new(),
     };
@@ -170,7 +173,7 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
                 ),
             )
         }
-        Word::Stuck if facts.image_exists && had_no_image(&says) => state(
+        Word::Firmware if progress.found_nothing => state(
             Word::Off,
             since,
             "found nothing to boot when it was switched on; switch it off and on, it has an image now"
@@ -180,11 +183,6 @@ pub fn read(facts: &Facts, events: &[Event], now: Moment) -> State {
         _ if silent >= PATIENCE => state(Word::Stuck, last, progress.stuck()),
         _ => state(word, since, says),
     }
-}
-
-/// Whether a refusal was for want of an image, in the words of [`Missing::NoImage`](super::boot_tree::Missing::NoImage).
-fn had_no_image(says: &str) -> bool {
-    says.contains("no image is assigned to ")
 }
 
 fn up(facts: &Facts, since: Option<Moment>, says: String, now: Moment) -> State {
@@ -251,6 +249,11 @@ impl Progress {
             Happening::Refused { reason } => {
                 self.enter(Word::Stuck, event, &format!("got no address: {reason}"));
             }
+            Happening::NothingToBoot { .. } => {
+                self.enter(Word::Firmware, event, "found nothing to boot");
+                self.found_nothing = true;
+            }
+            Happening::Unreadable { reason } => self.enter(Word::Stuck, event, reason),
             Happening::File { name, outcome, .. } => {
                 self.file = Some((name.clone(), *outcome));
                 // An offer is enough for the ROM of a Pi 3: its first file may be the first thing after it.
@@ -319,6 +322,7 @@ impl Progress {
 
     /// Goes to `word`; a step that was already reached keeps its time.
     fn enter(&mut self, word: Word, event: &Event, says: &str) {
+        self.found_nothing = false;
         if self.word != word || self.since.is_none() {
             self.since = Some(event.at);
         }
@@ -523,12 +527,15 @@ mod tests {
 
     #[test]
     fn who_was_adopted_just_now_is_not_in_trouble_for_what_was_missing_before() {
-        let missing = crate::service::boot_tree::Missing::NoImage { client: "pi-100000".to_owned() };
-        let events = [lease(Stage::Rom), Happening::Refused { reason: missing.to_string() }];
+        let events =
+            [lease(Stage::Rom), Happening::NothingToBoot { reason: "no image is assigned to it".to_owned() }];
         let stranger = at(&Facts { adopted: false, image: None, image_exists: false, ..facts() }, &events, 0);
         assert_eq!(stranger.word, Word::New);
         let without = at(&Facts { image: None, image_exists: false, ..facts() }, &events, 0);
-        assert_eq!(without.word, Word::Stuck, "{}", without.says);
+        assert_eq!(
+            (without.word, without.says.as_str()),
+            (Word::Stuck, "it has no image to boot; give one to it or to its room with `option image`")
+        );
         let adopted = at(&facts(), &events, 0);
         assert_eq!(
             (adopted.word, adopted.says.as_str()),

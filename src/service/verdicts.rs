@@ -90,6 +90,10 @@ struct Case<'a> {
     rom_asked: u32,
     offered: bool,
     refused: Option<&'a str>,
+    /// It asked for a file, whether it got one or not.
+    file_asked: bool,
+    /// Why a file of its image could not be read.
+    unreadable: Option<&'a str>,
     /// A system of its own asked for an address, and nothing else did.
     system_only: bool,
     last_loaded: Option<&'a str>,
@@ -155,7 +159,7 @@ impl<'a> Case<'a> {
                 self.refused = None;
             }
             Happening::Lease { stage: Stage::System, .. } => {
-                let own = !self.kernel && !self.mounted && self.last_file.is_none();
+                let own = !self.kernel && !self.mounted && !self.file_asked;
                 self.system_only = own;
                 self.refused = None;
             }
@@ -165,7 +169,15 @@ impl<'a> Case<'a> {
                 self.refused = None;
             }
             Happening::Refused { reason } => self.refused = Some(reason),
+            // The configuration tells what it is to boot now.
+            Happening::NothingToBoot { .. } => self.file_asked = true,
+            Happening::Unreadable { reason } => {
+                self.file_asked = true;
+                self.unreadable = Some(reason);
+            }
             Happening::File { name, bytes, outcome, took } => {
+                self.file_asked = true;
+                self.unreadable = self.unreadable.filter(|_| *outcome != FileOutcome::Complete);
                 self.last_file = Some((name, *outcome, *bytes));
                 match outcome {
                     FileOutcome::Complete => {
@@ -219,7 +231,7 @@ impl<'a> Case<'a> {
     }
 
     fn came_from_rom(&self) -> bool {
-        self.rom_asked > 0 || self.last_file.is_some()
+        self.rom_asked > 0 || self.file_asked
     }
 
     fn is_silent(&self) -> bool {

@@ -55,7 +55,7 @@ fn a_home_is_a_file_system() {
     });
 }
 
-/// fsx writes, reads, maps and cuts a file at random and knows what must be in it; meanwhile the daemon dies.
+/// fsx writes, reads, maps and cuts a file at random and knows what must be in it; meanwhile the daemon dies, and the agent.
 fn random_load(room: &mut Room, guest: &mut Guest) {
     guest.output(&format!("mkdir load && {TOOLS}/fsx -q -N 3000 -S 1 load/one"));
     guest.type_line(&format!("{TOOLS}/fsx -q -N 6000 -S 2 load/two; echo load''ed=$?"));
@@ -65,7 +65,21 @@ fn random_load(room: &mut Room, guest: &mut Guest) {
     }
     guest.expect("loaded=");
     assert_eq!(guest.expect("\r\n"), "0", "what was read is what was written");
+    agent_dies(guest);
     guest.output("rm -r load");
+}
+
+/// The same while what carries the home, encrypted, is killed on the client.
+fn agent_dies(guest: &mut Guest) {
+    let restarts = "systemctl show -p NRestarts --value bramble-agent";
+    let before: u32 = guest.output(restarts).parse().expect("a number");
+    let kill = format!("echo '{SVEN}' | sudo -S -p '' systemctl kill -s KILL bramble-agent");
+    let said = guest.output(&format!(
+        "{TOOLS}/fsx -q -N 12000 -S 3 load/three & fsx=$!; for i in 1 2; do sleep 3; \
+         kill -0 $fsx || echo over before its time; {kill}; done; wait $fsx"
+    ));
+    assert!(!said.contains("over before"), "{said}");
+    assert_eq!(guest.output(restarts).parse(), Ok(before + 2));
 }
 
 /// Runs pjdfstest in the folder `at`, as the person: each test and how it went. (As root, who counts as the person there,

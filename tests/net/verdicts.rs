@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -142,6 +143,35 @@ fn each_pi_that_stops_has_its_verdict() {
         );
         let shown = room.server.tell(&["client", "show", "seat-04"]).expect("an answer");
         assert!(shown.contains("1. a firewall rule") && shown.contains("What to do: "), "{shown}");
+
+        // An address it got; what it did not get was something to boot.
+        let boot = room.server.tell(&["client", "show", "bare", "--boot"]).expect("an answer");
+        assert!(boot.contains("nothing to boot: no image is assigned to `bare`"), "{boot}");
+        assert!(!boot.contains("no address"), "{boot}");
+        let shown = room.server.tell(&["client", "show", "bare"]).expect("an answer");
+        assert!(shown.contains("it has no image to boot; give one to it"), "{shown}");
+    });
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_told() {
+    isolated(|| {
+        let (_folder, mut room) = classroom(1);
+        let images = room.server.site().data().join("images");
+        let one = std::fs::read_dir(&images).expect("a folder").find_map(|entry| {
+            let version = entry.expect("an entry").path().join("1");
+            version.is_dir().then_some(version)
+        });
+        let version = one.expect("the sample");
+        std::fs::rename(&version, images.join("elsewhere")).expect("renamed");
+        let outcomes =
+            room.boot(Options { skip_walk: true }, |_| ControlFlow::Continue(())).expect("a classroom");
+        assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+        let is_told = || grave(&room).values().all(|code| code.as_deref() == Some("file_unreadable"));
+        eventually("it is said that the image cannot be read", is_told);
+        let shown = room.server.tell(&["client", "show", "seat-01"]).expect("an answer");
+        assert!(shown.contains("cannot be read; is the disk in order?"), "{shown}");
+        assert!(!shown.contains("no address"), "{shown}");
     });
 }
 

@@ -85,7 +85,7 @@ impl Shown {
         // Before anybody can see anything.
         desktop::show(None, "Bramble", sign)
             .map_err(|error| format!("the person there cannot be told, so nobody looks: {error}"))?;
-        let server = announce(&service.server, ticket)?;
+        let server = announce(&service.server, ticket).inspect_err(|_| unsee())?;
         Ok(Self { program, screen, server, sign })
     }
 
@@ -97,12 +97,17 @@ impl Shown {
         let sign = || drop(std::thread::spawn(move || drop(desktop::show(None, "Bramble", sign))));
         let ended = carry(&mut self.server, &mut self.screen, SIGN_EVERY, sign);
         drop(self.program);
-        let _ = desktop::show(None, "Bramble", NOT_SEEN);
+        unsee();
         ended.map(|side| match side {
             Side::Server => "the server has ended it",
             Side::Here => "wayvnc has ended",
         })
     }
+}
+
+/// Takes the sign back, which stands for as long as somebody could look.
+fn unsee() {
+    let _ = desktop::show(None, "Bramble", NOT_SEEN);
 }
 
 /// A connection for this screen; the server waits for it.

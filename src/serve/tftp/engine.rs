@@ -467,11 +467,11 @@ impl Engine {
             }
             Missing::NoImage { .. } | Missing::NoSuchImage { .. } => {
                 tracing::debug!(%client, %ip, reason, "nothing to boot");
-                Happening::Refused { reason: reason.clone() }
+                Happening::NothingToBoot { reason: reason.clone() }
             }
             Missing::Disk { name, .. } => {
                 tracing::debug!(%client, %ip, file = name, reason, "file cannot be opened");
-                Happening::Refused { reason: reason.clone() }
+                Happening::Unreadable { reason: reason.clone() }
             }
         };
         self.events.record(client, Moment::from(SystemTime::now()), happening);

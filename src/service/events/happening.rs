@@ -29,6 +29,14 @@ pub enum Happening {
     Refused {
         reason: String,
     },
+    /// A boot file was asked for, and the client has no image to take one from, or one that is not here.
+    NothingToBoot {
+        reason: String,
+    },
+    /// A boot file was asked for, and could not be read.
+    Unreadable {
+        reason: String,
+    },
     /// A file over TFTP, ended. `probe`: the client only tested whether it exists.
     File {
         /// Not called `name` where it is written down: beside it stands the client's. Rows of earlier versions have that.
@@ -122,6 +130,8 @@ impl Happening {
     pub fn weight(&self) -> Weight {
         match self {
             Self::Refused { .. }
+            | Self::NothingToBoot { .. }
+            | Self::Unreadable { .. }
             | Self::LoginRefused { .. }
             | Self::HomeFull { .. }
             | Self::File { outcome: FileOutcome::Silent, .. } => Weight::Trouble,
@@ -159,6 +169,8 @@ impl Happening {
             Self::Offer { .. } => "offer",
             Self::Lease { .. } => "lease",
             Self::Refused { .. } => "refused",
+            Self::NothingToBoot { .. } => "nothing_to_boot",
+            Self::Unreadable { .. } => "unreadable",
             Self::File { .. } => "file",
             Self::Mount { .. } => "mount",
             Self::Agent { .. } => "agent",
@@ -176,6 +188,8 @@ impl Happening {
         match self {
             Self::Lease { stage, .. } => *stage != Stage::System,
             Self::Refused { .. }
+            | Self::NothingToBoot { .. }
+            | Self::Unreadable { .. }
             | Self::Mount { .. }
             | Self::Agent { .. }
             | Self::LoggedIn { .. }
@@ -210,7 +224,7 @@ impl Happening {
     /// Cuts texts that came from the network to [`limits::EVENT_TEXT`].
     pub(super) fn shorten(&mut self) {
         let text = match self {
-            Self::Refused { reason } => reason,
+            Self::Refused { reason } | Self::NothingToBoot { reason } | Self::Unreadable { reason } => reason,
             Self::File { name, .. } => name,
             Self::Agent { message, .. } => message,
             Self::LoggedOut { why, .. } | Self::LoginRefused { why, .. } | Self::ScreenLeft { why, .. } => {
@@ -236,6 +250,8 @@ impl fmt::Display for Happening {
             Self::Offer { ip } => write!(f, "{ip} offered"),
             Self::Lease { ip, stage } => write!(f, "{ip} given to {}", speaker(*stage)),
             Self::Refused { reason } => write!(f, "no address: {reason}"),
+            Self::NothingToBoot { reason } => write!(f, "nothing to boot: {reason}"),
+            Self::Unreadable { reason } => f.write_str(reason),
             Self::File { name, bytes, took, outcome } => {
                 let size = ByteSize(*bytes);
                 match outcome {
@@ -309,6 +325,8 @@ mod tests {
             (Happening::Offer { ip }, "192.168.77.100 offered"),
             (Happening::Lease { ip, stage: Stage::Kernel }, "192.168.77.100 given to the kernel"),
             (Happening::Refused { reason: "the pool is full".to_owned() }, "no address: the pool is full"),
+            (Happening::NothingToBoot { reason: "no image".to_owned() }, "nothing to boot: no image"),
+            (Happening::Unreadable { reason: "`x` cannot be read".to_owned() }, "`x` cannot be read"),
             (file("start4.elf", FileOutcome::Complete), "`start4.elf` loaded, 7 B in 1.5 s"),
             (file("recovery.elf", FileOutcome::Missing), "`recovery.elf` looked for, not there"),
             (file("start4.elf", FileOutcome::Probe), "`start4.elf` looked for, there"),
@@ -344,6 +362,8 @@ mod tests {
             (phase("handover"), Weight::Matter),
             (phase("off"), Weight::Matter),
             (Happening::Refused { reason: "the pool is full".to_owned() }, Weight::Trouble),
+            (Happening::NothingToBoot { reason: "no image".to_owned() }, Weight::Trouble),
+            (Happening::Unreadable { reason: "`x` cannot be read".to_owned() }, Weight::Trouble),
             (file("start4.elf", FileOutcome::Silent), Weight::Trouble),
             (phase("failed"), Weight::Trouble),
             (phase("trouble"), Weight::Trouble),

@@ -24,7 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "two_with_one_address",
         stops: true,
         fits: |case| {
-            let (ip, rival) = case.facts.rival.filter(|_| case.kernel || case.last_file.is_some())?;
+            let (ip, rival) = case.facts.rival.filter(|_| case.kernel || case.file_asked)?;
             Some(format!("Another machine, {rival}, uses this client's address {ip}."))
         },
         causes: &[
@@ -89,6 +89,19 @@ pub(super) const RULES: &[Rule] = &[
         remedy: "Give this client an image of a newer release: `bramble client adopt … --image NAME`.",
     },
     Rule {
+        code: "file_unreadable",
+        stops: true,
+        fits: |case| {
+            let reason = case.unreadable.filter(|_| !case.kernel)?;
+            Some(format!("A file that it asked for cannot be read: {reason}."))
+        },
+        causes: &[
+            "the disk is full of errors, was pulled out, or its plug is loose",
+            "somebody changed the files of the image beside Bramble",
+        ],
+        remedy: "Look for errors of the disk with `dmesg` on the router; import the image again if the disk is in order.",
+    },
+    Rule {
         code: "not_adopted",
         stops: true,
         fits: |case| {
@@ -127,7 +140,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "booted_by_another",
         stops: true,
         fits: |case| {
-            let elsewhere = case.rom_asked > 0 && case.kernel && !case.mounted && case.last_file.is_none();
+            let elsewhere = case.rom_asked > 0 && case.kernel && !case.mounted && !case.file_asked;
             (elsewhere && case.facts.adopted)
                 .then(|| "Its kernel runs, and not one of its files came from here.".to_owned())
         },
@@ -248,7 +261,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "no_file_asked",
         stops: true,
         fits: |case| {
-            let waits = case.offered && case.rom_asked > 0 && case.last_file.is_none() && !case.kernel;
+            let waits = case.offered && case.rom_asked > 0 && !case.file_asked && !case.kernel;
             (waits && case.is_silent())
                 .then(|| "It asked for an address, was offered one, and never asked for a file.".to_owned())
         },
@@ -265,7 +278,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "never_offered",
         stops: true,
         fits: |case| {
-            let waits = case.rom_asked > 0 && !case.offered && case.last_file.is_none() && !case.kernel;
+            let waits = case.rom_asked > 0 && !case.offered && !case.file_asked && !case.kernel;
             (waits && case.is_silent())
                 .then(|| "It asked for an address, was offered none, and fell silent.".to_owned())
         },

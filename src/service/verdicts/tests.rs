@@ -89,6 +89,12 @@ fn codes(facts: Facts, events: &[Event], now: i64) -> Vec<String> {
     judge(facts, events, at(now)).into_iter().map(|verdict| verdict.code).collect()
 }
 
+#[test]
+fn who_found_nothing_to_boot_has_asked_for_a_file() {
+    let nothing = event(2, Happening::NothingToBoot { reason: "no image is assigned to it".to_owned() });
+    assert_eq!(codes(facts(), &[rom(0), offer(1), nothing], 90), [""; 0], "it has an image now");
+}
+
 /// One row a way to misbehave: what was seen, when it is looked at, and what is said.
 #[test]
 fn each_way_to_stop_has_its_verdict() {
@@ -124,6 +130,7 @@ fn each_way_to_stop_has_its_verdict() {
         (facts(), with(to(8), vec![agent(15, "failed", "the overlay cannot be made.")]), 16, "agent_failed", "Its agent gave up: the overlay cannot be made."),
         (facts(), vec![system(0)], 3600, "boots_elsewhere", "It runs a system of its own: its boot order prefers the SD card or a USB disk to the network."),
         (other(|facts| facts.image = None), to(3), 3, "no_image", "It has no image to boot."),
+        (facts(), vec![rom(0), offer(1), event(2, Happening::Unreadable { reason: "`a` cannot be read".to_owned() })], 2, "file_unreadable", "A file that it asked for cannot be read: `a` cannot be read."),
         (other(|facts| facts.image_exists = false), to(2), 2, "image_missing", "Its image `trixie` does not exist."),
         (other(|facts| facts.image_models = vec!["Pi 3B".to_owned()]), to(3), 3, "image_not_for_model", "Its image `trixie` does not boot a Pi 4B; it boots Pi 3B."),
         (other(|facts| facts.adopted = false), to(2), 2, "not_adopted", "Nobody has adopted it, and it boots nothing before that."),

@@ -16,6 +16,7 @@ const TEXTS = {
 	'no_image': [ _('It has no image'), _('Give it, or its room, an image.') ],
 	'image_missing': [ _('Its image is not there'), GIVE ],
 	'image_not_for_model': [ _('Its image is not for this model'), GIVE ],
+	'file_unreadable': [ _('Its image cannot be read'), _('Look for errors of the disk: “Status → System Log”. If it is in order, import the image again.') ],
 	'not_adopted': [ _('Nobody has adopted it'), _('Adopt it: it gets a name and a room.') ],
 	'agent_failed': [ _('Its start was broken off'), SCREEN ],
 	'agent_silent': [ _('It fell silent while it started'), SCREEN ],

@@ -14,8 +14,9 @@ const PAUSE = 300;
 
 const KINDS = {
 	'discover': _('Address'), 'offer': _('Address'), 'lease': _('Address'), 'refused': _('Address'),
-	'file': _('File'), 'mount': _('Root'), 'agent': _('Agent'),
-	'logged_in': _('Log-in'), 'logged_out': _('Log-in'), 'login_refused': _('Log-in')
+	'file': _('File'), 'nothing_to_boot': _('File'), 'unreadable': _('File'), 'mount': _('Root'), 'agent': _('Agent'),
+	'logged_in': _('Log-in'), 'logged_out': _('Log-in'), 'login_refused': _('Log-in'),
+	'home_full': _('Home'), 'screen_seen': _('Screen'), 'screen_left': _('Screen')
 };
 
 /* Whether two are the same event, as far as it has gone. */
