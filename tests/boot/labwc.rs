@@ -134,7 +134,7 @@ fn a_person_logs_in_at_the_greeter_and_comes_back_to_a_locked_screen() {
         wait(&mut guest, "pgrep -u berta -x labwc", "");
         assert_eq!(
             guest.output("findmnt -n -o FSTYPE,SOURCE /home/berta | tr -s ' '"),
-            "nfs 192.168.77.1:/home/berta"
+            "nfs 127.0.0.1:/home/berta"
         );
         let session = room.bramble(&["session", "list"]);
         assert!(session.contains("berta") && session.contains("desktop"), "{session}");

@@ -53,7 +53,7 @@ fn people_log_in_at_a_greeter() {
         // Her desktop, her home, and who she is.
         assert_eq!(
             guest.output("findmnt -n -o FSTYPE,SOURCE /home/berta | tr -s ' '"),
-            "nfs 192.168.77.1:/home/berta"
+            "nfs 127.0.0.1:/home/berta"
         );
         let session = room.bramble(&["session", "list"]);
         assert!(session.contains("berta") && session.contains("desktop"), "{session}");
