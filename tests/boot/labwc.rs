@@ -77,9 +77,7 @@ fn a_guest_has_a_desktop_without_a_name_that_a_teacher_sees() {
         // Log-out: the next guest has a desktop at once, and nothing of the first.
         let before = guest.output("pgrep -u guest -x labwc");
         guest.output("pkill -u guest -x labwc");
-        let another =
-            format!("test \"$(pgrep -u guest -x labwc)\" -a \"$(pgrep -u guest -x labwc)\" != {before}");
-        wait(&mut guest, &another, "");
+        wait(&mut guest, &is_another("pgrep -u guest -x labwc", &before), "");
         assert_eq!(guest.run("ls /home/guest/secret /tmp/secret /dev/shm/secret 2>/dev/null").0.trim(), "");
         assert_ne!(guest.run("pgrep -u guest -x sleep").1, 0, "nothing of theirs runs");
         assert_eq!(guest.output("grep -c /home/guest /proc/mounts"), "1");
@@ -110,8 +108,7 @@ fn a_kiosk_has_a_browser_and_nothing_else_and_again_when_it_is_closed() {
         // Closed by whoever sits there.
         let before = guest.output("pgrep -o -u guest -x chromium");
         guest.output(&format!("kill {before}"));
-        let another = "test \"$(pgrep -o -u guest -x chromium)\" -a \"$(pgrep -o -u guest -x chromium)\" !=";
-        wait(&mut guest, &format!("{another} {before}"), "");
+        wait(&mut guest, &is_another("pgrep -o -u guest -x chromium", &before), "");
         assert_eq!(guest.output("pgrep -a -u guest -x labwc"), shell, "the session went on");
         room.bramble(&["room", "shutdown", "--all"]);
         guest.ended();
@@ -169,6 +166,11 @@ fn a_person_logs_in_at_the_greeter_and_comes_back_to_a_locked_screen() {
         guest.type_line("systemctl poweroff");
         guest.ended();
     });
+}
+
+/// Whether what `search` finds is there, and is not `before`; asked once, since that one may just be going.
+fn is_another(search: &str, before: &str) -> String {
+    format!("found=$({search}) && test \"$found\" != {before}")
 }
 
 fn boot(room: &Room, name: &str) -> Guest {
