@@ -122,4 +122,31 @@ mod tests {
             Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "only for want of privilege"),
         }
     }
+
+    #[test]
+    fn a_file_is_gone_while_its_inode_is_made_another() {
+        let dir = tempfile::tempdir_in("/var/tmp").expect("a folder");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "text").expect("written");
+        let Ok(handle) = handle_of(std::fs::File::open(&path).expect("opened")) else { return };
+        let mount = std::fs::File::open(dir.path()).expect("opened");
+        if open(&mount, &handle).is_err() {
+            return;
+        }
+        std::fs::remove_file(&path).expect("removed");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::write(&path, "").expect("written");
+                    std::fs::remove_file(&path).expect("removed");
+                }
+            });
+            let said: std::collections::BTreeSet<_> = (0..20_000)
+                .map(|_| open(&mount, &handle).map_err(|error| error.raw_os_error()).err())
+                .collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(said, [Some(Some(libc::ESTALE))].into());
+        });
+    }
 }

@@ -242,6 +242,14 @@ test('nothing comes from elsewhere, nothing is written as markup, and all of it 
 	assert.ok(bytes < 200000, bytes + ' bytes');
 });
 
+test('the log has a word for every kind of event', () => {
+	const kinds = [ ...text(path.join(ROOT, 'src/service/events/happening.rs')).matchAll(/^ +Self::\w+ \{ \.\. \} => "(\w+)",$/gm) ].map(([ , kind ]) => kind);
+	const table = text(path.join(RESOURCES, 'view/bramble/log.js')).match(/^const KINDS = \{[^]*?^\};/m)[0];
+
+	assert.ok(kinds.length > 12);
+	assert.deepStrictEqual([ ...table.matchAll(/'(\w+)': _\(/g) ].map(([ , kind ]) => kind).sort(), kinds.sort());
+});
+
 test('the guide has every verdict, and every picture that it shows', () => {
 	const guide = text(path.join(APP, 'GUIDE.md'));
 	const codes = [ ...text(path.join(ROOT, 'src/service/verdicts/rules.rs')).matchAll(/code: "(\w+)"/g) ].map(([ , code ]) => code);

@@ -157,13 +157,9 @@ fn each_pi_that_stops_has_its_verdict() {
 fn a_disk_that_cannot_be_read_is_told() {
     isolated(|| {
         let (_folder, mut room) = classroom(1);
-        let images = room.server.site().data().join("images");
-        let one = std::fs::read_dir(&images).expect("a folder").find_map(|entry| {
-            let version = entry.expect("an entry").path().join("1");
-            version.is_dir().then_some(version)
-        });
-        let version = one.expect("the sample");
-        std::fs::rename(&version, images.join("elsewhere")).expect("renamed");
+        let site = room.server.site();
+        let images = site.data().join("images");
+        std::fs::rename(images.join(&site.image).join("1"), images.join("elsewhere")).expect("renamed");
         let outcomes =
             room.boot(Options { skip_walk: true }, |_| ControlFlow::Continue(())).expect("a classroom");
         assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
