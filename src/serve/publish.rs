@@ -4,7 +4,8 @@
 //! service do more. Everything it writes is in memory (`/tmp`).
 
 use std::convert::Infallible;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::supervisor::{Stop, stopped};
 use crate::config::{Config, DhcpMode};
 use crate::service::leases::Leases;
 use crate::service::published::{self, Given, Holders};
+use crate::sys;
 use crate::types::{chain, limits};
 
 /// How often the leases are looked at.
@@ -126,7 +128,11 @@ async fn publish(places: &Places, leases: &Leases, clock: Clock, config: &Config
 fn given(places: &Places) -> Given {
     let folder = places.hosts.parent().unwrap_or(Path::new("/"));
     let others = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let others = others.filter(|path| path.file_stem() != places.hosts.file_stem()).take(limits::HOSTS_FILES);
+    let is_other = |path: &PathBuf| {
+        // dnsmasq does not read hidden files either.
+        *path != places.hosts && path.file_name().is_some_and(|name| !name.as_bytes().starts_with(b"."))
+    };
+    let others = others.filter(is_other).take(limits::HOSTS_FILES);
     let mut given = Given::default();
     for path in [places.own_hosts.clone()].into_iter().chain(others) {
         let mut text = Vec::new();
@@ -147,11 +153,9 @@ fn wanted(scripts: &Path) -> bool {
 
 /// In one step, so that nobody reads half a file.
 fn write(path: &Path, text: &str) -> bool {
-    let new = path.with_extension("new");
     let write = || {
         fs_err::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-        fs_err::write(&new, text)?;
-        fs_err::rename(&new, path)
+        sys::whole::put(path, 0o644, |file| file.write_all(text.as_bytes()))
     };
     let done = write();
     if let Err(error) = &done {

@@ -7,13 +7,14 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::proto::agent::channel::Pin;
+use crate::sys;
 
 /// What a server proves itself with, both parts in DER.
 #[derive(Clone)]
@@ -97,18 +98,13 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
     }
 }
 
-/// On the disk, whole or not at all, and for root alone.
+/// For root alone.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let new = path.with_extension("new");
-    let written = || {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs_err::rename(&new, path)?;
-        fs_err::File::open(path.parent().unwrap_or(path))?.sync_all()
-    };
-    written().map_err(|source| KeyError::File { path: path.to_owned(), doing: "written", source })
+    sys::whole::put(path, 0o600, |file| file.write_all(bytes)).map_err(|source| KeyError::File {
+        path: path.to_owned(),
+        doing: "written",
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -48,3 +48,5 @@ pub mod reflink;
 pub mod tap;
 #[cfg(feature = "daemon")]
 pub mod terminal;
+#[cfg(feature = "daemon")]
+pub mod whole;

@@ -1,13 +1,14 @@
 //! How a changed UCI file gets to the disk: through the `uci` program where it is the router's own, else in one step.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
 use super::{Edit, EditError, NewValue, one};
 use crate::config::uci::{Document, quote};
+use crate::sys;
 
 /// Where the `uci` program keeps its files.
 const ROUTER: &str = "/etc/config";
@@ -47,21 +48,13 @@ pub(super) fn write(
 /// Whether there is room for `text` beside the file. `uci commit` does not notice when there is none, and leaves an empty
 /// file where the old one was.
 fn takes(path: &Path, text: &[u8]) -> Result<(), EditError> {
-    let probe = beside(path);
+    let probe = sys::whole::beside(path);
     let written = fs_err::File::create(&probe).and_then(|mut file| {
         file.write_all(text)?;
         file.sync_all()
     });
     let _ = fs_err::remove_file(&probe);
     written.map_err(failed(path, "written"))
-}
-
-/// Where a new version of the file is made.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    path.with_file_name(name)
 }
 
 /// What `uci` calls a file.
@@ -160,25 +153,15 @@ fn replace(path: &Path, text: &[u8]) -> Result<(), EditError> {
 
 /// Writes a whole file in one step, with owner and mode of the one it replaces, if there is one.
 pub fn put(path: &Path, text: &[u8]) -> Result<(), EditError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let new = beside(path);
-    let write = || -> std::io::Result<()> {
-        let mut file = fs_err::File::create(&new)?;
-        file.write_all(text)?;
-        if let Ok(old) = fs_err::metadata(path) {
-            fs_err::set_permissions(&new, std::fs::Permissions::from_mode(old.permissions().mode()))?;
-            let (uid, gid) =
-                (std::os::unix::fs::MetadataExt::uid(&old), std::os::unix::fs::MetadataExt::gid(&old));
-            chown(&new, Some(uid), Some(gid))?;
+    let old = fs_err::metadata(path).ok();
+    let mode = old.as_ref().map_or(0o644, |old| old.mode() & 0o7777);
+    let written = sys::whole::put(path, mode, |file| {
+        if let Some(old) = &old {
+            fchown(&*file, Some(old.uid()), Some(old.gid()))?;
         }
-        file.sync_all()?;
-        fs_err::rename(&new, path)?;
-        fs_err::File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| {
-        let _ = fs_err::remove_file(&new);
-        failed(path, "written")(source)
-    })
+        file.write_all(text)
+    });
+    written.map_err(failed(path, "written"))
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl Fn(std::io::Error) -> EditError {

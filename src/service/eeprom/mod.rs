@@ -14,7 +14,7 @@ pub mod check;
 pub mod rollout;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,7 @@ use crate::proto::eeprom::settings::Settings;
 use crate::service::boot_tree::Content;
 use crate::store::eeproms::EepromRow;
 use crate::store::{Store, StoreError};
+use crate::sys;
 use crate::types::{ImageVersion, MacAddr, Moment, chain, hex, limits};
 
 /// What a bootloader asks for.
@@ -194,7 +195,7 @@ impl Eeproms {
         {
             let _held = self.hold_files();
             if let Some(path) = self.path(&rollout.sha256) {
-                write(&path, &bytes).map_err(EepromError::File)?;
+                sys::whole::put(&path, 0o644, |file| file.write_all(&bytes)).map_err(EepromError::File)?;
             }
             let mut inner = self.lock();
             inner.of.entry(mac).or_default().rollout = Some(rollout.clone());
@@ -346,17 +347,6 @@ fn json(value: &impl Serialize) -> String {
 pub fn sum(bytes: &[u8]) -> [u8; 32] {
     use sha2::{Digest as _, Sha256};
     Sha256::digest(bytes).into()
-}
-
-/// All of it is on the disk before it has its name.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    let beside = path.with_extension("part");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    fs::File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 #[cfg(test)]

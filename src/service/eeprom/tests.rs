@@ -160,10 +160,10 @@ fn it_outlives_a_restart_and_can_be_taken_back() {
     let rollout = lab.ask(ORDER);
     lab.eeproms.save(&lab.store).expect("saved");
     let data = lab.eeproms.folder.as_ref().and_then(|folder| folder.parent()).expect("a folder").to_owned();
-    std::fs::write(data.join("eeprom/left.part"), b"half").expect("written");
+    std::fs::write(data.join("eeprom/.left.upd.new"), b"half").expect("written");
     let again = Eeproms::open(&data, &lab.store).expect("opened");
     assert_eq!(again.get(PI), lab.eeproms.get(PI));
-    assert!(again.is_offered(PI) && !data.join("eeprom/left.part").exists());
+    assert!(again.is_offered(PI) && !data.join("eeprom/.left.upd.new").exists());
     assert!(
         again.cancel(PI, &lab.store, at(30)).expect("cancelled")
             && !again.cancel(PI, &lab.store, at(30)).expect("nothing left")

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::{self, BufReader, Read as _, Seek as _, Write as _};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,7 +22,9 @@ use siphasher::sip::SipHasher13;
 
 use super::attributes;
 use super::handle::VirtualFile;
+use super::turns::Turns;
 use crate::proto::nfs3::Time;
+use crate::sys;
 use crate::types::{Arch, chain, limits};
 
 /// Builds kept for each architecture. A room is switched off more often than a package is upgraded.
@@ -60,6 +62,8 @@ pub struct Agents {
     kept: PathBuf,
     /// Newest last.
     open: RwLock<Vec<Arc<Agent>>>,
+    /// To unpack and copy a build.
+    making: Turns<Arch>,
 }
 
 impl Agent {
@@ -75,7 +79,7 @@ impl Agent {
 
 impl Agents {
     pub fn new(installed: PathBuf, kept: PathBuf) -> Self {
-        Self { installed, kept, open: RwLock::default() }
+        Self { installed, kept, open: RwLock::default(), making: Turns::default() }
     }
 
     /// The build that `stamp` names, if it is open.
@@ -85,7 +89,7 @@ impl Agents {
 
     /// The build that `stamp` names, from its copy. May read the disk.
     pub fn kept(&self, arch: Arch, stamp: u64) -> io::Result<Arc<Agent>> {
-        let agent = Agent::of(File::open(self.copy(arch, stamp))?, arch, stamp, None)?;
+        let agent = Agent::of(self.checked_copy(arch, stamp)?, arch, stamp, None)?;
         Ok(self.keep_open(agent))
     }
 
@@ -100,13 +104,19 @@ impl Agents {
             plain => (plain?.into_file(), false),
         };
         let found = identity(&installed)?;
-        if let Some(agent) = self.find(|agent| agent.arch == arch && agent.installed == Some(found)) {
+        let known = || self.find(|agent| agent.arch == arch && agent.installed == Some(found));
+        if let Some(agent) = known() {
             return Ok(agent);
         }
+        self.making.take(arch, || known().map_or_else(|| self.make(arch, installed, packed, found), Ok))
+    }
+
+    /// Unpacks the installed file, if it is packed, copies it, and keeps it open.
+    fn make(&self, arch: Arch, installed: File, packed: bool, found: Identity) -> io::Result<Arc<Agent>> {
         let mut file = if packed { unpacked(installed)? } else { installed };
         let stamp = stamp(&mut file, arch)?;
         let copy = self.copy(arch, stamp);
-        let copied = File::open(&copy).or_else(|_| {
+        let copied = self.checked_copy(arch, stamp).or_else(|_| {
             self.make_copy(&mut file, &copy)?;
             self.thin_out(arch, &copy);
             File::open(&copy)
@@ -144,16 +154,19 @@ impl Agents {
         self.kept.join(format!("agent-{arch}-{stamp:016x}"))
     }
 
-    /// Copies `from` to `to`; whole or not at all.
+    /// The copy of the build that `stamp` names, read through once: no client starts from what a failing disk made of it.
+    fn checked_copy(&self, arch: Arch, of: u64) -> io::Result<File> {
+        let mut copy = File::open(self.copy(arch, of))?;
+        if stamp(&mut copy, arch)? != of {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the copy of the agent is damaged"));
+        }
+        Ok(copy)
+    }
+
     fn make_copy(&self, from: &mut File, to: &Path) -> io::Result<()> {
         fs_err::create_dir_all(&self.kept)?;
-        let new = to.with_extension("new");
-        let mut copy = fs_err::File::create(&new)?;
         from.rewind()?;
-        io::copy(from, &mut copy)?;
-        copy.flush()?;
-        copy.sync_all()?;
-        fs_err::rename(&new, to)
+        sys::whole::put(to, 0o644, |copy| io::copy(from, copy).map(|_| ()))
     }
 
     /// Deletes the oldest copies for `arch` beyond [`KEPT`], never `newest`: the clock may be wrong.
@@ -240,7 +253,7 @@ mod tests {
 
     fn text(agent: &Agent) -> String {
         let mut text = vec![0; usize::try_from(agent.size).expect("small")];
-        crate::sys::pages::read_all(&*agent.file, &mut text, 0).expect("read");
+        sys::pages::read_all(&*agent.file, &mut text, 0).expect("read");
         String::from_utf8(text).expect("text")
     }
 
@@ -261,6 +274,21 @@ mod tests {
         assert_eq!(text(&agents.opened(first.stamp).expect("open now")), "the first");
         assert_eq!(agents.newest(Arch::Arm64).expect("there").stamp, second.stamp);
         assert!(agents.kept(Arch::Arm64, 7).is_err(), "a build that was never given out");
+    }
+
+    #[test]
+    fn a_damaged_copy_is_made_again_and_not_served() {
+        let package = Package::new();
+        package.install("the first");
+        let agents = package.start();
+        let first = agents.newest(Arch::Arm64).expect("there");
+        let copy = agents.copy(Arch::Arm64, first.stamp);
+        for damaged in ["", "the f", "the thirst"] {
+            std::fs::write(&copy, damaged).expect("written");
+            assert!(package.start().kept(Arch::Arm64, first.stamp).is_err(), "{damaged}");
+            assert_eq!(text(&package.start().newest(Arch::Arm64).expect("there")), "the first");
+            assert_eq!(std::fs::read(&copy).expect("made again"), b"the first");
+        }
     }
 
     #[test]
@@ -320,6 +348,27 @@ mod tests {
         assert_eq!(open, KEPT);
         let newest = *stamps.last().expect("ten");
         assert!(package.start().kept(Arch::Arm64, newest).is_ok());
+    }
+
+    #[test]
+    fn a_room_that_asks_at_once_gets_the_whole_build() {
+        let content = "a build ".repeat(20_000);
+        for _ in 0..20 {
+            let package = Package::new();
+            package.install_packed(content.as_bytes());
+            let (agents, ready) = (package.start(), std::sync::Barrier::new(8));
+            std::thread::scope(|scope| {
+                let asked = || {
+                    ready.wait();
+                    agents.newest(Arch::Arm64).expect("there")
+                };
+                let seats: Vec<_> = (0..8).map(|_| scope.spawn(asked)).collect();
+                let given: Vec<_> = seats.into_iter().map(|seat| seat.join().expect("no panic")).collect();
+                assert!(given.iter().all(|agent| text(agent) == content), "not the whole of it");
+                assert!(given.iter().all(|agent| Arc::ptr_eq(agent, &given[0])), "made more than once");
+            });
+            assert_eq!(package.copies(), 1);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 
-use crate::sys::dirents;
+use crate::sys::{self, dirents};
 use crate::types::limits;
 
 /// Folders below folders; `PATH_MAX` allows no more.
@@ -207,10 +207,7 @@ impl Index {
         bytes.extend(nonce.to_be_bytes());
         bytes.extend(checksum(&body).to_be_bytes());
         bytes.extend(body);
-        let new = path.with_extension("new");
-        fs_err::write(&new, &bytes)?;
-        fs_err::File::open(&new)?.sync_all()?;
-        fs_err::rename(&new, path)
+        sys::whole::put(path, 0o600, |file| file.write_all(&bytes))
     }
 }
 

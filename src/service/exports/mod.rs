@@ -10,6 +10,7 @@
 //! | `tree` | an open tree, and the ways from a handle to a file |
 //! | `index`, `inodes` | finding files where the kernel has no handles: in trees that never change, and in those that do |
 //! | `files` | the files found lately |
+//! | `turns` | what a room asks for at once is made once |
 //! | `virtuals` | `/.bramble` |
 //! | `agents` | the builds of the agent that clients were given |
 //! | `packs` | packed files of versions |
@@ -31,6 +32,7 @@ mod operations;
 pub mod packs;
 mod reserve;
 pub mod tree;
+mod turns;
 pub mod usage;
 pub mod virtuals;
 mod writing;
@@ -55,6 +57,7 @@ use self::files::{Files, Node};
 use self::grants::{Grants, Standing};
 use self::handle::{Sealer, Space, VirtualFile, Way};
 use self::tree::{Export, Handles, Key, Subject};
+use self::turns::Turns;
 use self::virtuals::{Sources, Virtuals};
 use self::writing::Writing;
 use super::clients::{Clients, Seat};
@@ -122,6 +125,8 @@ pub struct Exports {
     unmeasured: Mutex<Vec<Arc<Export>>>,
     measure: Notify,
     open: RwLock<HashMap<Key, Arc<Export>>>,
+    /// Opening may walk all of a tree.
+    opening: Turns<Key>,
     files: Files,
 }
 
@@ -197,6 +202,7 @@ impl Exports {
             unmeasured: Mutex::default(),
             measure: Notify::new(),
             open: RwLock::default(),
+            opening: Turns::default(),
             files: Files::default(),
         }
     }
@@ -343,32 +349,36 @@ impl Exports {
     }
 
     fn export(&self, subject: &Subject, patience: Patience) -> Result<Arc<Export>, Stop> {
-        let key = subject.key();
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        // An image that has another name by now is opened anew; its handles stay the same.
-        let is_so = |export: &&Arc<Export>| export.image().map(|tree| &tree.image) == subject.image();
-        if let Some(export) = open.get(&key).filter(is_so) {
-            return Ok(Arc::clone(export));
+        if let Some(export) = self.opened(subject) {
+            return Ok(export);
         }
-        drop(open);
         if patience == Patience::Inline {
             return Err(Stop::WouldBlock);
         }
-        match Export::open(subject.clone(), Arc::clone(&self.sealer), self.handles) {
-            Ok(export) => {
-                let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-                if let Some(known) = open.get(&key).filter(is_so) {
-                    return Ok(Arc::clone(known));
+        self.opening.take(subject.key(), || {
+            if let Some(export) = self.opened(subject) {
+                return Ok(export);
+            }
+            match Export::open(subject.clone(), Arc::clone(&self.sealer), self.handles) {
+                Ok(export) => {
+                    let export = Arc::new(export);
+                    let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+                    open.insert(subject.key(), Arc::clone(&export));
+                    Ok(export)
                 }
-                let export = Arc::new(export);
-                open.insert(key, Arc::clone(&export));
-                Ok(export)
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "a tree cannot be served");
+                    Err(Status::Io.into())
+                }
             }
-            Err(error) => {
-                tracing::debug!(error = chain(&error), "a tree cannot be served");
-                Err(Status::Io.into())
-            }
-        }
+        })
+    }
+
+    fn opened(&self, subject: &Subject) -> Option<Arc<Export>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        // An image that has another name by now is opened anew; its handles stay the same.
+        let is_so = |export: &&Arc<Export>| export.image().map(|tree| &tree.image) == subject.image();
+        open.get(&subject.key()).filter(is_so).cloned()
     }
 
     /// What `handle` is, for this visitor; with the grant, if it is in a tree that takes one.

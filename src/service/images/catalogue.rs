@@ -24,6 +24,7 @@ use crate::proto::catalogue::{self, BadList, Entry, Family, Link, List};
 use crate::service::clients::Clients;
 use crate::service::jobs::{JobError, Jobs, Outcome, Stopped, Task};
 use crate::store::{Store, StoreError};
+use crate::sys;
 use crate::types::{ImageName, Moment, Revision, chain, hex, limits};
 
 /// All catalogues. Clones share them.
@@ -492,13 +493,9 @@ impl Catalogues {
         Arc::clone(shelf)
     }
 
-    /// Writes beside, then in place: a power cut leaves one or the other.
     fn keep(&self, kept: Vec<Kept>) -> io::Result<()> {
-        let beside = self.file.with_extension("new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(&kept)?)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &*self.file)?;
+        let text = serde_json::to_vec(&kept)?;
+        sys::whole::put(&self.file, 0o644, |file| file.write_all(&text))?;
         *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Shelf::new(kept)));
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::source::{self, Opened, SourceError, Sum, Sums};
 use crate::proto::catalogue::{Entry, Link, can_name, tags, write};
 use crate::proto::manifest::{HEAD, Head};
 use crate::service::jobs::Task;
+use crate::sys;
 use crate::types::{ImageVersion, Moment, chain, limits};
 
 /// Name of the list in its folder.
@@ -115,7 +116,7 @@ pub fn write_list(folder: &Path, task: &Task) -> Result<Written, ShelfError> {
         return Err(ShelfError::Empty { folder: folder.to_owned() });
     }
     let list = folder.join(LIST);
-    put(&list, &write(&entries)).map_err(failed)?;
+    sys::whole::put(&list, 0o644, |file| file.write_all(&write(&entries))).map_err(failed)?;
     Ok(Written { list, images, left_out })
 }
 
@@ -184,13 +185,4 @@ fn summed(path: &Path, task: &Task) -> io::Result<(u64, Sum)> {
         sum.update(piece.get(..got).unwrap_or_default());
         bytes += got as u64;
     }
-}
-
-/// Writes beside, then in place: who reads the list meanwhile has the old one or the new one.
-fn put(list: &Path, text: &[u8]) -> io::Result<()> {
-    let beside = list.with_added_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&beside, list)
 }
