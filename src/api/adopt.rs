@@ -12,7 +12,7 @@ use super::Api;
 use super::answer::{ClientDetail, Forgotten};
 use super::args::{Args, OrNone};
 use super::error::ApiError;
-use crate::config::edit::{self, Edit, EditError, NewValue};
+use crate::config::edit::{self, Edit, EditError, NewValue, Turn};
 use crate::config::uci::Document;
 use crate::types::{HostName, ImageRef, MacAddr, RoomName, chain};
 
@@ -43,6 +43,7 @@ impl Api {
             ("ip", ip.map(text_of)),
         ];
         let said = said.into_iter().filter_map(|(option, value)| Some((option.to_owned(), value?)));
+        let turn = edit::turn();
         let edits: Vec<Edit> = if let Some(section) = self.section_of(mac)? {
             let edit = |(option, value): (String, Option<String>)| match value {
                 Some(value) => Edit::Set { section: section.clone(), option, value: NewValue::One(value) },
@@ -55,7 +56,7 @@ impl Api {
             let options = std::iter::once(mac).chain(given).collect();
             vec![Edit::Add { kind: "client".to_owned(), name: None, options }]
         };
-        self.change(&edits)?;
+        self.change_in(turn, &edits)?;
         tracing::info!(client = %mac, name = %name, "client adopted");
         let known = self.clients.get(mac).ok_or(ApiError::NoSuchClient { who: mac.to_string() })?;
         Ok(self.detail(known))
@@ -63,8 +64,9 @@ impl Api {
 
     pub(super) fn client_forget(&self, args: &Args) -> Result<Forgotten, ApiError> {
         let known = self.known(args)?;
+        let turn = edit::turn();
         if let Some(section) = self.section_of(known.mac)? {
-            self.change(&[Edit::Remove { section }])?;
+            self.change_in(turn, &[Edit::Remove { section }])?;
         }
         self.clients.forget(known.mac);
         self.vitals.forget(known.mac);
@@ -106,7 +108,7 @@ impl Api {
         ApiError::NoSuchRoom { room: room.clone(), known }
     }
 
-    /// The section of `mac` in the file as it is now, such as `@client[0]`.
+    /// The section of `mac` in the file as it is now, such as `@client[0]`: good as long as it is nobody else's turn.
     pub(super) fn section_of(&self, mac: MacAddr) -> Result<Option<String>, ApiError> {
         let text =
             fs_err::read(&self.config_path).map_err(|error| ApiError::NotWritten(error.to_string()))?;
@@ -119,10 +121,17 @@ impl Api {
 
     /// Makes the edits and has the daemon take them over.
     pub(super) fn change(&self, edits: &[Edit]) -> Result<(), ApiError> {
-        edit::apply(&self.config_path, edits).map_err(|error| match error {
+        self.change_in(edit::turn(), edits)
+    }
+
+    /// The same with edits that were found in this turn.
+    pub(super) fn change_in(&self, turn: Turn, edits: &[Edit]) -> Result<(), ApiError> {
+        edit::apply(&turn, &self.config_path, edits).map_err(|error| match error {
             EditError::Problems(problems) => ApiError::WouldNotWork(problems),
             other => ApiError::NotWritten(chain(&other)),
         })?;
+        // Taking it over may change another file.
+        drop(turn);
         let (asked, answered) = oneshot::channel();
         self.reload.blocking_send(asked).map_err(|_| ApiError::Stopping)?;
         answered.blocking_recv().map_err(|_| ApiError::Stopping)?.map_err(ApiError::WouldNotWork)

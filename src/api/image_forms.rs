@@ -9,7 +9,7 @@ use super::args::Args;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::config::NfsBackend;
-use crate::config::edit::{Edit, rename_image};
+use crate::config::edit::{self, Edit, rename_image};
 use crate::service::clients::Known;
 use crate::service::images::export::{ExportError, ExportRequest, Form};
 use crate::service::images::exported::ExportedError;
@@ -72,11 +72,12 @@ impl Api {
                 "another server has the images under their names (`nfs.url` is `{url}`), and Bramble cannot rename them there; export the image under the new name instead, or set `nfs.backend` to `embedded` first"
             )));
         }
+        let turn = edit::turn();
         let edits = self.edits_of_rename(&old, &new)?;
         self.library.rename(&old, &new).map_err(|error| self.not_renamed(error))?;
         self.clients.image_renamed(&old, &new);
         if !edits.is_empty()
-            && let Err(error) = self.change(&edits)
+            && let Err(error) = self.change_in(turn, &edits)
         {
             // All of it or nothing.
             if let Err(back) = self.library.rename(&new, &old) {

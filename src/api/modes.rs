@@ -4,7 +4,7 @@ use super::Api;
 use super::answer::ModeSet;
 use super::args::{Args, OrNone};
 use super::error::ApiError;
-use crate::config::edit::{Edit, NewValue};
+use crate::config::edit::{self, Edit, NewValue};
 use crate::types::{ClassName, MacAddr, Mode, PageUrl, RoomName, ShareName, UserName};
 
 /// For a client, the word that takes its own mode away.
@@ -69,6 +69,7 @@ impl Api {
 
     fn mode_of_client(&self, args: &Args, word: &str) -> Result<ModeSet, ApiError> {
         let known = self.known(args)?;
+        let turn = edit::turn();
         let Some(section) = self.section_of(known.mac)? else {
             return Err(ApiError::BadValue {
                 field: "client",
@@ -97,7 +98,7 @@ impl Api {
                 edits.push(page_of(section, page));
             }
         }
-        self.change(&edits)?;
+        self.change_in(turn, &edits)?;
         let mode = self.config.borrow().use_of(known.mac).mode();
         tracing::info!(client = %known.mac, %mode, "mode of a client set");
         Ok(self.mode_answer(&[known.mac], mode))

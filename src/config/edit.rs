@@ -9,7 +9,7 @@ mod names;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Config;
 use super::load::{Source, Sources, from_sources};
@@ -83,14 +83,23 @@ fn remedy(source: &std::io::Error) -> &'static str {
 /// Two changes at once would each lose the other's.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// The right to change UCI files, held from when one is read to see what there is to change: a section without a name is known
+/// by its place among the others, which another change may move.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held, not used")] MutexGuard<'static, ()>);
+
+/// Waits until nobody else changes a UCI file.
+pub fn turn() -> Turn {
+    Turn(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Makes all of `edits`, or none, and gives the configuration that results.
-pub fn apply(path: &Path, edits: &[Edit]) -> Result<Config, EditError> {
-    apply_with(path, edits, uci_for(path).as_deref())
+pub fn apply(turn: &Turn, path: &Path, edits: &[Edit]) -> Result<Config, EditError> {
+    apply_with(turn, path, edits, uci_for(path).as_deref())
 }
 
 /// [`apply`], with the `uci` program to use.
-fn apply_with(path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<Config, EditError> {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+fn apply_with(_: &Turn, path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<Config, EditError> {
     let mut sources = Sources::read(path).map_err(EditError::Problems)?;
     let before = sources.bramble.text.take().unwrap_or_default();
     let after = edited(&before, edits)?;
@@ -103,7 +112,7 @@ fn apply_with(path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<Config,
 /// Makes all of `edits`, or none, in another UCI file of the router, whose options are not ours to check. `uci` is the
 /// program to use; [`uci_for`] finds it.
 pub fn apply_elsewhere(path: &Path, edits: &[Edit], uci: Option<&Path>) -> Result<(), EditError> {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let before = fs_err::read(path).map_err(|source| EditError::File {
         path: path.to_owned(),
         doing: "read",
@@ -462,7 +471,7 @@ config client   # the first
     fn the_file_is_replaced_with_its_mode_and_gives_the_new_configuration() {
         let (folder, path) = folder(GOOD);
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("a mode");
-        let config = apply_with(&path, &[adopt()], None).expect("adopted");
+        let config = apply_with(&turn(), &path, &[adopt()], None).expect("adopted");
         assert_eq!(config.clients.len(), 1);
         let text = fs_err::read_to_string(&path).expect("the file");
         assert!(text.starts_with(GOOD) && text.contains("list cmdline 'it'\\''s'"), "{text}");
@@ -473,7 +482,7 @@ config client   # the first
     #[test]
     fn a_change_that_would_leave_a_problem_changes_nothing() {
         let (_folder, path) = folder(GOOD);
-        let error = apply_with(&path, &[adopt(), adopt()], None).expect_err("the same Pi twice");
+        let error = apply_with(&turn(), &path, &[adopt(), adopt()], None).expect_err("the same Pi twice");
         assert!(error.to_string().starts_with(
             "the change would leave the configuration with problems, so nothing was changed:\n"
         ));
@@ -504,7 +513,7 @@ config client   # the first
             Edit::Unset { section: "lab".to_owned(), option: "image".to_owned() },
         ];
         install("");
-        apply_with(&path, &edits, Some(&program)).expect("changed");
+        apply_with(&turn(), &path, &edits, Some(&program)).expect("changed");
         assert_eq!(
             fs_err::read_to_string(&log)
                 .expect("what uci was told")
@@ -522,7 +531,7 @@ config client   # the first
         );
         assert_eq!(fs_err::read_to_string(&path).expect("the file"), before, "the file is uci's to write");
         install("echo 'uci: I/O error' >&2");
-        let error = apply_with(&path, &edits, Some(&program)).expect_err("uci complains");
+        let error = apply_with(&turn(), &path, &edits, Some(&program)).expect_err("uci complains");
         assert_eq!(
             error.to_string(),
             "`uci` refused the change (uci: I/O error); look at `uci changes` and `uci show`"

@@ -251,10 +251,11 @@ impl Parts {
         let Some((old, new)) = self.library.unfinished_rename().map_err(|error| chain(&error))? else {
             return Ok(());
         };
+        let turn = edit::turn();
         let text = fs_err::read(path).map_err(|error| chain(&error))?;
         let edits = edit::rename_image(&text, &old, &new);
         if !edits.is_empty() {
-            let config = edit::apply(path, &edits).map_err(|error| chain(&error))?;
+            let config = edit::apply(&turn, path, &edits).map_err(|error| chain(&error))?;
             self.take(Arc::new(config));
         }
         self.library.renamed().map_err(|error| chain(&error))

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portable_atomic::AtomicU64;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::networks::{self, Seen};
 use super::parts::Parts;
@@ -38,7 +38,7 @@ use crate::serve::screens;
 use crate::serve::supervisor::Supervisor;
 use crate::serve::tftp::{self, TftpError};
 use crate::service::keys::KeyPair;
-use crate::types::{Moment, chain};
+use crate::types::{Moment, chain, limits};
 use crate::ubus::{Notices, Ubus, Watch};
 
 /// A service ended, and why, in full.
@@ -144,10 +144,17 @@ impl Services {
         let notices = Notices::default();
         let watch = Watch { api: Arc::clone(&api), notices: notices.clone() };
         self.supervisor.start("notices", move |stop| watch.clone().run(stop));
+        let desks = Arc::new(Semaphore::new(limits::API_CALLS));
         let handler: Handler = Arc::new(move |method, params| {
-            let api = Arc::clone(&api);
+            let (api, desks) = (Arc::clone(&api), Arc::clone(&desks));
             Box::pin(async move {
-                let answer = tokio::task::spawn_blocking(move || api.answer(&method, params)).await;
+                let desk = desks.acquire_owned().await;
+                let answer = tokio::task::spawn_blocking(move || {
+                    // Held until it is done, also if whoever asked has gone.
+                    let _desk = desk;
+                    api.answer(&method, params)
+                })
+                .await;
                 answer.unwrap_or_else(|panic| {
                     tracing::error!(error = chain(&panic), "a request broke off");
                     serde_json::json!({ "error": api::ApiError::Internal { request: 0 }.refusal() })

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
 use super::migrate::{Migration, migrate};
+use crate::sys;
 
 /// `PRAGMA application_id` of our files: "Bram".
 const APPLICATION: i32 = 0x4272_616d;
@@ -73,7 +74,7 @@ fn create(path: &Path, steps: &[Migration]) -> Result<(), StoreError> {
     migrate(&mut db, &new, steps)?;
     db.close().map_err(|(_, error)| open(error))?;
     file(path, "made", fs_err::rename(&new, path))?;
-    sync_folder(path)
+    file(path, "synced", sys::whole::sync_folder_of(path))
 }
 
 /// The open database, after a look at every page.
@@ -138,7 +139,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
         }
     }
     file(path, "set aside", fs_err::rename(path, &aside))?;
-    sync_folder(path)?;
+    file(path, "synced", sys::whole::sync_folder_of(path))?;
     Ok(aside)
 }
 
@@ -160,9 +161,4 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 fn file(path: &Path, doing: &'static str, result: std::io::Result<()>) -> Result<(), StoreError> {
     result.map_err(|source| StoreError::File { path: path.to_owned(), doing, source })
-}
-
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    file(folder, "synced", fs_err::File::open(folder).and_then(|folder| folder.sync_all()))
 }

@@ -30,6 +30,11 @@ pub fn put(
         let _ = fs_err::remove_file(&beside);
         return Err(error);
     }
+    sync_folder_of(path)
+}
+
+/// Has the name of the file at `path` on the disk: whether it is there, and which one it is.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     fs_err::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -126,6 +126,10 @@ pub const CONTROL_CALLERS: usize = 16;
 /// Largest message that ubusd carries, in bytes, without its header of eight (`UBUS_MAX_MSGLEN`).
 pub const UBUS_MESSAGE: usize = 1024 * 1024;
 
+/// Calls of the API, over the socket and ubus, that are carried out at once, each on a thread that blocks. Fewer than half of
+/// those there are: a change of the configuration waits for the daemon, and the daemon for another of them.
+pub const API_CALLS: usize = 6;
+
 /// Calls over ubus that are carried out at once, each on a thread that blocks, until ubusd has taken the answer: with the
 /// largest answers 4 MiB. A page of LuCI asks for three things at a time.
 pub const UBUS_CALLS: usize = 4;

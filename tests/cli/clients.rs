@@ -62,3 +62,38 @@ fn the_page_of_a_kiosk_is_given_and_taken_away() {
     site.told(&["client", "mode", "lab-01", "room"]);
     assert_eq!((&own(&site)["mode"], &own(&site)["page"]), (&Value::Null, &Value::Null));
 }
+
+/// As from a script that does not wait, or from several administrators.
+#[test]
+fn many_are_adopted_and_forgotten_at_once() {
+    const MANY: u8 = 16;
+    let mut site = Site::new(48);
+    site.serve();
+    let mac = |n: u8| format!("b8:27:eb:00:00:{n:02x}");
+    let at_once = |numbers: Vec<u8>, args: fn(&str, &str) -> Vec<String>| {
+        std::thread::scope(|scope| {
+            for n in numbers {
+                let (site, args) = (&site, args(&mac(n), &format!("seat-{n:02}")));
+                scope.spawn(move || site.told(&args.iter().map(String::as_str).collect::<Vec<_>>()));
+            }
+        });
+    };
+    let names = |site: &Site| -> Vec<String> {
+        let list: Value = serde_json::from_str(&site.told(&["client", "list", "--json"])).expect("JSON");
+        let clients = list["clients"].as_array().expect("a list");
+        let mut names: Vec<String> =
+            clients.iter().map(|client| client["name"].as_str().expect("a name").to_owned()).collect();
+        names.sort();
+        names
+    };
+    at_once((0..MANY).collect(), |mac, name| {
+        ["client", "adopt", mac, "--name", name].map(str::to_owned).to_vec()
+    });
+    assert_eq!(names(&site).len(), usize::from(MANY) + 1);
+    at_once((0..MANY).filter(|n| n % 2 == 0).collect(), |mac, _| {
+        ["client", "forget", mac].map(str::to_owned).to_vec()
+    });
+    let mut left: Vec<String> = (0..MANY).filter(|n| n % 2 == 1).map(|n| format!("seat-{n:02}")).collect();
+    left.insert(0, "lab-01".to_owned());
+    assert_eq!(names(&site), left, "and nobody else was forgotten");
+}

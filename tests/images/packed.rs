@@ -211,6 +211,54 @@ fn a_packed_file_lives_and_goes_with_its_version() {
     assert!(!file.exists(), "it goes with its version");
 }
 
+/// Clients that start between two jobs would lose their root to the second.
+#[test]
+fn a_version_is_packed_once_however_often_it_is_asked_for() {
+    let place = Place::new();
+    place.imported("small", &small(&place));
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    place
+        .jobs
+        .start("test", "holds up the others".to_owned(), move |_| {
+            wait.recv().expect("told");
+            Ok(String::new())
+        })
+        .expect("started");
+    let first = place.library.pack(&image("small")).expect("started");
+    let second = place.library.pack(&image("small")).expect("nothing is packed yet");
+    go.send(()).expect("it waits");
+    assert_eq!(place.jobs.wait(first).expect("known").state, JobState::Done);
+    let tree = place.library.images().resolve(&image("small")).expect("there");
+    let made = place.library.images().packed(tree.id);
+    let second = place.jobs.wait(second).expect("known");
+    assert_eq!((second.state, second.message.as_str()), (JobState::Done, "`small@1` is packed already"));
+    assert!(made.is_some() && place.library.images().packed(tree.id) == made);
+}
+
+#[test]
+fn a_packed_file_whose_deletion_is_cancelled_is_offered_again() {
+    let place = Place::new();
+    place.imported("small", &small(&place));
+    let file = packed(&place, "small");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    place
+        .jobs
+        .start("test", "holds up the others".to_owned(), move |_| {
+            wait.recv().expect("told");
+            Ok(String::new())
+        })
+        .expect("started");
+    let tree = place.library.images().resolve(&image("small")).expect("there");
+    let is_offered = || place.library.images().packed(tree.id).expect("packed").offered;
+    let job = place.library.unpack(&image("small"), &|_| Vec::new()).expect("started");
+    assert!(!is_offered(), "nobody who starts gets it");
+    place.jobs.cancel(job).expect("cancelled");
+    go.send(()).expect("it waits");
+    place.jobs.wait(job).expect("known");
+    place.wait_for_all();
+    assert!(is_offered() && file.exists());
+}
+
 #[test]
 fn packing_that_ends_early_leaves_nothing() {
     let place = Place::new();

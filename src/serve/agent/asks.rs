@@ -7,7 +7,7 @@ use super::desk::Desk;
 use crate::proto::agent::channel::{Ask, Code, Label, Reply};
 use crate::service::events::Happening;
 use crate::service::sessions::{Opened, Opening, Place, Refusal};
-use crate::types::{MacAddr, UserName, chain};
+use crate::types::{MacAddr, Person, UserName, chain};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -25,8 +25,9 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
         Ask::Authenticate { name, password, service, terminal } => {
             let (client, user) = (asker.place.mac, name.clone());
             let checked = check(&shared, &asker.desk, move |shared| {
+                let before = *shared.changes.borrow();
                 let person = shared.register.verify(&name, &password, client)?;
-                shared.sessions.verified(client, person.clone(), shared.clock.now());
+                verified(shared, client, person.clone(), before);
                 Ok(Reply::Verified { person })
             })
             .await;
@@ -37,8 +38,9 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
         Ask::ChangePassword { name, old, new } => {
             let (client, user) = (asker.place.mac, name.clone());
             let changed = check(&shared, &asker.desk, move |shared| {
+                let before = *shared.changes.borrow();
                 let person = shared.register.change_password(&name, &old, &new, client)?;
-                shared.sessions.verified(client, person, shared.clock.now());
+                verified(shared, client, person, before);
                 Ok(Reply::Changed)
             })
             .await;
@@ -66,6 +68,15 @@ pub(super) async fn answer(shared: Arc<Shared>, asker: Asker, ask: Ask) -> Reply
         })
         .await
         .unwrap_or_else(refused),
+    }
+}
+
+/// Lets the person log in whose password was right. Accounts were as `before` says when it was asked for: who has been removed or
+/// switched off since is not let in.
+fn verified(shared: &Shared, client: MacAddr, person: Person, before: u32) {
+    shared.sessions.verified(client, person, shared.clock.now());
+    if *shared.changes.borrow() != before {
+        super::recheck(shared, false);
     }
 }
 

@@ -207,7 +207,8 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     let tls = TlsAcceptor::from(tls);
     // Sessions of the last run: what it tied is not forgotten, however they end.
-    shared.tie();
+    let tying = Arc::clone(&shared);
+    tokio::task::spawn_blocking(move || tying.tie()).await.map_err(AgentError::Broken)?;
     let mut parts = JoinSet::new();
     for socket in sockets.0 {
         parts.spawn(accept(Arc::clone(&shared), tls.clone(), socket, stop.clone()));

@@ -74,7 +74,10 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             return bring(shared, ear, mouth, &seat, &ticket, stop).await;
         }
         Some(ToServer::Tunnel { uid, key }) if messages.next().is_none() => {
-            let whose = tunnel::is_right(shared, &seat, uid, key).then_some(uid);
+            let asked = Arc::clone(shared);
+            // Sessions may wait for a disk.
+            let right = tokio::task::spawn_blocking(move || tunnel::is_right(&asked, seat.mac, uid, key));
+            let whose = right.await.unwrap_or(false).then_some(uid);
             mouth.say(&ToAgent::Tunnel).await?;
             return tunnel::carry(shared, ear.reader.unsplit(mouth.writer), &seat, whose, stop).await;
         }

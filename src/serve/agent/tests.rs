@@ -34,6 +34,8 @@ struct Table {
     running: AtomicUsize,
     most: AtomicUsize,
     gone: std::sync::atomic::AtomicBool,
+    /// Removes everybody, and tells so here, while a password is checked that was right.
+    removes: Mutex<Option<watch::Sender<u32>>>,
 }
 
 fn person(name: &str, uid: u32) -> Person {
@@ -54,9 +56,14 @@ impl Register for Table {
         self.most.fetch_max(running, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(2));
         self.running.fetch_sub(1, Ordering::SeqCst);
-        let people = self.people.lock().expect("no panic");
+        let mut people = self.people.lock().expect("no panic");
         let known = people.iter().find(|person| person.name == *who).filter(|_| password.expose() == "right");
-        known.cloned().ok_or_else(|| Refusal { code: Code::WrongPassword, message: "Not right.".to_owned() })
+        let known = known.cloned();
+        if let Some(changes) = self.removes.lock().expect("no panic").take() {
+            people.clear();
+            changes.send_modify(|generation| *generation += 1);
+        }
+        known.ok_or_else(|| Refusal { code: Code::WrongPassword, message: "Not right.".to_owned() })
     }
 
     fn change_password(
@@ -296,7 +303,7 @@ async fn calls_go_through_a_tunnel_of_its_own_connection() {
     let Reply::Opened { session, tunnel: Some(key), .. } = reply else { panic!("no key: {reply:?}") };
     assert!(!format!("{reply:?}").contains(&String::from(key)), "it is in no log");
     let seat = house.shared.clients.at(IP).expect("a client");
-    let is_right = |uid, key| super::tunnel::is_right(&house.shared, &seat, uid, key);
+    let is_right = |uid, key| super::tunnel::is_right(&house.shared, seat.mac, uid, key);
     assert!(is_right(Uid(10_000), key));
     assert!(!is_right(Uid(10_001), key) && !is_right(Uid(10_000), Key(key.0 ^ 1)));
 
@@ -459,6 +466,17 @@ async fn who_loses_their_account_is_logged_out() {
         panic!("no order")
     };
     assert_eq!(message, "goodbye, anna");
+}
+
+#[tokio::test]
+async fn who_loses_their_account_while_the_password_is_checked_does_not_get_in() {
+    let (house, mut tasks) = (House::new(), JoinSet::new());
+    let mut agent = house.connect(&mut tasks);
+    agent.greet(&[]).await;
+    *house.table.removes.lock().expect("no panic") = Some(house.changes.clone());
+    agent.ask(1, authenticate("anna", "right")).await;
+    assert_eq!(code(&agent.ask(2, open("anna")).await), Some(Code::NotVerified));
+    assert!(house.shared.sessions.list().is_empty());
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::proto::agent::tunnel::Key;
 use crate::serve::nfs;
 use crate::serve::supervisor::{Stop, stopped};
 use crate::service::clients::Seat;
-use crate::types::{Uid, limits};
+use crate::types::{MacAddr, Uid, limits};
 
 /// Until either side is done.
 pub(super) async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
@@ -53,8 +53,8 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     Ok("its tunnel was closed")
 }
 
-/// Whether `key` is that of `uid`, who is logged in at `seat`.
-pub(super) fn is_right(shared: &Shared, seat: &Seat, uid: Uid, key: Key) -> bool {
-    let starts = shared.sessions.encrypted(seat.mac, uid);
-    starts.iter().any(|boot_id| shared.tunnels.key(seat.mac, boot_id, uid) == key)
+/// Whether `key` is that of `uid`, who is logged in at `client`. To be called on a blocking thread.
+pub(super) fn is_right(shared: &Shared, client: MacAddr, uid: Uid, key: Key) -> bool {
+    let starts = shared.sessions.encrypted(client, uid);
+    starts.iter().any(|boot_id| shared.tunnels.key(client, boot_id, uid) == key)
 }

@@ -34,6 +34,7 @@ use super::shares::{ShareError, Shares};
 use super::walk::WalkError;
 use crate::store::place::{self, BadPlace, Policy};
 use crate::store::{Store, StoreError};
+use crate::sys;
 use crate::types::{Moment, UserName};
 
 /// First entry.
@@ -213,7 +214,9 @@ impl Backups {
         let written = self.write(&mut output, request, now, task).and_then(|says| {
             task.phase("writing to the disk", 0)?;
             output.sync_all().map_err(file(&part, "written to the disk"))?;
-            fs::rename(&part, to).map_err(file(to, "given its name"))?;
+            fs::rename(&part, to)
+                .and_then(|()| sys::whole::sync_folder_of(to))
+                .map_err(file(to, "given its name"))?;
             Ok(says)
         });
         if written.is_err() {

@@ -220,7 +220,7 @@ impl Context<'_> {
     /// The packed file of this tree, if it has one now.
     pub fn packed(&self, export: &Export) -> Option<VirtualFile> {
         let tree = export.image().filter(|_| export.is_published())?;
-        let stamp = self.exports.images.packed(tree.id)?.stamp;
+        let stamp = self.exports.images.packed(tree.id).filter(|packed| packed.offered)?.stamp;
         Some(VirtualFile::Packed { stamp })
     }
 

@@ -357,7 +357,8 @@ fn a_packed_version_is_one_file_for_root() {
         let path = house.dir.path().join("packed");
         std::fs::write(&path, "hsqs and so on").expect("written");
         let id = house.images.all()[0].id;
-        let packed = crate::service::images::Packed { path: path.clone(), bytes: 14, stamp: 7 };
+        let packed =
+            crate::service::images::Packed { path: path.clone(), bytes: 14, stamp: 7, offered: true };
         assert!(house.images.set_packed(id, Some(packed.clone())));
         let file = house.find(".bramble/image.squashfs");
         let attributes = house.getattr(&file).expect("attributes");
@@ -370,6 +371,14 @@ fn a_packed_version_is_one_file_for_root() {
         let exports = exports_again(&house, handles);
         let house = House { exports, ..house };
         assert_eq!(house.read(&ROOT, &file, 0, 4), Ok((b"hsqs".to_vec(), false)), "after a restart");
+
+        // About to be unpacked: who has it keeps it, and nobody else gets it.
+        house.images.offer_packed(id, false);
+        house.exports.prune();
+        assert_eq!(house.read(&ROOT, &file, 0, 4), Ok((b"hsqs".to_vec(), false)));
+        assert_eq!(house.lookup(&ROOT, &folder, name), Err(status(Status::NoEntry)));
+        house.images.offer_packed(id, true);
+        assert_eq!(house.find(".bramble/image.squashfs"), file);
 
         // Packed anew: the old handle is nobody's, not half of each.
         assert!(house.images.set_packed(id, None));

@@ -34,6 +34,7 @@ use crate::service::backup::is_fifo;
 use crate::service::backup::pipe::Pipe;
 use crate::service::jobs::{Cancelled, Stopped, Task};
 use crate::service::pax::{self, About};
+use crate::sys;
 use crate::types::{ByteSize, ImageRef, ImageVersion, Moment};
 
 /// What somebody asked for.
@@ -163,11 +164,9 @@ impl Library {
         let written = write(output, tree, &head, request, task).and_then(|(output, done)| {
             task.phase("writing to the disk", 0)?;
             output.sync_all().map_err(file(&part, "written to the disk"))?;
-            fs::rename(&part, to).map_err(file(to, "given its name"))?;
-            let folder = to.parent().unwrap_or(Path::new("/"));
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(file(folder, "written to the disk"))?;
+            fs::rename(&part, to)
+                .and_then(|()| sys::whole::sync_folder_of(to))
+                .map_err(file(to, "given its name"))?;
             self.store.export_done(to, now).map_err(LibraryError::from)?;
             let packed = output.metadata().map_or(0, |about| about.len());
             Ok(format!("{}; `{}` has {}", done.told(&tree.image), to.display(), ByteSize(packed)))

@@ -97,6 +97,8 @@ pub struct Packed {
     pub bytes: u64,
     /// Another one for each file that there ever was, and the same after a restart.
     pub stamp: u64,
+    /// Whether clients that start get it. If not, only those have it that got it before.
+    pub offered: bool,
 }
 
 /// What inspection found in a tree.
@@ -217,6 +219,15 @@ impl Images {
             };
         });
         known
+    }
+
+    /// Has clients that start get the packed file of a tree, or not.
+    pub fn offer_packed(&self, id: u32, offered: bool) {
+        self.change(|shelf| {
+            if let Some(packed) = shelf.packed.get_mut(&id) {
+                packed.offered = offered;
+            }
+        });
     }
 
     /// Whether there is any version of `name`.

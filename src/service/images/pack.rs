@@ -17,7 +17,7 @@ use super::copy;
 use super::import::{ImportError, Staging, stopped};
 use super::library::{Library, LibraryError, delete};
 use super::squash::{self, SquashError, Squashed};
-use super::{Packed, Tree, packed_beside};
+use super::{Images, Packed, Tree, packed_beside};
 use crate::service::jobs::{JobError, Stopped, Task};
 use crate::types::{ByteSize, ImageRef, ImageVersion};
 
@@ -81,6 +81,10 @@ impl Library {
 
     fn run_packing(&self, tree: &Tree, job: u64, task: &Task) -> Result<String, ImportError> {
         let image = &tree.image;
+        // Another job may have been before this one, and clients run what it made.
+        if self.images.packed(tree.id).is_some() {
+            return Ok(PackError::Already(image.clone()).to_string());
+        }
         task.phase("measuring", 0)?;
         let bytes = copy::measure(&tree.root, task)?;
         // Two thirds is what a tree of programs that are packed already would take.
@@ -141,28 +145,24 @@ impl Library {
         if trees.is_empty() {
             return Err(PackError::NoSuchImage(image.clone()));
         }
-        let trees: Vec<_> =
-            trees.into_iter().filter_map(|tree| Some((self.images.packed(tree.id)?, tree))).collect();
+        let trees: Vec<_> = trees.into_iter().filter(|tree| self.images.packed(tree.id).is_some()).collect();
         if trees.is_empty() {
             return Err(PackError::NotPacked(image.clone()));
         }
         // First nobody who starts gets it any more; then it is asked who has got it.
-        for (_, tree) in &trees {
-            self.images.set_packed(tree.id, None);
-        }
-        for (_, tree) in &trees {
+        let mut leaving = Leaving::new(Arc::clone(&self.images), trees);
+        for tree in &leaving.trees {
             let users = users(&tree.image);
             if !users.is_empty() {
-                for (packed, tree) in &trees {
-                    self.images.set_packed(tree.id, Some(packed.clone()));
-                }
                 return Err(PackError::InUse { image: tree.image.clone(), users });
             }
         }
-        let (library, count) = (self.clone(), trees.len());
+        let (library, count) = (self.clone(), leaving.trees.len());
         let job = self.jobs.start("unpack", image.to_string(), move |_| {
-            for (_, tree) in &trees {
+            while let Some(tree) = leaving.trees.last() {
                 delete(&packed_beside(&tree.root)).map_err(|error| Stopped::because(&error))?;
+                library.images.set_packed(tree.id, None);
+                leaving.trees.pop();
             }
             library.images.tell_removed();
             library.measure(&Task::unwatched());
@@ -182,6 +182,29 @@ impl Library {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(image = %tree.image, %error, "a packed file cannot be used"),
+        }
+    }
+}
+
+/// Versions whose packed files are about to be deleted: they are offered to nobody, and are again if that comes to nothing.
+struct Leaving {
+    images: Arc<Images>,
+    trees: Vec<Arc<Tree>>,
+}
+
+impl Leaving {
+    fn new(images: Arc<Images>, trees: Vec<Arc<Tree>>) -> Self {
+        for tree in &trees {
+            images.offer_packed(tree.id, false);
+        }
+        Self { images, trees }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        for tree in &self.trees {
+            self.images.offer_packed(tree.id, true);
         }
     }
 }
@@ -207,5 +230,10 @@ fn packed_of(path: &Path) -> io::Result<Packed> {
     {
         std::hash::Hasher::write_u64(&mut hasher, number);
     }
-    Ok(Packed { bytes: about.len(), stamp: std::hash::Hasher::finish(&hasher), path: PathBuf::from(path) })
+    Ok(Packed {
+        bytes: about.len(),
+        stamp: std::hash::Hasher::finish(&hasher),
+        path: PathBuf::from(path),
+        offered: true,
+    })
 }
