@@ -85,7 +85,7 @@ impl Served {
     /// With nothing left to answer it ends at once.
     async fn stop(self) {
         self.stop.send_replace(true);
-        let ended = tokio::time::timeout(Duration::from_secs(1), self.task).await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
         ended.expect("it ended in time").expect("it ended well");
     }
 }

@@ -26,6 +26,9 @@ pub type Stop = watch::Receiver<bool>;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// How long a service that had failed has to run before it counts as well again. Most of what fails does so at once.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// A service that ran this long is healthy: its next failure starts again at [`FIRST_PAUSE`].
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 
@@ -110,13 +113,24 @@ where
     E: Error + Send + 'static,
 {
     let mut pause = FIRST_PAUSE;
+    let mut has_failed = false;
     loop {
         let started = Instant::now();
-        health.started(name, Moment::from(SystemTime::now()));
+        let well = || health.started(name, Moment::from(SystemTime::now()));
+        if !has_failed {
+            well();
+        }
         // A task of its own, so that a panic becomes a value; dropped with `keep`, it is aborted.
         let mut task = JoinSet::new();
         task.spawn(make(stop.clone()));
-        let error = match task.join_next().await {
+        let ended = tokio::select! {
+            ended = task.join_next() => ended,
+            () = tokio::time::sleep(SETTLED_AFTER), if has_failed => {
+                well();
+                task.join_next().await
+            }
+        };
+        let error = match ended {
             Some(Ok(Ok(()))) | None if *stop.borrow() => return,
             Some(Ok(Ok(()))) | None => "it returned without having been told to".to_owned(),
             Some(Ok(Err(error))) => chain(&error),
@@ -129,6 +143,7 @@ where
         if started.elapsed() >= HEALTHY_AFTER {
             pause = FIRST_PAUSE;
         }
+        has_failed = true;
         health.failed(name, error.clone(), Moment::from(SystemTime::now()));
         tracing::error!(
             service = name,
@@ -190,9 +205,11 @@ mod tests {
             }
         });
         // Fails at 0 and at 1 s, and runs from 3 s on.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(health.problems(), ["service test is down and is started again: the socket is gone"]);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        for so_far in [2000, 1500] {
+            tokio::time::sleep(Duration::from_millis(so_far)).await;
+            assert_eq!(health.problems(), ["service test is down and is started again: the socket is gone"]);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(health.problems(), Vec::<String>::new());
         assert_eq!(health.services().get("test").map(|service| service.restarts), Some(2));
         supervisor.stop_all().await;

@@ -47,15 +47,16 @@ impl Health {
         if !health.running {
             health.running = true;
             health.since = at;
-            health.restarts = health.restarts.saturating_add(1);
         }
     }
 
+    /// The service has ended by itself, and is started again.
     pub fn failed(&self, service: &'static str, error: String, at: Moment) {
         if let Some(health) = self.lock().services.get_mut(service) {
             health.running = false;
             health.since = at;
             health.error = Some(error);
+            health.restarts = health.restarts.saturating_add(1);
         }
     }
 

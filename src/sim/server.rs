@@ -17,9 +17,9 @@ use super::net::{Machine, SERVER};
 use crate::types::{ByteSize, MacAddr};
 
 /// How long the daemon may take until it answers.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_mins(1);
 /// How long it may take to stop when asked to.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_mins(1);
 
 /// Why the daemon of a laboratory is not running.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Longest kernel handle we keep, in bytes: what is left of an NFSv3 handle beside our own fields. ext4 needs 8,
 /// XFS 12, btrfs 20.
@@ -53,16 +54,24 @@ pub fn handle_of(fd: impl AsFd) -> io::Result<FileHandle> {
     Ok(FileHandle { kind, bytes })
 }
 
-/// How often the kernel is asked for a file whose inode it says it has no memory for.
-const ASKED_MOST: usize = 1000;
+/// How often the kernel is asked for a file whose inode it says it has no memory for: at once, and then each millisecond, since
+/// whoever is about to change that may have to wait for its turn.
+const ASKED_AT_ONCE: usize = 1000;
+const ASKED_MOST: usize = ASKED_AT_ONCE + 1000;
 
 /// Opens the file behind `handle` as a path (`O_PATH`), on the file system that `mount` is on. May read the disk.
 ///
 /// `ESTALE` if the file is gone. While its inode becomes another file, the kernel says `ENOMEM`: it is asked again.
 pub fn open(mount: impl AsFd, handle: &FileHandle) -> io::Result<OwnedFd> {
-    for _ in 1..ASKED_MOST {
+    for asked in 1..ASKED_MOST {
         match open_once(&mount, handle) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => std::thread::yield_now(),
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                if asked < ASKED_AT_ONCE {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
             other => return other,
         }
     }

@@ -193,9 +193,15 @@ impl Guest {
         self.outcome()
     }
 
-    /// What the line typed last said, and how it ended.
+    /// What the line typed last said, without lines that the kernel put between, and how it ended.
     fn outcome(&mut self) -> (String, i32) {
         let output = self.expect("=end=").replace('\r', "");
+        let is_kernels = |line: &&str| {
+            let time = line.trim_start().strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.0));
+            time.is_some_and(|time| time.trim().parse::<f64>().is_ok())
+        };
+        let output: Vec<&str> = output.split('\n').filter(|line| !is_kernels(line)).collect();
+        let output = output.join("\n");
         let code = self.expect("=").parse().expect("an exit code");
         (output, code)
     }

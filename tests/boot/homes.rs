@@ -76,6 +76,7 @@ fn agent_dies(guest: &mut Guest) {
     let kill = format!("echo '{SVEN}' | sudo -S -p '' systemctl kill -s KILL bramble-agent");
     let said = guest.output(&format!(
         "{TOOLS}/fsx -q -N 6000 -S 3 load/three & fsx=$!; for i in 1 2; do sleep 3; \
+         until systemctl -q is-active bramble-agent; do sleep 0.2; done; \
          kill -0 $fsx || echo over before its time; {kill}; done; wait $fsx"
     ));
     assert!(!said.contains("over before"), "{said}");

@@ -45,8 +45,11 @@ fn a_port_that_is_held_is_named_with_its_holder() {
     site.serve();
     let me = std::process::id();
     let says = "UDP port 8467 of 127.77.0.6 is held by `";
-    site.until("it is told", |site| words(&site.told(&["status"])).contains(says));
-    let status = words(&site.told(&["status"]));
+    let mut status = String::new();
+    site.until("it is told", |site| {
+        status = words(&site.told(&["status"]));
+        status.contains(says)
+    });
     assert!(status.contains("service report is down and is started again: reports of agents: "), "{status}");
     assert!(
         status.contains(&format!("(process {me}); stop that program, or keep it from this port")),

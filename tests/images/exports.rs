@@ -529,6 +529,33 @@ fn exports_are_listed_and_deleted() {
     assert!(copied.exists());
 }
 
+#[test]
+fn two_exports_of_one_name_leave_the_first() {
+    let place = Place::new();
+    place.imported("trixie", &source(&place));
+    let to = place.folder.path().join("one.tar.zst");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let held = place.jobs.start("test", "holds up the others".to_owned(), move |_| {
+        wait.recv().expect("told");
+        Ok(String::new())
+    });
+    held.expect("started");
+    let request =
+        || ExportRequest { image: "trixie".parse().expect("an image"), to: to.clone(), form: Form::Zst };
+    let [first, second] = [(); 2].map(|()| place.library.export(request(), NOON).expect("started"));
+    go.send(()).expect("it waits");
+    assert_eq!(place.jobs.wait(first).expect("known").state, JobState::Done);
+    let whole = std::fs::read(&to).expect("read");
+    let second = place.jobs.wait(second).expect("known");
+    assert!(
+        second.state == JobState::Failed && second.message.contains("is there already"),
+        "{}",
+        second.message
+    );
+    assert!(std::fs::read(&to).expect("read") == whole);
+    assert_eq!(place.library.exports().expect("a list").len(), 1, "it is still known");
+}
+
 /// Names the folder to the process that is killed while it exports.
 const CHILD: &str = "BRAMBLE_TEST_EXPORT_IN";
 

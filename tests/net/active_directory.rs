@@ -305,7 +305,7 @@ fn a_password_that_has_run_out_is_replaced_and_opens_the_home() {
         school.take(format!(
             "\nconfig accounts 'accounts'\n\toption source 'ldap'\n\nconfig directory 'directory'\n\tlist server '{ADDRESS}'\n\
              \toption kind 'ad'\n\toption base 'DC=ad,DC=lan'\n\toption bind_dn '{BRAMBLE}'\n\toption secret_file '{}'\n\
-             \toption ca_file '{}'\n\toption timeout '2'\n\toption offline 'passwords'\n",
+             \toption ca_file '{}'\n\toption timeout '5'\n\toption offline 'passwords'\n",
             at.join("secret").display(),
             at.join("ca.pem").display()
         ));

@@ -177,7 +177,7 @@ fn pi_3_roms_are_answered_late_by_frame_and_pinned() {
         one.send(&one.discover(pi3));
         two.send(&two.discover(pi3));
         three.send(&three.discover(|message| message.push_raw(code::VENDOR_CLASS, *b"PXEClient:Arch:00011")));
-        let (offer, to, ip) = three.hear(Duration::from_secs(1)).expect("nobody else waits for a Pi 3");
+        let (offer, to, ip) = three.hear(Duration::from_secs(10)).expect("nobody else waits for a Pi 3");
         assert_eq!((to, ip), (PI, offer.yiaddr), "unicast to an address that is not yet in ARP");
         let (late, to, ip) = one.hear(Duration::from_secs(10)).expect("an offer");
         assert!(begin.elapsed() >= pi::PI3_REPLY_DELAY, "after {:?}", begin.elapsed());

@@ -173,7 +173,7 @@ pub fn start(mut command: Command) -> Held {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "{what}: not within 30 seconds");
+        assert!(begin.elapsed() < Duration::from_secs(90), "{what}: not within 90 seconds");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -46,7 +46,7 @@ impl School<Slapd> {
         };
         let text = format!(
             "\nconfig accounts 'accounts'\n\toption source 'ldap'\n\nconfig directory 'directory'\n{server}{ca}{tree}\
-             \toption timeout '2'\n\toption secret_file '{}'\n{more}",
+             \toption timeout '5'\n\toption secret_file '{}'\n{more}",
             self.directory.secret().display()
         );
         self.take(text);

@@ -208,6 +208,8 @@ impl Backups {
             let mut output = Pipe::writer(to, task).map_err(file(to, "written"))?;
             return self.write(&mut output, request, now, task);
         }
+        // Another job may have been before this one.
+        self.check_target(to)?;
         let part = to.with_added_extension("part");
         let made = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part);
         let mut output = made.map_err(file(&part, "made"))?;

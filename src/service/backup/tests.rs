@@ -1,4 +1,4 @@
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -456,4 +456,59 @@ fn a_backup_goes_through_a_pipe_and_back() {
     assert_eq!(done.state, JobState::Done, "{}", done.message);
     writer.join().expect("written");
     assert_eq!(fs::read(home.join("file")).expect("read"), vec![3; 300_000]);
+}
+
+/// A backup takes hours, and people are renamed meanwhile.
+#[test]
+fn a_home_that_is_renamed_while_others_are_backed_up_ends_nothing() {
+    let Some(house) = house() else { return };
+    fs::write(house.home("anna", 10_000).join("large"), vec![1; 2_000_000]).expect("written");
+    fs::write(house.home("ben", 10_001).join("small"), "kept").expect("written");
+    let fifo = house.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let reader = std::thread::spawn({
+        let (fifo, homes) = (fifo.clone(), house.homes.clone());
+        move || {
+            let mut fifo = File::open(fifo).expect("opened");
+            let mut archive = vec![0; 1000];
+            // More than what follows fits into no pipe: anna's is being written.
+            fifo.read_exact(&mut archive).expect("the beginning");
+            let [ben, benno] = ["ben", "benno"].map(|name| name.parse().expect("a name"));
+            homes.rename(&ben, &benno, Uid(10_001)).expect("renamed");
+            fifo.read_to_end(&mut archive).expect("read");
+            archive
+        }
+    });
+    let done = house.back_up("fifo", None);
+    let archive = reader.join().expect("read");
+    assert_eq!(done.state, JobState::Done, "{}", done.message);
+    let says = "; renamed or removed since it was begun, and not in it under this name: homes/ben";
+    assert!(done.message.ends_with(says), "{}", done.message);
+    fs::write(house.path("b.tar"), archive).expect("written");
+    assert_eq!(house.restore(&house.path("b.tar")).state, JobState::Done, "it is whole");
+}
+
+#[test]
+fn two_backups_of_one_name_leave_the_first() {
+    let Some(house) = house() else { return };
+    fs::write(house.home("anna", 10_000).join("a"), "one").expect("written");
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let held = house.jobs.start("test", "holds up the others".to_owned(), move |_| {
+        wait.recv().expect("told");
+        Ok(String::new())
+    });
+    held.expect("started");
+    let request = || BackupRequest { to: house.path("b.tar"), home: None, since: None };
+    let [first, second] =
+        [(); 2].map(|()| house.backups.back_up(request(), NOW).expect("nothing is there yet"));
+    go.send(()).expect("it waits");
+    assert_eq!(house.jobs.wait(first).expect("ended").state, JobState::Done);
+    let whole = fs::read(house.path("b.tar")).expect("read");
+    let second = house.jobs.wait(second).expect("ended");
+    assert!(
+        second.state == JobState::Failed && second.message.contains("is there already"),
+        "{}",
+        second.message
+    );
+    assert_eq!(fs::read(house.path("b.tar")).expect("read"), whole);
 }

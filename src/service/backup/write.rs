@@ -22,7 +22,7 @@ use super::{
 };
 use crate::service::jobs::Task;
 use crate::service::pax::{self, About, Head, Records};
-use crate::service::walk::{self, Met};
+use crate::service::walk::{self, Met, WalkError};
 use crate::types::{ByteSize, Moment};
 
 impl Backups {
@@ -46,7 +46,8 @@ impl Backups {
         task.phase("measuring", 0)?;
         let mut bytes = 0_u64;
         for (_, root) in &trees {
-            bytes = bytes.saturating_add(walk::measure(root, task)?.bytes);
+            let measured = walk::measure(root, task);
+            bytes = bytes.saturating_add(unless_gone(root, measured)?.map_or(0, |size| size.bytes));
         }
         // With `since` most of it is passed over, and how much is not known before.
         task.phase("backing up", if since.is_some() { 0 } else { bytes })?;
@@ -62,8 +63,11 @@ impl Backups {
             }
             archive.note(ACCOUNTS, &self.store.people_dump()?)?;
         }
+        let mut gone = Vec::new();
         for (name, root) in &trees {
-            archive.tree(name, root)?;
+            if !archive.tree(name, root)? {
+                gone.push(name.display().to_string());
+            }
         }
         let end = archive.end.clone();
         archive.note(END, &end)?;
@@ -75,7 +79,26 @@ impl Backups {
         if end.left_out > 0 {
             let _ = write!(says, "; {} files or folders could not be read and are not in it", end.left_out);
         }
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            let _ = write!(
+                says,
+                "; renamed or removed since it was begun, and not in it under this name: {gone}"
+            );
+        }
         Ok(says)
+    }
+}
+
+/// What was found in a tree; `None` if that is not at `root` any more: its person or share was renamed or removed.
+fn unless_gone<T>(root: &Path, found: Result<T, WalkError>) -> Result<Option<T>, WalkError> {
+    match found {
+        Err(WalkError::Read { path, source })
+            if path == root && source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        found => found.map(Some),
     }
 }
 
@@ -122,12 +145,17 @@ impl Archive<'_> {
         self.pad(text.len() as u64)
     }
 
-    fn tree(&mut self, name: &Path, root: &Path) -> Result<(), BackupError> {
+    /// Writes a tree; whether it was still there.
+    fn tree(&mut self, name: &Path, root: &Path) -> Result<bool, BackupError> {
         let task = self.task;
         let mut seen: HashMap<u64, PathBuf> = HashMap::new();
-        let left_out = walk::walk(root, task, &mut |met: Met<'_>| self.entry(name, &met, &mut seen))?;
-        self.end.left_out += left_out;
-        Ok(())
+        match walk::walk(root, task, &mut |met: Met<'_>| self.entry(name, &met, &mut seen)) {
+            Err(BackupError::Walk(error)) => Ok(unless_gone::<()>(root, Err(error))?.is_some()),
+            walked => {
+                self.end.left_out += walked?;
+                Ok(true)
+            }
+        }
     }
 
     fn entry(

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 use nix::fcntl::AtFlags;
@@ -111,6 +112,7 @@ impl Homes {
         beside: bool,
         task: &Task,
     ) -> Result<Result<PathBuf, Cancelled>, HomeError> {
+        let _leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         self.place_for(old, to, beside)?;
         if let Err(cancelled) = task.go_on() {
             return Ok(Err(cancelled));
@@ -152,8 +154,13 @@ impl Homes {
     }
 
     /// Deletes what has been in the attic for longer than the setting says, and what an interruption left of that.
-    /// Answers with how many homes.
+    /// Answers with how many homes. While one is brought back, which may be the one whose time is up, that is not now.
     pub fn sweep(&self, now: Moment) -> Result<usize, HomeError> {
+        let _leaving = match self.leaving.try_lock() {
+            Ok(leaving) => leaving,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(0),
+        };
         let mut gone = 0;
         for old in self.attic()?.into_iter().filter(|old| old.until.is_some_and(|until| until <= now)) {
             match fs::remove_dir_all(&old.path) {

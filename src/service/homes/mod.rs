@@ -41,6 +41,8 @@ pub struct Homes {
     config: watch::Receiver<Arc<Config>>,
     /// Held while folders are made, put away or renamed: two sessions of one person open at the same moment.
     moving: Arc<Mutex<()>>,
+    /// Held while homes of the attic are given back or deleted.
+    leaving: Arc<Mutex<()>>,
     /// Whether folders can be given to people. Without root's rights (a demonstration) all homes stay the daemon's own.
     gives: bool,
     /// Whether the file system can hold quotas (`bounds.rs`).
@@ -128,9 +130,18 @@ impl Homes {
         for folder in [&folder, &attic] {
             make_folder(folder).map_err(file(folder, "made"))?;
         }
-        let (moving, gives) = (Arc::default(), can_act());
+        let (moving, leaving, gives) = (Arc::default(), Arc::default(), can_act());
         let projects = gives && bounds::can_bound(&folder);
-        Ok(Self { folder: folder.into(), attic: attic.into(), store, config, moving, gives, projects })
+        Ok(Self {
+            folder: folder.into(),
+            attic: attic.into(),
+            store,
+            config,
+            moving,
+            leaving,
+            gives,
+            projects,
+        })
     }
 
     /// The home of `person`, made if they have none yet. `now` is when: a home found in its place that an account of

@@ -201,6 +201,9 @@ fn the_attic_keeps_a_home_for_as_long_as_it_is_told() {
     setting.send_replace(config("config accounts 'accounts'\n\toption attic_time 'infinite'"));
     assert_eq!(homes.sweep(days(40_000)).expect("swept"), 0);
     setting.send_replace(config("config accounts 'accounts'\n\toption attic_time '90d'"));
+    let bringing_back = homes.leaving.lock().expect("no panic");
+    assert_eq!(homes.sweep(days(91)).expect("not now"), 0, "one of them is brought back at this moment");
+    drop(bringing_back);
     assert_eq!(homes.sweep(days(91)).expect("swept"), 2);
     assert_eq!(homes.attic().expect("listed"), []);
 }

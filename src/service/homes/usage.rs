@@ -1,6 +1,7 @@
 //! How much is in each home.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -39,7 +40,11 @@ impl Homes {
                 continue;
             };
             let path = entry.path();
-            let meta = entry.metadata().map_err(file(&path, "looked at"))?;
+            let meta = match entry.metadata() {
+                // Renamed or put away since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                meta => meta.map_err(file(&path, "looked at"))?,
+            };
             if !meta.is_dir() {
                 continue;
             }

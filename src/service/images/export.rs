@@ -79,6 +79,8 @@ impl std::str::FromStr for Form {
 pub enum ExportError {
     #[error("there is no image `{0}`; `bramble image list` shows those there are")]
     NoSuchImage(ImageRef),
+    #[error("`{0}` is there already; choose another name, or remove it first")]
+    Exists(PathBuf),
     #[error("`{path}` cannot be {doing}")]
     File {
         path: PathBuf,
@@ -156,6 +158,10 @@ impl Library {
             let output = Pipe::writer(to, task).map_err(file(to, "written"))?;
             let (_, done) = write(output, tree, &head, request, task)?;
             return Ok(done.told(&tree.image));
+        }
+        // Another job may have been before this one.
+        if fs::symlink_metadata(to).is_ok() {
+            return Err(ExportError::Exists(to.clone()));
         }
         let part = part(to);
         self.store.export_begins(to, &tree.image).map_err(LibraryError::from)?;

@@ -82,6 +82,8 @@ struct Action {
     by: String,
     /// Of the timetable, if that began it.
     row: Option<Schedule>,
+    /// Whether people may lose what they have not saved.
+    force: bool,
     pace: Duration,
     started_at: Moment,
     begins: Uptime,
@@ -185,6 +187,7 @@ impl Actions {
             message,
             by,
             row,
+            force,
             pace,
             started_at: now.civil,
             begins: now.up.plus(grace),
@@ -370,11 +373,21 @@ impl Actions {
             self.count_down(action, now);
             return;
         }
-        let Action { kind, message, begins, pace, targets, .. } = action;
+        let Action { kind, message, begins, force, pace, targets, router, .. } = action;
         let mut due = *begins;
         for target in targets {
             match target.state {
-                Progress::Waiting if due <= now.up => self.tell_to(*kind, message, target, now),
+                Progress::Waiting if due <= now.up => {
+                    if kind.ends_work() && !*force && self.has_person(target.mac) {
+                        target.over(Progress::Failed, "somebody has logged in there since it was begun");
+                        if *router == Some(Last::Waits) {
+                            let why = "it stays on, because somebody has logged in since it was begun";
+                            *router = Some(Last::Stays(why.to_owned()));
+                        }
+                    } else {
+                        self.tell_to(*kind, message, target, now);
+                    }
+                }
                 Progress::Sent => self.look(*kind, target, now),
                 _ => {}
             }
@@ -520,6 +533,10 @@ impl Actions {
     }
 
     /// Who is logged in at these clients: `anna at lab-01`.
+    fn has_person(&self, mac: MacAddr) -> bool {
+        self.sessions.list().iter().any(|open| open.session.client == mac)
+    }
+
     fn people_at(&self, targets: &[Known]) -> Vec<String> {
         let at = |mac| targets.iter().find(|known| known.mac == mac).map(|known| &known.name);
         let mut people: Vec<String> = self

@@ -436,6 +436,34 @@ fn nobody_is_switched_off_under_their_hands_unless_it_is_forced() {
 }
 
 #[test]
+fn whoever_logs_in_before_it_is_their_turn_stays_unless_it_is_forced() {
+    let lab = Lab::new();
+    let mut lines: Vec<_> = (1..=3).map(|n| lab.connect(n).1).collect();
+    let pace = Duration::from_secs(2);
+    let request = |force| Request { force, pace, router: true, ..lab.request(Kind::Shutdown) };
+    let begun = lab.actions.start(request(false), at(0)).expect("begun");
+    assert_eq!(lab.states(1), ["sent", "waiting", "waiting"]);
+    let (_session, _orders) = lab.log_in(2, "anna");
+    assert_eq!(lab.states(4000), ["sent", "failed", "sent"]);
+    assert_eq!(words(&mut lines[1]), Vec::<String>::new());
+    let status = lab.actions.get(begun.action, at(4001)).expect("remembered");
+    assert_eq!(status.targets[1].says, "somebody has logged in there since it was begun");
+    lab.off(1, 5000);
+    lab.off(3, 5000);
+    lab.actions.tick(at(200_000));
+    let status = lab.actions.get(begun.action, at(200_001)).expect("remembered");
+    assert_eq!(status.phase, Phase::Ended);
+    assert_eq!(
+        status.router.as_deref(),
+        Some("it stays on, because somebody has logged in since it was begun")
+    );
+    assert_eq!(lab.switched_off.load(Ordering::Relaxed), 0);
+
+    lab.actions.start(request(true), at(300_000)).expect("begun");
+    assert_eq!(lab.states(304_000), ["sent", "sent", "sent"], "whoever forces it means everybody");
+}
+
+#[test]
 fn a_countdown_is_seen_and_can_be_called_off() {
     let lab = Lab::new();
     let (_, mut first) = lab.connect(1);

@@ -98,17 +98,24 @@ fn part(out: &mut dyn Write, asked: &Asked, most: usize, tag: &str) {
     send(out, &head, &rest[..most.min(rest.len())]);
 }
 
-/// Settings with which a test does not wait.
+/// Settings with which a test does not wait between its tries.
 fn hasty() -> Settings {
     Settings {
         patience: Patience {
-            found: Duration::from_secs(5),
-            silent: Duration::from_millis(300),
+            found: Duration::from_secs(20),
+            silent: Duration::from_secs(20),
             text: Duration::from_secs(2),
             pauses: vec![Duration::ZERO; 3],
         },
         ..Settings::default()
     }
+}
+
+/// The same for servers that fall silent.
+fn impatient() -> Settings {
+    let mut settings = hasty();
+    settings.patience.silent = Duration::from_millis(300);
+    settings
 }
 
 fn fetched(settings: Settings, url: &str, task: &Task) -> Result<Vec<u8>, String> {
@@ -125,8 +132,8 @@ fn fetched(settings: Settings, url: &str, task: &Task) -> Result<Vec<u8>, String
     }
 }
 
-fn download(manner: Manner) -> Result<Vec<u8>, String> {
-    fetched(hasty(), &format!("http://{}/image.img.xz", serve(manner).0), &Task::unwatched())
+fn download(settings: Settings, manner: Manner) -> Result<Vec<u8>, String> {
+    fetched(settings, &format!("http://{}/image.img.xz", serve(manner).0), &Task::unwatched())
 }
 
 #[test]
@@ -186,7 +193,8 @@ fn a_download_survives_what_servers_do() {
         ("slow", slow), ("a date for a mark", only_a_date),
     ];
     for (shows, manner) in rows {
-        let bytes = download(manner).unwrap_or_else(|error| panic!("{shows}: {error}"));
+        let settings = if shows == "stalls" { impatient() } else { hasty() };
+        let bytes = download(settings, manner).unwrap_or_else(|error| panic!("{shows}: {error}"));
         assert!(bytes == content(), "{shows}: {} bytes", bytes.len());
     }
 }
@@ -233,7 +241,6 @@ fn what_cannot_work_is_said_in_words() {
     };
     let cannot_continue: Manner =
         |_, _, out| send(out, &format!("200 OK\r\nContent-Length: {FILE}"), &content()[..1000]);
-    let is_silent: Manner = |_, _, _| std::thread::sleep(Duration::from_secs(3));
     let is_no_http: Manner = |_, _, out| {
         let _ = out.write_all(b"220 ready\r\n\r\n");
     };
@@ -244,7 +251,7 @@ fn what_cannot_work_is_said_in_words() {
         }
     };
     #[rustfmt::skip]
-    let rows: [(Manner, &str); 13] = [
+    let rows: [(Manner, &str); 12] = [
         (not_there, "image.img.xz` is not there (404); it has been moved or removed, look the address up again"),
         (busy, "`127.0.0.1` refuses with status 503: it is busy, try again later"),
         (secret, "`127.0.0.1` refuses with status 403: the file is not for everybody"),
@@ -255,14 +262,18 @@ fn what_cannot_work_is_said_in_words() {
         (shorter, "`127.0.0.1` says that the file has 300000 bytes, and has 1000; try again later, or take it from another server"),
         (gives_up, "the download from `127.0.0.1` broke off at 1000 B of 292.9 KiB, and several tries to go on brought nothing; try again later"),
         (cannot_continue, "the download from `127.0.0.1` broke off at 1000 B of 292.9 KiB, and the server can only begin anew; start again, or take it from another server"),
-        (is_silent, "`127.0.0.1` does not answer in time; try again later"),
         (is_no_http, "what `127.0.0.1` answers is not HTTP; is the address right?"),
         (long_head, "what `127.0.0.1` answers is not HTTP; is the address right?"),
     ];
     for (manner, says) in rows {
-        let error = download(manner).expect_err(says);
+        let error = download(hasty(), manner).expect_err(says);
         assert!(error.contains(says), "{error}\n{says}");
     }
+    let is_silent: Manner = |_, _, _| std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(
+        download(impatient(), is_silent).expect_err("no answer"),
+        "`127.0.0.1` does not answer in time; try again later"
+    );
     let closed = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("known");
     let say = |url: &str| fetched(hasty(), url, &Task::unwatched()).expect_err("refused");
     assert_eq!(
