@@ -157,8 +157,8 @@ fn a_terminal_one_at_a_time_and_whatever_ends_it() {
         sitting.type_line("tty; stty size; echo $((40 + 2))");
         sitting.expect("/dev/pts/0\r\n30 101\r\n42\r\n");
         // Job control: the terminal belongs to whoever is in front.
-        sitting.type_line("sleep 1000");
-        std::thread::sleep(Duration::from_millis(300));
+        sitting.type_line("sh -c \"echo in'front'; exec sleep 1000\"");
+        sitting.expect("infront");
         sitting.terminal.write_all(b"\x03").expect("Ctrl-C");
         sitting.type_line("echo $?");
         sitting.expect("130");

@@ -174,8 +174,9 @@ fn elsewhere_an_import_tells_its_phases_line_by_line() {
     let archive = site.path("large.tar");
     hollow_archive(&archive, 3 << 30);
     let output = fs::File::create(site.path("said")).expect("a file");
-    let mut command = Command::new(PROGRAM)
-        .arg("--socket")
+    // Whoever runs the tests in the background may have had Ctrl-C ignored.
+    let mut command = Command::new("env")
+        .args(["--default-signal=INT", PROGRAM, "--socket"])
         .arg(site.path("socket"))
         .args(["image", "import", archive.to_str().expect("UTF-8"), "--name", "large"])
         .stdout(output.try_clone().expect("another descriptor"))

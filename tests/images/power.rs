@@ -66,7 +66,12 @@ impl Disk {
     }
 
     fn unmount(&self) {
-        sh(self.image.parent().expect("a folder"), &format!("umount '{}'", self.at.display()));
+        // A program that another test starts at this moment has every descriptor of this process until it is another program.
+        let at = self.at.display();
+        sh(
+            self.image.parent().expect("a folder"),
+            &format!("for n in $(seq 50); do umount '{at}' && exit 0; sleep 0.2; done; exit 1"),
+        );
     }
 
     /// Nothing that is only in memory is written any more (`EXT4_IOC_SHUTDOWN`, `EXT4_GOING_FLAGS_NOLOGFLUSH`).

@@ -35,8 +35,9 @@ fn events(room: &Classroom, filter: &[&str]) -> Vec<Value> {
 
 /// `bramble client show NAME --follow`, and its lines as they come.
 fn follow(room: &Classroom, name: &str) -> (Child, Receiver<String>) {
-    let mut child = Command::new(BRAMBLE)
-        .arg("--socket")
+    // Whoever runs the tests in the background may have had Ctrl-C ignored.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", BRAMBLE, "--socket"])
         .arg(room.server.site().socket())
         .args(["--json", "client", "show", name, "--follow"])
         .stdin(Stdio::null())

@@ -22,10 +22,10 @@ const CONSOLE: &str = "/dev/tty0";
 
 /// Makes the screens dark for so long; with 0 they show what they should.
 pub fn blank(service: &Arc<Service>, seconds: u16) -> Result<(), String> {
+    // Held until it is done: what came last is what is seen.
     let mut until = locked(&service.dark);
     if seconds == 0 {
         *until = None;
-        drop(until);
         return set(false);
     }
     set(true)?;
@@ -44,12 +44,10 @@ fn keep_dark(service: &Service) {
         let mut until = locked(&service.dark);
         match *until {
             Some(end) if Instant::now() < end => {
-                drop(until);
                 let _ = set(true);
             }
             Some(_) => {
                 *until = None;
-                drop(until);
                 let _ = set(false);
                 return;
             }

@@ -66,6 +66,10 @@ const AT_BOOT: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody's session ended without being closed.
 const ROUNDS: Duration = Duration::from_secs(5);
 
+/// How often the server is told that a session is over until it has heard it, and the pause between.
+const CLOSED_MOST: u32 = 20;
+const CLOSED_AGAIN: Duration = Duration::from_secs(3);
+
 /// How often it is looked whether a home is almost full.
 const FULLNESS: Duration = Duration::from_secs(15);
 
@@ -397,9 +401,10 @@ impl Service {
             opener_started: processes::started(opener),
             closing: false,
         };
-        let mut tunnels = locked(&self.homes);
-        // Known before it is mounted: a log-out of the same person that is still going on must leave the home there.
+        // Known before it is mounted: a log-out of the same person that is still going on must leave the home there, and a greeting
+        // has to name it.
         self.change_sessions(|sessions| sessions.open.push(session.clone()));
+        let mut tunnels = locked(&self.homes);
         let caches = locked(&self.people).as_ref().is_some_and(|people| people.local_caches);
         let mut mounted = Vec::new();
         let brought = self
@@ -498,7 +503,7 @@ impl Service {
     }
 
     /// After the last session of a person: their programs end and their home goes, then the server is told.
-    fn clean_up(&self, session: &Session) {
+    fn clean_up(self: &Arc<Self>, session: &Session) {
         let Session { id, name, uid, .. } = session;
         if !locked(&self.sessions).is_here(name) {
             processes::end(*uid, true, || !locked(&self.sessions).is_here(name));
@@ -520,10 +525,19 @@ impl Service {
         self.over(*id);
     }
 
-    /// Strikes a session off. A server that cannot be told now learns it from the next greeting.
-    fn over(&self, id: SessionId) {
-        let _ = self.link.ask(Ask::CloseSession { session: id });
+    /// Strikes a session off and tells the server behind its back: now, or when it is there again. A greeting that is under way
+    /// may still have named the session, so the next one alone would not do.
+    fn over(self: &Arc<Self>, id: SessionId) {
         self.change_sessions(|sessions| sessions.close(id));
+        let service = Arc::clone(self);
+        std::thread::spawn(move || {
+            for _ in 0..CLOSED_MOST {
+                if matches!(service.link.ask(Ask::CloseSession { session: id }), Ok(Reply::Closed)) {
+                    return;
+                }
+                std::thread::sleep(CLOSED_AGAIN);
+            }
+        });
     }
 
     /// The server wants somebody logged out.
@@ -531,7 +545,12 @@ impl Service {
         let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
         if let Some(session) = session {
             acts::last_words(&session, message);
-            processes::end(session.uid, false, || true);
+            processes::end(session.uid, false, || {
+                // Whoever has logged in again meanwhile keeps what is new; the log-out sees to the rest.
+                let open = &locked(&self.sessions).open;
+                let again = open.iter().any(|other| other.name == session.name && other.id > id);
+                !again && open.iter().any(|other| other.id == id)
+            });
         }
         self.link.done(order, None);
     }

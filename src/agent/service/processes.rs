@@ -30,6 +30,9 @@ pub fn of(uid: u32) -> Vec<u32> {
 pub fn end(uid: u32, patient: bool, wanted: impl Fn() -> bool) {
     for (signal, time) in STEPS.into_iter().skip(usize::from(!patient)) {
         if let Some(signal) = signal {
+            if !wanted() {
+                return;
+            }
             for number in of(uid) {
                 if let Ok(number) = i32::try_from(number) {
                     let _ = kill(Pid::from_raw(number), signal);
