@@ -67,7 +67,7 @@ fn the_page_of_a_kiosk_is_given_and_taken_away() {
 #[test]
 fn many_are_adopted_and_forgotten_at_once() {
     const MANY: u8 = 16;
-    let mut site = Site::new(48);
+    let mut site = Site::new(77);
     site.serve();
     let mac = |n: u8| format!("b8:27:eb:00:00:{n:02x}");
     let at_once = |numbers: Vec<u8>, args: fn(&str, &str) -> Vec<String>| {
