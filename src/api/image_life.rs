@@ -8,7 +8,8 @@ use super::args::Args;
 use super::clients::Eyes;
 use super::error::ApiError;
 use super::{Api, now};
-use crate::config::edit::{Edit, NewValue};
+use crate::config::edit::{self, Edit, NewValue};
+use crate::config::uci::Document;
 use crate::proto::agent::run::Line;
 use crate::service::clients::{Clients, Known};
 use crate::service::images::Images;
@@ -221,19 +222,27 @@ impl Api {
         }
     }
 
+    /// What a room boots by the file as it is now, which may be newer than the configuration in force.
+    fn image_in_file(&self, room: &RoomName) -> Result<Option<ImageRef>, ApiError> {
+        let text =
+            fs_err::read(&self.config_path).map_err(|error| ApiError::NotWritten(error.to_string()))?;
+        let document = Document::read(&text);
+        let image = document.section(room.as_str()).and_then(|section| section.value("image"));
+        Ok(image.and_then(|image| image.value.parse().ok()))
+    }
+
     /// Writes what a room boots from now on, and remembers what it booted.
     fn assign_room(&self, room: &RoomName, image: Option<&ImageRef>) -> Result<Effect, ApiError> {
-        let config = self.config.borrow().clone();
-        let Some(known) = config.rooms.iter().find(|known| known.name == *room) else {
-            return Err(self.no_such_room(room));
-        };
+        self.room_exists(room)?;
         let version = image.map(|image| self.version_of(image.clone())).transpose()?;
         let edit = match image {
             Some(image) => set_image(room, &image.to_string()),
             None => Edit::Unset { section: room.to_string(), option: "image".to_owned() },
         };
-        self.store.room_before_set(room, known.image.as_ref()).map_err(|error| self.failed(&error))?;
-        self.change(&[edit])?;
+        let turn = edit::turn();
+        let before = self.image_in_file(room)?;
+        self.store.room_before_set(room, before.as_ref()).map_err(|error| self.failed(&error))?;
+        self.change_in(turn, &[edit])?;
         let Some(version) = version else {
             let says = format!("{room} has no image any more, as before: its clients start nothing.");
             let (room, none) = (Some(room.clone()), Vec::new);

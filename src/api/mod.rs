@@ -69,6 +69,11 @@ use crate::service::shares::Shares;
 use crate::store::Store;
 use crate::types::{Moment, chain};
 
+/// Whether a method waits for a client or another server: then others do not wait for it.
+pub fn waits_for_others(method: &str) -> bool {
+    matches!(method, "screen_open" | "account_test")
+}
+
 /// Asks the daemon to load its configuration again, as SIGHUP does, and to say how that went.
 pub type Reload = oneshot::Sender<Result<(), Problems>>;
 

@@ -144,9 +144,11 @@ impl Services {
         let notices = Notices::default();
         let watch = Watch { api: Arc::clone(&api), notices: notices.clone() };
         self.supervisor.start("notices", move |stop| watch.clone().run(stop));
-        let desks = Arc::new(Semaphore::new(limits::API_CALLS));
+        let [desks, waits] =
+            [limits::API_CALLS, limits::API_WAITS].map(|most| Arc::new(Semaphore::new(most)));
         let handler: Handler = Arc::new(move |method, params| {
-            let (api, desks) = (Arc::clone(&api), Arc::clone(&desks));
+            let desks = Arc::clone(if api::waits_for_others(&method) { &waits } else { &desks });
+            let api = Arc::clone(&api);
             Box::pin(async move {
                 let desk = desks.acquire_owned().await;
                 let answer = tokio::task::spawn_blocking(move || {

@@ -97,10 +97,10 @@ async fn publish(places: &Places, leases: &Leases, clock: Clock, config: &Config
     let leases = leases.list(clock.now());
     let hosts = published::hosts_file(&leases, config, &given(places));
     let file = published::lease_file(&leases);
-    if written.leases.as_ref() != Some(&file) && write(&places.leases, &file) {
+    if written.leases.as_ref() != Some(&file) && write(&places.leases, &file).await {
         written.leases = Some(file);
     }
-    if written.hosts.as_ref() != Some(&hosts) && write(&places.hosts, &hosts) {
+    if written.hosts.as_ref() != Some(&hosts) && write(&places.hosts, &hosts).await {
         written.hosts = Some(hosts);
         written.tell_in = Some(0);
     }
@@ -152,12 +152,13 @@ fn wanted(scripts: &Path) -> bool {
 }
 
 /// In one step, so that nobody reads half a file.
-fn write(path: &Path, text: &str) -> bool {
-    let write = || {
+async fn write(path: &Path, text: &str) -> bool {
+    let (path, text) = (path.to_owned(), text.to_owned());
+    let write = tokio::task::spawn_blocking(move || {
         fs_err::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-        sys::whole::put(path, 0o644, |file| file.write_all(text.as_bytes()))
-    };
-    let done = write();
+        sys::whole::put(&path, 0o644, |file| file.write_all(text.as_bytes()))
+    });
+    let done = write.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
     if let Err(error) = &done {
         tracing::debug!(error = chain(error), "leases could not be published");
     }

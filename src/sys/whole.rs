@@ -39,6 +39,13 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     fs_err::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// The same for a file that is whole and has its name, whatever comes of this: some network disks cannot.
+pub fn settle_name(path: &Path) {
+    if let Err(error) = sync_folder_of(path) {
+        tracing::warn!(%error, "the name of a file may be lost in a power cut within the next minute");
+    }
+}
+
 /// Where the file at `path` is made. A hidden name: uci and dnsmasq read the others in their folders.
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");

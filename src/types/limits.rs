@@ -130,6 +130,9 @@ pub const UBUS_MESSAGE: usize = 1024 * 1024;
 /// those there are: a change of the configuration waits for the daemon, and the daemon for another of them.
 pub const API_CALLS: usize = 6;
 
+/// Calls beside these that wait for a client or another server, each up to some twenty seconds.
+pub const API_WAITS: usize = 2;
+
 /// Calls over ubus that are carried out at once, each on a thread that blocks, until ubusd has taken the answer: with the
 /// largest answers 4 MiB. A page of LuCI asks for three things at a time.
 pub const UBUS_CALLS: usize = 4;

@@ -252,6 +252,9 @@ fn a_packed_file_whose_deletion_is_cancelled_is_offered_again() {
     let is_offered = || place.library.images().packed(tree.id).expect("packed").offered;
     let job = place.library.unpack(&image("small"), &|_| Vec::new()).expect("started");
     assert!(!is_offered(), "nobody who starts gets it");
+    let everybody = |_: &bramble::types::ImageVersion| vec!["lab-01".to_owned()];
+    let again = place.library.unpack(&image("small"), &everybody).expect_err("it is under way");
+    assert!(matches!(again, PackError::NotPacked(_)) && !is_offered(), "{again}");
     place.jobs.cancel(job).expect("cancelled");
     go.send(()).expect("it waits");
     place.jobs.wait(job).expect("known");

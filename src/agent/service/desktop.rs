@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use super::acts::run;
@@ -83,10 +84,22 @@ impl Desktop {
         self.surroundings.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// What a program says that ends by itself.
+    /// What a program says that ends by itself, in time.
     pub fn output(&self, program: &str, arguments: &[&str]) -> io::Result<String> {
-        let output = self.command(program).args(arguments).stdout(Stdio::piped()).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let mut child = self.command(program).args(arguments).stdout(Stdio::piped()).spawn()?;
+        let mut said = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = tell.send(said.read_to_end(&mut bytes).map(|_| bytes));
+        });
+        let Ok(bytes) = told.recv_timeout(HANDED_ON_WITHIN) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        child.wait()?;
+        Ok(String::from_utf8_lossy(&bytes?).into_owned())
     }
 
     /// Whether the program is there and did not fail at once; one that stays (a window) is left to the person.

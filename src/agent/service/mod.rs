@@ -405,6 +405,10 @@ impl Service {
         // has to name it.
         self.change_sessions(|sessions| sessions.open.push(session.clone()));
         let mut tunnels = locked(&self.homes);
+        // Whoever opened it may have ended while this waited for others; then it has been struck off again.
+        if !locked(&self.sessions).open.iter().any(|open| open.id == id && !open.closing) {
+            return Answer::no(TROUBLE);
+        }
         let caches = locked(&self.people).as_ref().is_some_and(|people| people.local_caches);
         let mut mounted = Vec::new();
         let brought = self
@@ -542,15 +546,15 @@ impl Service {
 
     /// The server wants somebody logged out.
     fn end(&self, order: u32, id: SessionId, message: &str) {
-        let session = locked(&self.sessions).open.iter().find(|session| session.id == id).cloned();
-        if let Some(session) = session {
+        let (session, newest) = {
+            let sessions = locked(&self.sessions);
+            let session = sessions.open.iter().find(|session| session.id == id).cloned();
+            let newest = session.as_ref().and_then(|session| sessions.newest_of(&session.name));
+            (session, newest)
+        };
+        if let (Some(session), Some(newest)) = (session, newest) {
             acts::last_words(&session, message);
-            processes::end(session.uid, false, || {
-                // Whoever has logged in again meanwhile keeps what is new; the log-out sees to the rest.
-                let open = &locked(&self.sessions).open;
-                let again = open.iter().any(|other| other.name == session.name && other.id > id);
-                !again && open.iter().any(|other| other.id == id)
-            });
+            processes::end(session.uid, false, || locked(&self.sessions).is_as_old(&session.name, newest));
         }
         self.link.done(order, None);
     }

@@ -59,6 +59,16 @@ impl Sessions {
         self.open.iter().any(|session| session.name == *name && !session.closing)
     }
 
+    /// The latest session of the person.
+    pub fn newest_of(&self, name: &UserName) -> Option<SessionId> {
+        self.open.iter().filter(|session| session.name == *name).map(|session| session.id).max()
+    }
+
+    /// Whether sessions of the person are open, and none that is later than `newest`: what runs is theirs.
+    pub fn is_as_old(&self, name: &UserName, newest: SessionId) -> bool {
+        self.newest_of(name).is_some_and(|now| now <= newest)
+    }
+
     /// The session that this process opened for this person; the latest, if it opened several.
     pub fn opened_by(&mut self, name: &UserName, opener: u32) -> Option<&mut Session> {
         let fits =
@@ -109,6 +119,31 @@ mod tests {
             opener,
             opener_started: processes::started(opener),
             closing: false,
+        }
+    }
+
+    #[test]
+    fn whoever_logs_in_again_while_they_are_logged_out_is_left_alone() {
+        let name = |name: &str| name.parse().expect("a name");
+        type Open = &'static [(u64, &'static str)];
+        let of = |ids: Open| Sessions {
+            open: ids.iter().map(|(id, name)| session(*id, name, 1)).collect(),
+            ..Sessions::default()
+        };
+        let told = of(&[(3, "anna"), (5, "anna"), (6, "ben")]);
+        assert_eq!(told.newest_of(&name("anna")), Some(SessionId(5)));
+        assert_eq!(told.newest_of(&name("eva")), None);
+        #[rustfmt::skip]
+        let rows: [(&str, Open, bool); 6] = [
+            ("as it was told",                     &[(3, "anna"), (5, "anna"), (6, "ben")], true),
+            ("one of two is over",                 &[(3, "anna"), (6, "ben")],              true),
+            ("the other of two is over",           &[(5, "anna")],                          true),
+            ("somebody else has come",             &[(5, "anna"), (7, "ben")],              true),
+            ("all are over",                       &[(6, "ben")],                           false),
+            ("she is here again",                  &[(5, "anna"), (7, "anna")],             false),
+        ];
+        for (shows, open, goes_on) in rows {
+            assert_eq!(of(open).is_as_old(&name("anna"), SessionId(5)), goes_on, "{shows}");
         }
     }
 

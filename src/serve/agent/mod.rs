@@ -222,8 +222,11 @@ pub async fn run(
         }
         Some(Err(broken)) = parts.join_next() => Err(AgentError::Broken(broken)),
     };
-    shared.pins.follow(Vec::new, &shared.config.borrow());
-    ended
+    let letting_go = tokio::task::spawn_blocking(move || {
+        let config = Arc::clone(&shared.config.borrow());
+        shared.pins.follow(Vec::new, &config);
+    });
+    letting_go.await.map_err(AgentError::Broken).and(ended)
 }
 
 async fn accept(shared: Arc<Shared>, tls: TlsAcceptor, socket: Arc<TcpListener>, mut stop: Stop) {

@@ -216,9 +216,8 @@ impl Backups {
         let written = self.write(&mut output, request, now, task).and_then(|says| {
             task.phase("writing to the disk", 0)?;
             output.sync_all().map_err(file(&part, "written to the disk"))?;
-            fs::rename(&part, to)
-                .and_then(|()| sys::whole::sync_folder_of(to))
-                .map_err(file(to, "given its name"))?;
+            fs::rename(&part, to).map_err(file(to, "given its name"))?;
+            sys::whole::settle_name(to);
             Ok(says)
         });
         if written.is_err() {

@@ -482,7 +482,8 @@ fn a_home_that_is_renamed_while_others_are_backed_up_ends_nothing() {
     let done = house.back_up("fifo", None);
     let archive = reader.join().expect("read");
     assert_eq!(done.state, JobState::Done, "{}", done.message);
-    let says = "; renamed or removed since it was begun, and not in it under this name: homes/ben";
+    let says =
+        "; not in it, because they were renamed or removed since it was begun: homes/ben; back them up again";
     assert!(done.message.ends_with(says), "{}", done.message);
     fs::write(house.path("b.tar"), archive).expect("written");
     assert_eq!(house.restore(&house.path("b.tar")).state, JobState::Done, "it is whole");

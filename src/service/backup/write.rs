@@ -66,6 +66,10 @@ impl Backups {
         let mut gone = Vec::new();
         for (name, root) in &trees {
             if !archive.tree(name, root)? {
+                if home.is_some() {
+                    let source = std::io::ErrorKind::NotFound.into();
+                    return Err(WalkError::Read { path: root.clone(), source }.into());
+                }
                 gone.push(name.display().to_string());
             }
         }
@@ -80,21 +84,29 @@ impl Backups {
             let _ = write!(says, "; {} files or folders could not be read and are not in it", end.left_out);
         }
         if !gone.is_empty() {
-            let gone = gone.join(", ");
+            let more = gone.len().saturating_sub(GONE_SHOWN);
+            gone.truncate(GONE_SHOWN);
             let _ = write!(
                 says,
-                "; renamed or removed since it was begun, and not in it under this name: {gone}"
+                "; not in it, because they were renamed or removed since it was begun: {}{}; back them up again",
+                gone.join(", "),
+                if more > 0 { format!(" and {more} more") } else { String::new() }
             );
         }
         Ok(says)
     }
 }
 
-/// What was found in a tree; `None` if that is not at `root` any more: its person or share was renamed or removed.
+/// How many trees are named that could not be backed up.
+const GONE_SHOWN: usize = 10;
+
+/// What was found in a tree; `None` if that is not at `root` any more, but its folder is: its person or share was renamed or removed.
 fn unless_gone<T>(root: &Path, found: Result<T, WalkError>) -> Result<Option<T>, WalkError> {
     match found {
         Err(WalkError::Read { path, source })
-            if path == root && source.kind() == std::io::ErrorKind::NotFound =>
+            if path == root
+                && source.kind() == std::io::ErrorKind::NotFound
+                && root.parent().is_some_and(Path::is_dir) =>
         {
             Ok(None)
         }

@@ -89,8 +89,10 @@ impl Agents {
 
     /// The build that `stamp` names, from its copy. May read the disk.
     pub fn kept(&self, arch: Arch, stamp: u64) -> io::Result<Arc<Agent>> {
-        let agent = Agent::of(self.checked_copy(arch, stamp)?, arch, stamp, None)?;
-        Ok(self.keep_open(agent))
+        self.making.take(arch, || match self.opened(stamp) {
+            Some(agent) => Ok(agent),
+            None => Ok(self.keep_open(Agent::of(self.checked_copy(arch, stamp)?, arch, stamp, None)?)),
+        })
     }
 
     /// The build that is installed now. May read the disk.

@@ -170,9 +170,8 @@ impl Library {
         let written = write(output, tree, &head, request, task).and_then(|(output, done)| {
             task.phase("writing to the disk", 0)?;
             output.sync_all().map_err(file(&part, "written to the disk"))?;
-            fs::rename(&part, to)
-                .and_then(|()| sys::whole::sync_folder_of(to))
-                .map_err(file(to, "given its name"))?;
+            fs::rename(&part, to).map_err(file(to, "given its name"))?;
+            sys::whole::settle_name(to);
             self.store.export_done(to, now).map_err(LibraryError::from)?;
             let packed = output.metadata().map_or(0, |about| about.len());
             Ok(format!("{}; `{}` has {}", done.told(&tree.image), to.display(), ByteSize(packed)))

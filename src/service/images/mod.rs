@@ -221,13 +221,16 @@ impl Images {
         known
     }
 
-    /// Has clients that start get the packed file of a tree, or not.
-    pub fn offer_packed(&self, id: u32, offered: bool) {
+    /// Has clients that start get the packed file of a tree, or not; whether that is a change.
+    pub fn offer_packed(&self, id: u32, offered: bool) -> bool {
+        let mut changed = false;
         self.change(|shelf| {
             if let Some(packed) = shelf.packed.get_mut(&id) {
+                changed = packed.offered != offered;
                 packed.offered = offered;
             }
         });
+        changed
     }
 
     /// Whether there is any version of `name`.

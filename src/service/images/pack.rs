@@ -76,7 +76,8 @@ impl Library {
     /// Whether the current version of the image is packed.
     pub(super) fn is_packed(&self, name: &crate::types::ImageName) -> bool {
         let tree = self.images.resolve(&ImageRef { name: name.clone(), version: None });
-        tree.is_some_and(|tree| self.images.packed(tree.id).is_some())
+        let packed = tree.and_then(|tree| self.images.packed(tree.id));
+        packed.is_some_and(|packed| packed.offered)
     }
 
     fn run_packing(&self, tree: &Tree, job: u64, task: &Task) -> Result<String, ImportError> {
@@ -145,12 +146,11 @@ impl Library {
         if trees.is_empty() {
             return Err(PackError::NoSuchImage(image.clone()));
         }
-        let trees: Vec<_> = trees.into_iter().filter(|tree| self.images.packed(tree.id).is_some()).collect();
-        if trees.is_empty() {
-            return Err(PackError::NotPacked(image.clone()));
-        }
         // First nobody who starts gets it any more; then it is asked who has got it.
         let mut leaving = Leaving::new(Arc::clone(&self.images), trees);
+        if leaving.trees.is_empty() {
+            return Err(PackError::NotPacked(image.clone()));
+        }
         for tree in &leaving.trees {
             let users = users(&tree.image);
             if !users.is_empty() {
@@ -193,10 +193,9 @@ struct Leaving {
 }
 
 impl Leaving {
-    fn new(images: Arc<Images>, trees: Vec<Arc<Tree>>) -> Self {
-        for tree in &trees {
-            images.offer_packed(tree.id, false);
-        }
+    /// Those of `trees` that are packed, and not about to be unpacked already.
+    fn new(images: Arc<Images>, mut trees: Vec<Arc<Tree>>) -> Self {
+        trees.retain(|tree| images.offer_packed(tree.id, false));
         Self { images, trees }
     }
 }

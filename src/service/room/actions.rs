@@ -532,11 +532,12 @@ impl Actions {
         said.or_else(|| gone.then_some("it has let go of its root file system"))
     }
 
-    /// Who is logged in at these clients: `anna at lab-01`.
+    /// Whether anybody is logged in at this client.
     fn has_person(&self, mac: MacAddr) -> bool {
         self.sessions.list().iter().any(|open| open.session.client == mac)
     }
 
+    /// Who is logged in at these clients: `anna at lab-01`.
     fn people_at(&self, targets: &[Known]) -> Vec<String> {
         let at = |mac| targets.iter().find(|known| known.mac == mac).map(|known| &known.name);
         let mut people: Vec<String> = self
