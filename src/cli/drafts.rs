@@ -89,6 +89,8 @@ async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(Option<u8>, Str
     let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
         .map_err(CliError::Signals)?;
     let (mut from, mut text, mut code) = (0, String::new(), None);
+    // Once more, and nobody waits for what does not want to end.
+    let mut asked_to_end = false;
     loop {
         let piece: JobOutput = read(&link.ask("job_output", &json!({ "job": job, "from": from }))?)?;
         if cli.json {
@@ -102,16 +104,22 @@ async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(Option<u8>, Str
         let more = piece.next > piece.from;
         from = piece.next;
         code = piece.code.or(code);
-        if more {
-            continue;
-        }
-        if piece.over {
+        if piece.over && !more {
             return Ok((code, text));
         }
+        let pause = if more { Duration::from_millis(1) } else { PACE };
         tokio::select! {
-            () = tokio::time::sleep(PACE) => {}
-            // If it ended in this moment, the next question tells how.
-            Some(()) = interrupts.recv() => drop(link.ask("job_cancel", &json!({ "job": job }))),
+            () = tokio::time::sleep(pause) => {}
+            Some(()) = interrupts.recv() => {
+                if asked_to_end {
+                    return Err(CliError::Interrupted(format!(
+                        "job {job} was told to stop and has not yet; `bramble job show {job}` tells when it has"
+                    )));
+                }
+                asked_to_end = true;
+                // If it ended in this moment, the next question tells how.
+                drop(link.ask("job_cancel", &json!({ "job": job })));
+            }
         }
     }
 }

@@ -63,8 +63,9 @@ fn is_due(now: Moment, read_at: Option<Moment>, tried: Option<Moment>, every: Du
     // A router that does not know the day cannot tell, and certificates would not be valid.
     now >= Moment::CLOCK_SET
         && every < FOREVER
-        && read_at.is_none_or(|at| now.since(at) >= every)
-        && tried.is_none_or(|at| now.since(at) >= AGAIN)
+        // What is to come was noted by a clock that was wrong.
+        && read_at.is_none_or(|at| at > now || now.since(at) >= every)
+        && tried.is_none_or(|at| at > now || now.since(at) >= AGAIN)
 }
 
 fn once(catalogues: &Catalogues, uploads: &Uploads, due: bool, now: Moment, task: &Task) {
@@ -99,6 +100,8 @@ mod tests {
             ("read today",                      now, ago(23),  None,    day,     false),
             ("tried a moment ago",              now, ago(25),  ago(0),  day,     false),
             ("tried an hour ago",               now, ago(25),  ago(1),  day,     true),
+            ("read in a time to come",          now, Some(now.plus(day)), None, day,  true),
+            ("tried in a time to come",         now, ago(25),  Some(now.plus(day)), day, true),
             ("never to be read",                now, None,     None,    FOREVER, false),
             ("the clock has not been set",      Moment::from_secs(5), None, None, day, false),
         ];

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the program may take.
 const RUNS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long after its end what it said may take.
+const SAYS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is run again.
 const AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -124,16 +128,27 @@ async fn tell(call: &Call) -> Result<(), HookError> {
     command.args(call.addresses.iter().map(ToString::to_string));
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let child = command.spawn().map_err(HookError::Start)?;
-    let output = tokio::time::timeout(RUNS_WITHIN, child.wait_with_output()).await;
-    let output = output.map_err(|_| HookError::Late)?.map_err(HookError::Start)?;
-    if output.status.success() {
+    let mut child = command.spawn().map_err(HookError::Start)?;
+    let mut stderr = child.stderr.take().expect("it has a pipe");
+    let mut said = Vec::new();
+    let ended = async {
+        tokio::select! {
+            status = child.wait() => return status,
+            _ = stderr.read_to_end(&mut said) => {}
+        }
+        child.wait().await
+    };
+    let status = tokio::time::timeout(RUNS_WITHIN, ended).await;
+    let status = status.map_err(|_| HookError::Late)?.map_err(HookError::Start)?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    // What it has left in the background may have the pipe for ever.
+    let _ = tokio::time::timeout(SAYS_WITHIN, stderr.read_to_end(&mut said)).await;
+    let said = String::from_utf8_lossy(&said);
     let said: String =
         said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(limits::EVENT_TEXT).collect();
-    Err(HookError::Failed { status: output.status.to_string(), said: said.trim().to_owned() })
+    Err(HookError::Failed { status: status.to_string(), said: said.trim().to_owned() })
 }
 
 /// Whether nobody but root, or whoever runs the daemon, can have written the program.
@@ -177,6 +192,15 @@ mod tests {
         tell(&Call { on: false, ..call }).await.expect("told");
         let told = fs_err::read_to_string(told).expect("told");
         assert_eq!(told, "on lab 10.0.0.5 10.0.0.6\n0\noff lab 10.0.0.5 10.0.0.6\n0\n");
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_in_the_background_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        tell(&script(folder.path(), "#!/bin/sh\nsleep 45 &\n", 0o755)).await.expect("it has ended");
+        let fails = script(folder.path(), "#!/bin/sh\necho no firewall >&2\nsleep 45 &\nexit 3\n", 0o755);
+        let error = tell(&fails).await.expect_err("it failed");
+        assert_eq!(error.to_string(), "it ended with exit status: 3: no firewall");
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use tokio_util::codec::{Decoder as _, Encoder as _};
 
 use super::supervisor::{Stop, stopped};
 use crate::config::Config;
-use crate::proto::ldap::{Connection, Denied, Directory, Policy, Step};
+use crate::proto::ldap::{Connection, Denied, Directory, Policy, Query, Step};
 use crate::service::accounts::{Accounts, Origin, Refused};
 use crate::service::keys::KeyPair;
 use crate::types::{Person, chain, limits};
@@ -92,6 +92,7 @@ pub struct Shared {
     policy: Policy,
     tls: Arc<ServerConfig>,
     all: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
     each: Mutex<HashMap<Ipv4Addr, Arc<Semaphore>>>,
     /// The directory, and the generation of the accounts it was made of.
     directory: Mutex<Option<(u32, Arc<Directory>)>>,
@@ -118,6 +119,7 @@ impl Shared {
             policy,
             tls: Arc::new(tls),
             all: Arc::new(Semaphore::new(limits::LDAP_CONNECTIONS)),
+            searches: Arc::new(Semaphore::new(limits::LDAP_SEARCHES)),
             each: Mutex::default(),
             directory: Mutex::default(),
         }))
@@ -136,8 +138,23 @@ impl Shared {
     }
 
     async fn everybody(self: Arc<Self>) -> Result<Arc<Directory>, String> {
-        let asked = tokio::task::spawn_blocking(move || self.directory()).await;
-        asked.unwrap_or_else(|broke| Err(broke.to_string()))
+        let broke = |error: &dyn std::fmt::Display| error.to_string();
+        let turn = Arc::clone(&self.searches).acquire_owned().await.map_err(|error| broke(&error))?;
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            self.directory()
+        });
+        asked.await.unwrap_or_else(|panic| Err(broke(&panic)))
+    }
+
+    /// Carries out a search: a few at a time, on threads that carry no packets.
+    async fn find(self: Arc<Self>, query: Query) -> io::Result<Vec<LdapMsg>> {
+        let turn = Arc::clone(&self.searches).acquire_owned().await.map_err(io::Error::other)?;
+        let found = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            query.answers(self.directory().as_deref().map_err(Clone::clone))
+        });
+        found.await.map_err(io::Error::other)
     }
 
     /// Everybody there is now. May ask the disk or another server.
@@ -260,9 +277,7 @@ impl Talk {
                         self.send(vec![answer]).await?;
                     }
                     Step::Find(query) => {
-                        let directory = Arc::clone(&self.shared).everybody().await;
-                        let answers =
-                            self.connection.found(&query, directory.as_deref().map_err(Clone::clone));
+                        let answers = Arc::clone(&self.shared).find(query).await?;
                         self.send(answers).await?;
                     }
                     Step::StartTls(answer) => {

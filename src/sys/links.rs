@@ -60,7 +60,8 @@ fn spec(to: To) -> io::Result<libc::timespec> {
         To::Keep => spec.tv_nsec = libc::UTIME_OMIT,
         To::Now => spec.tv_nsec = libc::UTIME_NOW,
         To::At { secs, nanos } => {
-            spec.tv_sec = secs.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+            // Where the kernel's seconds end in 2038, a later file is of that day.
+            spec.tv_sec = secs.try_into().unwrap_or(libc::time_t::MAX);
             spec.tv_nsec = nanos.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         }
     }

@@ -501,6 +501,12 @@ pub const LDAP_MESSAGE: usize = 16 * 1024;
 /// Messages within messages that are followed, in levels: a filter of a program has five.
 pub const LDAP_DEPTH: usize = 24;
 
+/// Comparisons that a filter may ask for with each person: a list of two hundred names fits.
+pub const LDAP_TERMS: usize = 256;
+
+/// Searches that are carried out at once, each on a thread that blocks.
+pub const LDAP_SEARCHES: usize = 2;
+
 /// Entries in one answer to a search, 600 bytes each; a client that wants more asks for pages.
 pub const LDAP_RESULTS: usize = 5_000;
 

@@ -141,7 +141,8 @@ impl Link {
         let (id, reply) = self.queue(ask)?;
         let answer = reply.recv_timeout(UNTIL_ANSWERED);
         self.state().waiting.remove(&id);
-        answer.map_err(|_| NoAnswer::Late)
+        // It may have come in this moment.
+        answer.or_else(|_| reply.try_recv()).map_err(|_| NoAnswer::Late)
     }
 
     /// Tells the server that an order was carried out. Without a connection it is not told, and sees it by itself.
@@ -304,9 +305,14 @@ impl Link {
                     }
                     ToAgent::People(people) => tell(Event::People(people)),
                     ToAgent::Reply { id, reply } => {
-                        if let Some(waiting) = self.state().waiting.remove(&id) {
-                            // Who asked may have given up.
-                            let _ = waiting.send(reply);
+                        let waiting = self.state().waiting.remove(&id);
+                        let late = match waiting {
+                            Some(waiting) => waiting.send(reply).err().map(|unheard| unheard.0),
+                            None => Some(reply),
+                        };
+                        // Who asked has given up, and has turned the person away.
+                        if let Some(Reply::Opened { session, .. }) = late {
+                            let _ = self.queue(Ask::CloseSession { session });
                         }
                     }
                     ToAgent::Order { id, order } => tell(Event::Order { id, order }),

@@ -8,12 +8,21 @@ use std::io::Read as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::{Service, locked};
 use crate::proto::agent::run::{End, Line};
+
+/// How long a command may take that was asked to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after a command's end something more of what it printed may come.
+const LINGERS: Duration = Duration::from_secs(2);
 
 /// Commands at work at once.
 const AT_ONCE: usize = 2;
@@ -61,19 +70,36 @@ fn start(service: &Arc<Service>, id: u32, line: &Line) -> Result<End, String> {
     };
     // The ends of the pipe that the command has are its own.
     drop(command);
-    let mut bytes = [0; 2048];
-    // Until the command and all it started have let go of it.
-    while let Ok(length @ 1..) = read.read(&mut bytes) {
-        service.link.printed(id, bytes.get(..length).unwrap_or_default());
-    }
+    let (tell, told) = sync_channel(0);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (printer, over) = (Arc::clone(service), Arc::clone(&is_over));
+    std::thread::spawn(move || {
+        let mut bytes = [0; 2048];
+        while let Ok(length @ 1..) = read.read(&mut bytes) {
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+            printer.link.printed(id, bytes.get(..length).unwrap_or_default());
+            let _ = tell.try_send(());
+        }
+    });
     let status = child.wait().map_err(|error| error.to_string())?;
+    // What it leaves in the background may have the pipe for ever: it is over when nothing more comes.
+    while told.recv_timeout(LINGERS).is_ok() {}
+    is_over.store(true, Ordering::Relaxed);
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(125);
     Ok(End::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-/// Somebody asked for its end.
-pub fn stop(service: &Service, id: u32) {
-    if let Some(group) = locked(&service.runs).0.get(&id) {
-        let _ = killpg(*group, Signal::SIGTERM);
-    }
+/// Somebody asked for its end: it may bring what it does to one, and has a moment for that.
+pub fn stop(service: &Arc<Service>, id: u32) {
+    let Some(group) = locked(&service.runs).0.get(&id).copied() else { return };
+    let _ = killpg(group, Signal::SIGTERM);
+    let service = Arc::clone(service);
+    std::thread::spawn(move || {
+        std::thread::sleep(ENDS_WITHIN);
+        if locked(&service.runs).0.get(&id) == Some(&group) {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    });
 }

@@ -110,6 +110,9 @@ pub fn kind(service: &str) -> SessionKind {
 mod tests {
     use super::*;
 
+    /// Numbers and names.
+    type Open = &'static [(u64, &'static str)];
+
     fn session(id: u64, name: &str, opener: u32) -> Session {
         Session {
             id: SessionId(id),
@@ -125,7 +128,6 @@ mod tests {
     #[test]
     fn whoever_logs_in_again_while_they_are_logged_out_is_left_alone() {
         let name = |name: &str| name.parse().expect("a name");
-        type Open = &'static [(u64, &'static str)];
         let of = |ids: Open| Sessions {
             open: ids.iter().map(|(id, name)| session(*id, name, 1)).collect(),
             ..Sessions::default()

@@ -13,7 +13,7 @@ use ldap3_proto::proto::{
 
 use super::directory::{ATTRIBUTES, Directory, Entry, OPERATIONAL};
 use super::dn::Dn;
-use super::filter::{equal, known, matches};
+use super::filter::{equal, known, matches, terms};
 use crate::types::{Secret, limits};
 
 /// StartTLS (RFC 4511 §4.14).
@@ -164,6 +164,12 @@ impl Connection {
                 if !root {
                     self.may_search()?;
                 }
+                if terms(&search.filter) > limits::LDAP_TERMS {
+                    return Err(no(
+                        Code::AdminLimitExceeded,
+                        "the filter has too many terms; ask in several searches",
+                    ));
+                }
                 let page = page(controls)?;
                 Ok(Step::Find(Query { id, what: What::Search(search), page }))
             }
@@ -309,21 +315,25 @@ impl Connection {
             Err((denied, why)) => Kind::Extended.answer(id, denied.code(), why),
         }
     }
+}
 
+impl Query {
     /// The answers to a search, the last of them "done".
-    pub fn found(&self, query: &Query, directory: Result<&Directory, String>) -> Vec<LdapMsg> {
+    ///
+    /// With a large directory and a long filter that takes a while.
+    pub fn answers(&self, directory: Result<&Directory, String>) -> Vec<LdapMsg> {
         let done = |code, why| {
-            let kind = match query.what {
+            let kind = match self.what {
                 What::Search(_) => Kind::Search,
                 What::Compare(_) => Kind::Compare,
             };
-            kind.answer(query.id, code, why)
+            kind.answer(self.id, code, why)
         };
         let directory = match directory {
             Ok(directory) => directory,
             Err(why) => return vec![done(Code::Unavailable, why)],
         };
-        match &query.what {
+        match &self.what {
             What::Compare(request) => match compare(directory, request) {
                 Ok(true) => vec![done(Code::CompareTrue, String::new())],
                 Ok(false) => vec![done(Code::CompareFalse, String::new())],
@@ -331,11 +341,11 @@ impl Connection {
             },
             What::Search(request) if request.base.is_empty() && request.scope == Scope::Base => {
                 vec![
-                    entry(query.id, String::new(), root(directory, request)),
+                    entry(self.id, String::new(), root(directory, request)),
                     done(Code::Success, String::new()),
                 ]
             }
-            What::Search(request) => match search(directory, request, query.page) {
+            What::Search(request) => match search(directory, request, self.page) {
                 Ok(found) => {
                     let mut end = done(found.code, String::new());
                     end.ctrl.extend(
@@ -343,7 +353,7 @@ impl Connection {
                     );
                     let entries = found.entries.into_iter().map(|found| {
                         let dn = directory.dn(found).to_string();
-                        entry(query.id, dn, attributes(directory, found, request))
+                        entry(self.id, dn, attributes(directory, found, request))
                     });
                     entries.chain([end]).collect()
                 }
@@ -453,7 +463,7 @@ fn search<'a>(
         })
     };
     let fits =
-        |entry: &Entry<'_>| matches(directory, *entry, &request.filter) == Some(true) && in_scope(*entry);
+        |entry: &Entry<'_>| in_scope(*entry) && matches(directory, *entry, &request.filter) == Some(true);
     let asked = usize::try_from(request.sizelimit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let (size, begin) = page.unwrap_or((limits::LDAP_RESULTS, 0));
     // One more than is sent, to see whether there is more.

@@ -46,6 +46,18 @@ pub fn matches(directory: &Directory, entry: Entry<'_>, filter: &LdapFilter) -> 
     }
 }
 
+/// How many comparisons a filter asks for at most.
+pub fn terms(filter: &LdapFilter) -> usize {
+    match filter {
+        LdapFilter::And(filters) | LdapFilter::Or(filters) => filters.iter().map(terms).sum(),
+        LdapFilter::Not(filter) => terms(filter),
+        LdapFilter::Substring(_, parts) => {
+            1 + parts.any.len() + usize::from(parts.initial.is_some()) + usize::from(parts.final_.is_some())
+        }
+        _ => 1,
+    }
+}
+
 /// The attribute in small letters and without options such as `;lang-de`, if any entry could have it.
 pub fn known(attribute: &str) -> Option<String> {
     let name = attribute.split(';').next().unwrap_or_default().to_ascii_lowercase();

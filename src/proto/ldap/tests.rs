@@ -6,7 +6,7 @@ use ldap3_proto::proto::*;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{ClassName, Gid, Person, Role, Secret, Uid};
+use crate::types::{ClassName, Gid, Person, Role, Secret, Uid, limits};
 
 const BASE: &str = "dc=raspberrypi,dc=local";
 
@@ -60,7 +60,7 @@ fn search(base: &str, scope: LdapSearchScope, filter: &str, attrs: &[&str]) -> L
 /// First parts of the names found, and the code at the end.
 fn find(connection: &mut Connection, message: LdapMsg) -> (Vec<String>, i64, Vec<LdapControl>) {
     let answers = match connection.step(message) {
-        Step::Find(query) => connection.found(&query, Ok(&directory())),
+        Step::Find(query) => query.answers(Ok(&directory())),
         Step::Answer(answer) => vec![answer],
         other => panic!("{other:?}"),
     };
@@ -160,7 +160,7 @@ fn an_entry_says_what_was_asked_for() {
         let Step::Find(query) = connection.step(search(BASE, LdapSearchScope::Subtree, filter, attrs)) else {
             panic!("a search")
         };
-        let answers = connection.found(&query, Ok(&directory()));
+        let answers = query.answers(Ok(&directory()));
         let LdapOp::SearchResultEntry(entry) = answers[0].op.clone() else { panic!("an entry") };
         let value = |a: &LdapPartialAttribute| {
             let vals: Vec<_> = a.vals.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
@@ -313,6 +313,22 @@ fn everybody_changes_their_own_password() {
     let mut clear = Connection::new(policy(), false);
     clear.verified(1, "anna".into(), Ok(()));
     assert_eq!(code(clear.step(full())), LdapResultCode::ConfidentialityRequired as i64);
+}
+
+/// A long filter over many people is hours of a router's time, if nobody counts.
+#[test]
+fn a_filter_has_a_bound_of_terms() {
+    let anybody_of = |terms: usize| {
+        let one = |n| format!("(&(uid=nobody{n})(cn=a*b*c))");
+        format!("(|(uid=anna){})", (0..terms).map(one).collect::<String>())
+    };
+    // One, and five for each of the others.
+    let fits = search(BASE, LdapSearchScope::Subtree, &anybody_of((limits::LDAP_TERMS - 1) / 5), &["uid"]);
+    let (names, code, _) = find(&mut anybody(), fits);
+    assert_eq!((names[0].as_str(), code), ("uid=anna", 0));
+    let long = search(BASE, LdapSearchScope::Subtree, &anybody_of(limits::LDAP_TERMS / 5 + 1), &["uid"]);
+    let (names, code, _) = find(&mut anybody(), long);
+    assert_eq!((names.len(), code), (0, LdapResultCode::AdminLimitExceeded as i64));
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::service::clients::Seat;
 use crate::service::room::agents::{Command, Ticket, What};
 use crate::service::room::screens::Brought;
 use crate::service::sessions::{Place, register};
+use crate::sys::random::random;
 use crate::types::{Revision, chain, limits};
 
 /// How long a client may take to take what is sent to it.
@@ -108,7 +109,7 @@ pub(super) async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         asks: JoinSet::new(),
         people: None,
         heard: Instant::now(),
-        given: Given::default(),
+        given: Given::new(),
         health_asked: false,
         eeprom_asked: false,
     };
@@ -173,9 +174,9 @@ struct Wishes {
 }
 
 /// Orders that the agent has been given and has not answered.
-#[derive(Default)]
 struct Given {
-    /// Number of the last one.
+    /// Number of the last one. A command goes on when its connection ends, and tells the next one of itself by its number: so
+    /// each connection begins with another.
     last: u32,
     tickets: VecDeque<(u32, Ticket)>,
     /// Commands at work.
@@ -183,6 +184,11 @@ struct Given {
 }
 
 impl Given {
+    fn new() -> Self {
+        let last = random().map_or(0, u32::from_ne_bytes);
+        Self { last, tickets: VecDeque::new(), runs: VecDeque::new() }
+    }
+
     fn number(&mut self) -> u32 {
         self.last = self.last.wrapping_add(1);
         self.last

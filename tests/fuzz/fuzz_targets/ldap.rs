@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
                 vec![connection.verified(id, name, Err((Denied::Credentials, String::new())))]
             }
             Step::Change { id, .. } => vec![connection.changed(id, Ok(()))],
-            Step::Find(query) => connection.found(&query, Ok(&directory)),
+            Step::Find(query) => query.answers(Ok(&directory)),
             Step::StartTls(answer) => {
                 connection.secured();
                 vec![answer]
