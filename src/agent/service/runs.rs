@@ -22,7 +22,7 @@ use crate::proto::agent::run::{End, Line};
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long after a command's end something more of what it printed may come.
-const LINGERS: Duration = Duration::from_secs(2);
+const LINGERS: Duration = Duration::from_secs(5);
 
 /// Commands at work at once.
 const AT_ONCE: usize = 2;
