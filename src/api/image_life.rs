@@ -9,7 +9,7 @@ use super::clients::Eyes;
 use super::error::ApiError;
 use super::{Api, now};
 use crate::config::edit::{self, Edit, NewValue};
-use crate::config::uci::Document;
+use crate::config::uci::{Document, Section};
 use crate::proto::agent::run::Line;
 use crate::service::clients::{Clients, Known};
 use crate::service::images::Images;
@@ -184,18 +184,15 @@ impl Api {
             let effect = self.assign_room(&room, Some(&pinned))?;
             return self.restart(args, &format!("bramble image promote {image} --room {room}"), effect);
         }
-        let config = self.config.borrow().clone();
-        let of_image = |room: &ImageRef| room.name == image.name && room.version.is_some();
-        let edits: Vec<Edit> = config
-            .rooms
-            .iter()
-            .filter(|room| room.image.as_ref().is_some_and(of_image))
-            .map(|room| set_image(&room.name, image.name.as_str()))
-            .collect();
-        if !edits.is_empty() {
-            self.change(&edits)?;
-        }
         self.library.promote(&image).map_err(|error| self.life_failed(error))?;
+        // Rooms that pin another version of it boot the current one again.
+        let turn = edit::turn();
+        let mut pinning = self.rooms_in_file()?;
+        pinning.retain(|(_, boots)| boots.name == image.name && boots.version.is_some());
+        let edits: Vec<Edit> = pinning.iter().map(|(room, _)| set_image(room, image.name.as_str())).collect();
+        if !edits.is_empty() {
+            self.change_in(turn, &edits)?;
+        }
         self.end_trials(&image, |_| true)?;
         let command = format!("bramble image promote {image}");
         self.restart(args, &command, self.effect(image, None, |_| true))
@@ -222,13 +219,16 @@ impl Api {
         }
     }
 
-    /// What a room boots by the file as it is now, which may be newer than the configuration in force.
-    fn image_in_file(&self, room: &RoomName) -> Result<Option<ImageRef>, ApiError> {
+    /// What rooms boot by the file as it is now, which may be newer than the configuration in force.
+    fn rooms_in_file(&self) -> Result<Vec<(RoomName, ImageRef)>, ApiError> {
         let text =
             fs_err::read(&self.config_path).map_err(|error| ApiError::NotWritten(error.to_string()))?;
         let document = Document::read(&text);
-        let image = document.section(room.as_str()).and_then(|section| section.value("image"));
-        Ok(image.and_then(|image| image.value.parse().ok()))
+        let room = |section: &Section| {
+            let name = section.name.as_ref()?.value.parse().ok()?;
+            Some((name, section.value("image")?.value.parse().ok()?))
+        };
+        Ok(document.of_kind("room").filter_map(room).collect())
     }
 
     /// Writes what a room boots from now on, and remembers what it booted.
@@ -240,9 +240,13 @@ impl Api {
             None => Edit::Unset { section: room.to_string(), option: "image".to_owned() },
         };
         let turn = edit::turn();
-        let before = self.image_in_file(room)?;
-        self.store.room_before_set(room, before.as_ref()).map_err(|error| self.failed(&error))?;
+        let before =
+            self.rooms_in_file()?.into_iter().find_map(|(name, boots)| (name == *room).then_some(boots));
         self.change_in(turn, &[edit])?;
+        // Twice the same is once: there is still what was before it to go back to.
+        if before.as_ref() != image {
+            self.store.room_before_set(room, before.as_ref()).map_err(|error| self.failed(&error))?;
+        }
         let Some(version) = version else {
             let says = format!("{room} has no image any more, as before: its clients start nothing.");
             let (room, none) = (Some(room.clone()), Vec::new);

@@ -96,6 +96,8 @@ fn an_image_is_changed_tried_and_given_to_a_room() {
     let told = site.told(&["image", "promote", "trixie@2", "--room", "lab"]);
     assert_eq!(told, "lab-01 boots `trixie@2` when it next starts.\n");
     assert!(fs::read_to_string(site.path("bramble")).expect("there").contains("option image 'trixie@2'"));
+    site.told(&["image", "promote", "trixie@2", "--room", "lab"]);
+    // Twice is once.
     let told = site.told(&["image", "rollback", "trixie", "--room", "lab"]);
     assert_eq!(told, "lab-01 boots `trixie@1` when it next starts.\n", "the trial ended with the promotion");
     assert!(fs::read_to_string(site.path("bramble")).expect("there").contains("option image 'trixie'\n"));

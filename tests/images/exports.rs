@@ -534,12 +534,7 @@ fn two_exports_of_one_name_leave_the_first() {
     let place = Place::new();
     place.imported("trixie", &source(&place));
     let to = place.folder.path().join("one.tar.zst");
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let held = place.jobs.start("test", "holds up the others".to_owned(), move |_| {
-        wait.recv().expect("told");
-        Ok(String::new())
-    });
-    held.expect("started");
+    let go = place.hold_up_jobs();
     let request =
         || ExportRequest { image: "trixie".parse().expect("an image"), to: to.clone(), form: Form::Zst };
     let [first, second] = [(); 2].map(|()| place.library.export(request(), NOON).expect("started"));

@@ -216,14 +216,7 @@ fn a_packed_file_lives_and_goes_with_its_version() {
 fn a_version_is_packed_once_however_often_it_is_asked_for() {
     let place = Place::new();
     place.imported("small", &small(&place));
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    place
-        .jobs
-        .start("test", "holds up the others".to_owned(), move |_| {
-            wait.recv().expect("told");
-            Ok(String::new())
-        })
-        .expect("started");
+    let go = place.hold_up_jobs();
     let first = place.library.pack(&image("small")).expect("started");
     let second = place.library.pack(&image("small")).expect("nothing is packed yet");
     go.send(()).expect("it waits");
@@ -240,14 +233,7 @@ fn a_packed_file_whose_deletion_is_cancelled_is_offered_again() {
     let place = Place::new();
     place.imported("small", &small(&place));
     let file = packed(&place, "small");
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    place
-        .jobs
-        .start("test", "holds up the others".to_owned(), move |_| {
-            wait.recv().expect("told");
-            Ok(String::new())
-        })
-        .expect("started");
+    let go = place.hold_up_jobs();
     let tree = place.library.images().resolve(&image("small")).expect("there");
     let is_offered = || place.library.images().packed(tree.id).expect("packed").offered;
     let job = place.library.unpack(&image("small"), &|_| Vec::new()).expect("started");

@@ -23,6 +23,17 @@ pub struct Place {
 }
 
 impl Place {
+    /// Jobs that are started wait until the sender is told.
+    pub fn hold_up_jobs(&self) -> std::sync::mpsc::Sender<()> {
+        let (go, wait) = std::sync::mpsc::channel();
+        let held = self.jobs.start("test", "holds up the others".to_owned(), move |_| {
+            wait.recv().expect("told");
+            Ok(String::new())
+        });
+        held.expect("started");
+        go
+    }
+
     pub fn new() -> Self {
         Self::open(tempfile::tempdir().expect("a folder"))
     }

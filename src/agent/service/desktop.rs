@@ -98,8 +98,10 @@ impl Desktop {
             let _ = child.wait();
             return Err(io::ErrorKind::TimedOut.into());
         };
-        child.wait()?;
-        Ok(String::from_utf8_lossy(&bytes?).into_owned())
+        let bytes = bytes?;
+        // It has said all; what it does besides is not waited for.
+        std::thread::spawn(move || child.wait());
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Whether the program is there and did not fail at once; one that stays (a window) is left to the person.

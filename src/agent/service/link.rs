@@ -31,7 +31,7 @@ use crate::proto::agent::eeprom::Report;
 use crate::proto::agent::health::Health;
 use crate::proto::agent::pinned;
 use crate::proto::agent::run::End;
-use crate::types::chain;
+use crate::types::{SessionId, chain};
 
 /// Source ports that only root can use and the kernel's NFS client does not (it starts at 665).
 const PRIVILEGED: Range<u16> = 512..665;
@@ -76,6 +76,8 @@ pub enum Event {
         id: u32,
         order: Order,
     },
+    /// Opened after who asked for it had given up, and had turned the person away.
+    Late(SessionId),
     /// In a sentence, for the log: up, down and why.
     Changed(String),
 }
@@ -276,11 +278,20 @@ impl Link {
             if left.is_zero() {
                 return Ok(format!("the server has been silent for {} seconds", SILENCE.as_secs()));
             }
+            // What was left in the queue has woken nobody since.
+            let left =
+                if connection.wants_write() || self.state().queue.is_empty() { left } else { Duration::ZERO };
             if connection.wait(Some(woken), left)? {
                 let mut bytes = [0; 64];
                 while matches!((&*woken).read(&mut bytes), Ok(1..)) {}
             }
-            let frames = std::mem::take(&mut self.state().queue);
+            connection.flush()?;
+            // What the socket has not taken yet comes first: whoever prints more than the line carries waits.
+            let frames = if connection.wants_write() {
+                VecDeque::new()
+            } else {
+                std::mem::take(&mut self.state().queue)
+            };
             if !frames.is_empty() {
                 // Who prints may go on.
                 self.connected.notify_all();
@@ -305,14 +316,14 @@ impl Link {
                     }
                     ToAgent::People(people) => tell(Event::People(people)),
                     ToAgent::Reply { id, reply } => {
-                        let waiting = self.state().waiting.remove(&id);
-                        let late = match waiting {
+                        let mut state = self.state();
+                        let late = match state.waiting.remove(&id) {
                             Some(waiting) => waiting.send(reply).err().map(|unheard| unheard.0),
                             None => Some(reply),
                         };
-                        // Who asked has given up, and has turned the person away.
+                        drop(state);
                         if let Some(Reply::Opened { session, .. }) = late {
-                            let _ = self.queue(Ask::CloseSession { session });
+                            tell(Event::Late(session));
                         }
                     }
                     ToAgent::Order { id, order } => tell(Event::Order { id, order }),
@@ -428,9 +439,10 @@ impl Connection {
 
     /// Until something can be read or written, or somebody wants to send; whether the latter.
     pub fn wait(&mut self, woken: Option<&UnixStream>, left: Duration) -> io::Result<bool> {
-        self.flush()?;
+        // Whoever has left something to write is woken also if it is gone now.
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, self.tls.wants_write());
+        self.flush()?;
         let mut fds = vec![PollFd::new(self.tcp.as_fd(), events)];
         fds.extend(woken.map(|woken| PollFd::new(woken.as_fd(), PollFlags::POLLIN)));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

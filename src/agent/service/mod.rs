@@ -259,6 +259,7 @@ impl Service {
                 std::thread::spawn(move || runs::run(&service, id, &line));
             }
             Event::Order { order: Order::Stop { run }, .. } => runs::stop(self, run),
+            Event::Late(session) => self.over(session),
             Event::Changed(what) => locked(&self.console).note(&what),
         }
     }

@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -27,9 +27,18 @@ const LINGERS: Duration = Duration::from_secs(5);
 /// Commands at work at once.
 const AT_ONCE: usize = 2;
 
-/// Those that are at work: the number of the order, and the process group.
+/// Those that are at work, by the number of the order.
 #[derive(Debug, Default)]
-pub struct Runs(BTreeMap<u32, Pid>);
+pub struct Runs(BTreeMap<u32, Run>);
+
+#[derive(Debug)]
+struct Run {
+    group: Pid,
+    /// Whether somebody has asked for its end.
+    asked: bool,
+    /// Nothing of it is waited for any more.
+    over: Arc<AtomicBool>,
+}
 
 /// Runs it to its end, and tells the server what it prints and how it ends.
 pub fn run(service: &Arc<Service>, id: u32, line: &Line) {
@@ -58,6 +67,7 @@ fn start(service: &Arc<Service>, id: u32, line: &Line) -> Result<End, String> {
         ("APT_LISTCHANGES_FRONTEND", "none"),
     ]);
     command.process_group(0);
+    let over = Arc::new(AtomicBool::new(false));
     let mut child = {
         let mut runs = locked(&service.runs);
         if runs.0.len() >= AT_ONCE {
@@ -65,41 +75,56 @@ fn start(service: &Arc<Service>, id: u32, line: &Line) -> Result<End, String> {
         }
         let child = command.spawn().map_err(|error| format!("`/bin/sh` cannot be run: {error}"))?;
         let group = i32::try_from(child.id()).map_err(|error| error.to_string())?;
-        runs.0.insert(id, Pid::from_raw(group));
+        runs.0.insert(id, Run { group: Pid::from_raw(group), asked: false, over: Arc::clone(&over) });
         child
     };
     // The ends of the pipe that the command has are its own.
     drop(command);
     let (tell, told) = sync_channel(0);
-    let is_over = Arc::new(AtomicBool::new(false));
-    let (printer, over) = (Arc::clone(service), Arc::clone(&is_over));
+    let printing = Arc::new(AtomicBool::new(false));
+    let (printer, is_printing, is_over) = (Arc::clone(service), Arc::clone(&printing), Arc::clone(&over));
     std::thread::spawn(move || {
         let mut bytes = [0; 2048];
         while let Ok(length @ 1..) = read.read(&mut bytes) {
-            if over.load(Ordering::Relaxed) {
+            is_printing.store(true, Ordering::Relaxed);
+            if is_over.load(Ordering::Relaxed) {
                 return;
             }
             printer.link.printed(id, bytes.get(..length).unwrap_or_default());
+            is_printing.store(false, Ordering::Relaxed);
             let _ = tell.try_send(());
         }
     });
     let status = child.wait().map_err(|error| error.to_string())?;
-    // What it leaves in the background may have the pipe for ever: it is over when nothing more comes.
-    while told.recv_timeout(LINGERS).is_ok() {}
-    is_over.store(true, Ordering::Relaxed);
+    // What it leaves in the background may have the pipe for ever: it is over when nothing more comes, or when it was killed.
+    while !over.load(Ordering::Relaxed) {
+        match told.recv_timeout(LINGERS) {
+            Err(RecvTimeoutError::Timeout) if printing.load(Ordering::Relaxed) => {}
+            Err(_) => break,
+            Ok(()) => {}
+        }
+    }
+    over.store(true, Ordering::Relaxed);
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(125);
     Ok(End::Exited(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-/// Somebody asked for its end: it may bring what it does to one, and has a moment for that.
+/// Somebody asked for its end, as they do again and again until it has come. It may bring what it does to one, and has a moment
+/// for that.
 pub fn stop(service: &Arc<Service>, id: u32) {
-    let Some(group) = locked(&service.runs).0.get(&id).copied() else { return };
+    let group = {
+        let mut runs = locked(&service.runs);
+        let Some(run) = runs.0.get_mut(&id).filter(|run| !run.asked) else { return };
+        run.asked = true;
+        run.group
+    };
     let _ = killpg(group, Signal::SIGTERM);
     let service = Arc::clone(service);
     std::thread::spawn(move || {
         std::thread::sleep(ENDS_WITHIN);
-        if locked(&service.runs).0.get(&id) == Some(&group) {
-            let _ = killpg(group, Signal::SIGKILL);
+        if let Some(run) = locked(&service.runs).0.get(&id) {
+            let _ = killpg(run.group, Signal::SIGKILL);
+            run.over.store(true, Ordering::Relaxed);
         }
     });
 }

@@ -351,9 +351,10 @@ impl Query {
                     end.ctrl.extend(
                         found.cookie.map(|cookie| LdapControl::SimplePagedResults { size: 0, cookie }),
                     );
+                    let asked = asked(request);
                     let entries = found.entries.into_iter().map(|found| {
                         let dn = directory.dn(found).to_string();
-                        entry(self.id, dn, attributes(directory, found, request))
+                        entry(self.id, dn, attributes(directory, found, &asked, request))
                     });
                     entries.chain([end]).collect()
                 }
@@ -518,6 +519,11 @@ fn entry(id: i32, dn: String, attributes: Vec<LdapPartialAttribute>) -> LdapMsg 
     }
 }
 
+/// Those that are wanted. Found once for all entries: the list of a stranger may be long.
+fn asked(request: &LdapSearchRequest) -> Vec<&'static str> {
+    ATTRIBUTES.into_iter().filter(|attribute| wanted(request, attribute)).collect()
+}
+
 /// Which attributes are wanted (RFC 4511 §4.5.1.8).
 fn wanted(request: &LdapSearchRequest, attribute: &str) -> bool {
     let operational = OPERATIONAL.contains(&attribute);
@@ -534,10 +540,10 @@ fn wanted(request: &LdapSearchRequest, attribute: &str) -> bool {
 fn attributes(
     directory: &Directory,
     entry: Entry<'_>,
+    asked: &[&'static str],
     request: &LdapSearchRequest,
 ) -> Vec<LdapPartialAttribute> {
-    let asked = ATTRIBUTES.iter().filter(|attribute| wanted(request, attribute));
-    let values = asked.filter_map(|attribute| {
+    let values = asked.iter().filter_map(|attribute| {
         let values = directory.values(entry, &attribute.to_ascii_lowercase());
         let bytes = |value: std::borrow::Cow<'_, str>| value.into_owned().into_bytes();
         let vals = if request.typesonly { Vec::new() } else { values.iter().cloned().map(bytes).collect() };

@@ -211,3 +211,47 @@ fn another_servers_certificate_is_refused_before_anything_is_said() {
     assert!(why.contains("the certificate is not the one that the kernel command line names"), "{why}");
     assert_eq!(link.ask(authenticate()), Err(NoAnswer::NotConnected));
 }
+
+/// The server took longer than anybody waits.
+#[test]
+fn a_session_that_is_opened_too_late_is_told() {
+    let fake = Fake::new();
+    let (_link, events) = kept(fake.address(fake.pin));
+    let mut tls = fake.accept();
+    greet(&mut tls);
+    let late = Reply::Opened { session: SessionId(9), mounts: vec![], tunnel: None };
+    say(&mut tls, &ToAgent::Reply { id: 5, reply: late });
+    let told =
+        std::iter::from_fn(|| events.recv_timeout(LONG).ok()).find(|event| matches!(event, Event::Late(_)));
+    assert!(matches!(told, Some(Event::Late(SessionId(9)))));
+}
+
+/// Else all that a command prints would be in the client's memory.
+#[test]
+fn whoever_prints_more_than_the_line_carries_waits_and_loses_nothing() {
+    const PIECES: u32 = 12_000;
+    let fake = Fake::new();
+    let (link, _events) = kept(fake.address(fake.pin));
+    let mut tls = fake.accept();
+    greet(&mut tls);
+    let printed = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = Arc::clone(&printed);
+    let printing = std::thread::spawn(move || {
+        for n in 0..PIECES {
+            link.printed(1, format!("{n:2000}").as_bytes());
+            count.store(n + 1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    let so_far = || printed.load(std::sync::atomic::Ordering::Relaxed);
+    let mut before = u32::MAX;
+    while so_far() != before {
+        before = so_far();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(before > 0 && before < PIECES, "{before} pieces printed, and nobody has read one");
+    for n in 0..PIECES {
+        let ToServer::Printed { id: 1, bytes } = hear(&mut tls) else { unreachable!("a piece") };
+        assert_eq!(String::from_utf8_lossy(bytes.as_bytes()).trim_start(), n.to_string());
+    }
+    printing.join().expect("no panic");
+}
