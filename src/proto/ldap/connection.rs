@@ -71,7 +71,7 @@ pub enum Step {
         old: Secret,
         new: Secret,
     },
-    /// Get the directory. Then [`Connection::found`].
+    /// Get the directory. Then [`Query::answers`].
     Find(Query),
     /// Send the answer, then go on inside TLS with [`Connection::secured`].
     StartTls(LdapMsg),
