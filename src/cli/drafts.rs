@@ -112,9 +112,7 @@ async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(Option<u8>, Str
             () = tokio::time::sleep(pause) => {}
             Some(()) = interrupts.recv() => {
                 if asked_to_end {
-                    return Err(CliError::Interrupted(format!(
-                        "job {job} was told to stop and has not yet; `bramble job show {job}` tells when it has"
-                    )));
+                    return Err(watch::goes_on(job));
                 }
                 asked_to_end = true;
                 // If it ended in this moment, the next question tells how.

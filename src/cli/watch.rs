@@ -72,10 +72,7 @@ async fn follow(cli: &Cli, link: &mut Link, job: u64) -> Result<(JobStatus, bool
             Some(()) = interrupts.recv() => {
                 progress.keep();
                 if interrupted {
-                    let said = format!(
-                        "job {job} was told to stop and has not yet; `bramble job show {job}` tells when it has"
-                    );
-                    return Err(CliError::Interrupted(said));
+                    return Err(goes_on(job));
                 }
                 interrupted = true;
                 // If it ended in this moment there is nothing to cancel, and the next question tells how it ended.
@@ -128,4 +125,11 @@ impl Progress {
             print(&format!("\r{}\r", " ".repeat(self.long)));
         }
     }
+}
+
+/// Somebody has asked twice for the end of a job, and waits no longer.
+pub(super) fn goes_on(job: u64) -> CliError {
+    CliError::Interrupted(format!(
+        "job {job} was told to stop and has not yet; `bramble job show {job}` tells when it has"
+    ))
 }

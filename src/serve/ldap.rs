@@ -138,23 +138,24 @@ impl Shared {
     }
 
     async fn everybody(self: Arc<Self>) -> Result<Arc<Directory>, String> {
-        let broke = |error: &dyn std::fmt::Display| error.to_string();
-        let turn = Arc::clone(&self.searches).acquire_owned().await.map_err(|error| broke(&error))?;
-        let asked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            self.directory()
-        });
-        asked.await.unwrap_or_else(|panic| Err(broke(&panic)))
+        self.in_turn(Self::directory).await.unwrap_or_else(|broke| Err(broke.to_string()))
     }
 
-    /// Carries out a search: a few at a time, on threads that carry no packets.
     async fn find(self: Arc<Self>, query: Query) -> io::Result<Vec<LdapMsg>> {
+        self.in_turn(move |shared| query.answers(shared.directory().as_deref().map_err(Clone::clone))).await
+    }
+
+    /// Looks something up: a few at a time, on threads that carry no packets.
+    async fn in_turn<T: Send + 'static>(
+        self: Arc<Self>,
+        look: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> io::Result<T> {
         let turn = Arc::clone(&self.searches).acquire_owned().await.map_err(io::Error::other)?;
-        let found = tokio::task::spawn_blocking(move || {
+        let looked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            query.answers(self.directory().as_deref().map_err(Clone::clone))
+            look(&self)
         });
-        found.await.map_err(io::Error::other)
+        looked.await.map_err(io::Error::other)
     }
 
     /// Everybody there is now. May ask the disk or another server.
